@@ -1,0 +1,160 @@
+"""What every check is: options declared as data, and one verb."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from typing import ClassVar
+
+from .. import options as opt
+from ..errors import CheckFailed
+from ..errors import DeadlineExceeded
+from ..errors import InvalidCheckConfig
+from ..errors import InvalidPortSpec
+from ..model import Process
+
+LOCALHOST = '127.0.0.1'
+
+
+class Deadline:
+    """The moment when a run must be over, on the monotonic clock."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds left, always above zero.
+
+        :raises DeadlineExceeded: when there are none.
+        """
+        left = self._end - self._clock()
+        if left <= 0:
+            raise DeadlineExceeded(f'timed out after {self.seconds:g}s')
+        return left
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run that passed has to tell: one line, a number if there is one, and what the next run wants back."""
+
+    note: str
+    value: float | None = None
+    sample: object = None
+
+
+class BaseCheck:
+    """A check: configuration in, `check(process, deadline)` out. It knows no retries, counters, threads or restarts.
+
+    A check of one's own declares OPTIONS and implements `check`; one written for supervisor_checks, which implements
+    `__call__` and `_validate_config`, works as it is.
+    """
+
+    NAME: ClassVar[str | None] = None
+    OPTIONS: ClassVar[tuple[opt.Option, ...]] = ()
+
+    def __init__(self, check_config: Mapping[str, Any], log: Callable[[str], None] = logging.getLogger(__name__).info) -> None:
+        """Take the configuration and a function that logs a line.
+
+        :raises InvalidCheckConfig: when the configuration cannot be used.
+        """
+        self._config: Mapping[str, Any] = check_config
+        self.__log = log
+        self._validate_config()
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with `values`, converted by OPTIONS, as a whole: one line, beginning with the key."""
+        return []
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Read `given` by OPTIONS; return the values and the problems, one line for each."""
+        values, problems = opt.parse(cls.OPTIONS, given)
+        return values, problems or cls.problems(values)
+
+    def _validate_config(self) -> None:
+        """Read the configuration by OPTIONS. Checks in the style of supervisor_checks override this.
+
+        :raises InvalidCheckConfig: when the configuration cannot be used.
+        """
+        if self.OPTIONS:
+            self._config, problems = self.parse(self._config)
+            if problems:
+                raise InvalidCheckConfig('; '.join(problems))
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Run the check on `process` before `deadline`; `sample` is what the last run on this instance left behind.
+
+        :raises CheckFailed: when the process does not meet the check. Anything else raised is an error: the check
+            could not be carried out.
+        """
+        raise NotImplementedError
+
+    def __call__(self, process_spec: Mapping[str, Any]) -> bool:
+        """Run the check as supervisor_checks does, on a struct of supervisor.getProcessInfo; True if it passes."""
+        process = Process(process_spec['group'], process_spec['name'], int(process_spec['pid']))
+        try:
+            note = self.check(process, Deadline(float(self._config.get('timeout') or 15))).note
+        except CheckFailed as failed:
+            self._log('%s', failed.reason)
+            return False
+        self._log('%s', note)
+        return True
+
+    def _log(self, msg: str, *args: object) -> None:
+        self.__log(f'{type(self).__name__}: {msg % args if args else msg}')
+
+
+def _port(value: object) -> int | re.Pattern[str]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and value.strip().isdigit():
+        number = int(value)
+    elif isinstance(value, str):
+        try:
+            pattern = re.compile(value)
+        except re.error as why:
+            raise InvalidCheckConfig(str(why)) from None
+        if pattern.groups != 1:
+            raise InvalidCheckConfig(f'it has {pattern.groups} groups')
+        return pattern
+    else:
+        raise TypeError
+    if not 1 <= number <= 65535:
+        raise ValueError
+    return number
+
+
+PORT = opt.Kind(
+    'a port from 1 to 65535, or a regular expression on the process name with one group, such as .+_(\\d+)',
+    _port,
+    show=lambda port: port if isinstance(port, int) else port.pattern,
+)
+
+
+def port_of(port: int | re.Pattern[str], process: Process) -> int:
+    """Return the port: the number, or what the expression finds at the start of the name of the process.
+
+    :raises InvalidPortSpec: when it finds none.
+    """
+    if isinstance(port, int):
+        return port
+    match = port.match(process.name)
+    found = match[1] if match else None
+    if found is None or not found.isdigit() or not 1 <= int(found) <= 65535:
+        raise InvalidPortSpec(f'port: expression {port.pattern!r} finds no port in the process name {process.name!r}')
+    return int(found)
+
+
+def excerpt(data: bytes | str, limit: int = 120) -> str:
+    """Return the start of `data` as one line of printable ASCII, for a reason."""
+    text = data.decode('utf-8', 'replace') if isinstance(data, bytes) else data
+    line = ascii(text)[1:-1]
+    return line if len(line) <= limit else line[: limit - 3] + '...'

@@ -1,0 +1,228 @@
+"""supervisord.conf -> Config: every `[healthcheck:NAME]` section as a CheckSpec, and every problem as one line.
+
+Nothing here raises for what a user wrote: a section that cannot be used becomes a CheckSpec with its `error` set, and
+all others go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from collections.abc import Mapping
+from configparser import Error as ParserError
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from glob import glob
+from typing import Any
+
+from supervisor.datatypes import dict_of_key_value_pairs
+from supervisor.datatypes import process_or_group_name
+from supervisor.options import UnhosedConfigParser
+from supervisor.options import expand
+
+from . import check_modules
+from . import options as opt
+from .errors import InvalidCheckConfig
+from .model import CheckSpec
+from .model import Schedule
+from .options import Option
+
+SECTION = 'healthcheck:'
+FACTORY_KEY = 'supervisor.rpcinterface_factory'
+FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
+
+SCHEDULE_OPTIONS = (
+    Option('interval', opt.POSITIVE_DURATION, 10.0, 'from the start of one run to the start of the next'),
+    Option('timeout', opt.POSITIVE_DURATION, 5.0, 'wall-clock deadline of one whole run, retries included'),
+    Option('num_retries', opt.integer(0, 100), 0, 'immediate further tries inside that deadline'),
+    Option('start_period', opt.DURATION, 30.0, 'from process start: failures do not count until a pass or its end'),
+    Option('failure_threshold', opt.integer(1, 1000), 3, 'failures in a row for unhealthy'),
+    Option('success_threshold', opt.integer(1, 1000), 1, 'passes in a row for healthy again'),
+    Option('stale_after', opt.POSITIVE_DURATION, None, 'no result for so long: unknown (3 x interval + timeout)'),
+    Option('on_failure', opt.choice('restart', 'none'), 'restart', 'what an unhealthy process gets'),
+)
+COMMON_OPTIONS = (
+    Option('type', opt.TEXT, opt.REQUIRED, 'http, tcp, ... or package.module:Class'),
+    Option('processes', opt.WORDS, opt.REQUIRED, 'group:name with shell wildcards, or a bare name'),
+    *SCHEDULE_OPTIONS,
+)
+SERVICE_OPTIONS = (
+    Option('worker_user', opt.TEXT, None, 'the user that on-demand checks run as'),
+    Option('max_concurrent', opt.integer(1, 10000), 256, 'runs at the same time, in each process that runs checks'),
+    Option('history', opt.integer(1, 1000), 20, 'results kept for each check and process'),
+)
+_COMMON = frozenset(option.name for option in COMMON_OPTIONS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `[rpcinterface:health]` says beside the defaults of checks. See SERVICE_OPTIONS."""
+
+    worker_user: str | None = None
+    max_concurrent: int = 256
+    history: int = 20
+
+
+@dataclass(frozen=True)
+class Login:
+    """User and password of one of supervisord's HTTP servers."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a configuration file says about health: checks sorted by name, and all problems, one line each."""
+
+    path: str
+    specs: tuple[CheckSpec, ...] = ()
+    problems: tuple[str, ...] = ()
+    settings: Settings = Settings()
+    logins: Mapping[str, Login] = field(default_factory=dict)
+
+
+def load(path: str) -> Config:
+    """Read the supervisord.conf at `path` with its includes. Never raises for what is in it, or if it is not there."""
+    try:
+        parser = _parse(path)
+    except (OSError, ValueError, ParserError) as why:
+        text = ' '.join(str(getattr(why, 'strerror', None) or why).split())
+        return Config(path, problems=(f'cannot read {path}: {text}',))
+    here = os.path.dirname(path)
+    section = next((s for s in parser.sections() if _is_ours(parser, s)), None)
+    given, problems = _options(parser, section, here) if section else ({}, [])
+    given.pop(FACTORY_KEY, None)
+    defaults, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
+    problems = [f'[{section}] {line}' for line in problems + wrong]
+    settings = Settings(**_kept(SERVICE_OPTIONS, defaults))
+    specs = []
+    for name in (s for s in parser.sections() if s.startswith(SECTION)):
+        own, unreadable = _options(parser, name, here)
+        specs.append(build_spec(name[len(SECTION) :], own, _kept(SCHEDULE_OPTIONS, defaults), unreadable))
+    problems.extend(line for spec in specs for line in spec.error.splitlines())
+    return Config(path, tuple(sorted(specs, key=lambda s: s.name)), tuple(problems), settings, _logins(parser, here))
+
+
+def build_spec(
+    name: str, given: Mapping[str, str], defaults: Mapping[str, Any], unreadable: Iterable[str] = ()
+) -> CheckSpec:
+    """Make the CheckSpec of one section from its options as they stand in the file."""
+    common = {key: value for key, value in given.items() if key in _COMMON}
+    own = {key: value for key, value in given.items() if key not in _COMMON}
+    values, problems = opt.parse(_with_defaults(COMMON_OPTIONS, defaults), common)
+    problems = [*unreadable, *problems, *_own_problems(values.get('type'), own)]
+    try:
+        process_or_group_name(name)
+        if not name or not name.isascii() or not name.isprintable():
+            raise ValueError
+    except ValueError:
+        problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
+    return CheckSpec(
+        name,
+        str(given.get('type', '')),
+        values.get('processes', ()),
+        _schedule(values),
+        own,
+        '\n'.join(f'[{SECTION}{name}] {line}' for line in problems),
+    )
+
+
+def fingerprint(spec: CheckSpec) -> str:
+    """Return a short hash of what a run of `spec` depends on. Secrets stay out: the hash leaves over RPC."""
+    secret = {option.name for option in declared(spec) if option.secret}
+    shown = {} if check_modules.is_custom(spec.type) else {k: v for k, v in spec.options.items() if k not in secret}
+    text = json.dumps([spec.name, spec.type, spec.schedule.timeout, spec.schedule.num_retries, shown], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def declared(spec: CheckSpec) -> tuple[Option, ...]:
+    """Return the options that the type of `spec` declares; none for a custom or unknown type."""
+    try:
+        return check_modules.built_in(spec.type).OPTIONS
+    except InvalidCheckConfig:
+        return ()
+
+
+def _schedule(values: Mapping[str, Any]) -> Schedule:
+    kept = {f.name: values[f.name] for f in fields(Schedule) if values.get(f.name) is not None}
+    if 'stale_after' not in kept and {'interval', 'timeout'} <= kept.keys():
+        kept['stale_after'] = 3 * kept['interval'] + kept['timeout']
+    return Schedule(**kept)
+
+
+def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
+    if type_name is None:
+        return []
+    try:
+        return check_modules.built_in(type_name).parse(own)[1]
+    except InvalidCheckConfig as why:
+        return [str(why)]
+
+
+def _with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:
+    return [
+        Option(o.name, o.kind, defaults[o.name], o.help, o.secret) if o.name in defaults else o for o in options
+    ]
+
+
+def _kept(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read of `options`; the declared default where the value could not be used."""
+    return {o.name: values.get(o.name, o.default) for o in options}
+
+
+def _parse(path: str) -> UnhosedConfigParser:
+    """Parse as supervisor/options.py ServerOptions.read_config does, which cannot be called here: it also checks
+    that paths exist, relative to a working directory that a child of supervisord does not share."""
+    parser = UnhosedConfigParser()
+    parser.expansions = {f'ENV_{key}': value for key, value in os.environ.items()}
+    with open(path) as file:
+        parser.read_file(file)
+    here = os.path.dirname(path)
+    expansions = {'here': here, 'host_node_name': platform.node(), **parser.expansions}
+    if parser.has_section('include'):
+        parser.expand_here(here)
+        patterns = expand(parser.get('include', 'files'), expansions, 'include.files')
+        for pattern in patterns.split():
+            for filename in sorted(glob(os.path.join(here, pattern))):
+                parser.read(filename)
+                parser.expand_here(os.path.abspath(os.path.dirname(filename)))
+    if parser.has_option('supervisord', 'environment'):
+        environment = expand(parser.get('supervisord', 'environment'), expansions, 'environment')
+        parser.expansions.update((f'ENV_{k}', v) for k, v in dict_of_key_value_pairs(environment).items())
+    return parser
+
+
+def _is_ours(parser: UnhosedConfigParser, section: str) -> bool:
+    return section.startswith('rpcinterface:') and parser.has_option(section, FACTORY_KEY) and (
+        parser.get(section, FACTORY_KEY).strip() == FACTORY
+    )
+
+
+def _options(parser: UnhosedConfigParser, section: str, here: str) -> tuple[dict[str, str], list[str]]:
+    """Return the options of a section, expanded, and a line for each that cannot be."""
+    given = {}
+    problems = []
+    expansions = {'here': here, 'host_node_name': platform.node()}
+    for key in parser.options(section):
+        try:
+            given[key] = parser.saneget(section, key, expansions=expansions)
+        except ValueError:
+            # The text of supervisor's error holds the value, which may be a password.
+            problems.append(f'{key}: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%')
+    return given, problems
+
+
+def _logins(parser: UnhosedConfigParser, here: str) -> dict[str, Login]:
+    """Return user and password of the HTTP servers that want one, by section."""
+    logins = {}
+    for section in ('unix_http_server', 'inet_http_server'):
+        if parser.has_section(section):
+            given, _ = _options(parser, section, here)
+            if given.get('username'):
+                logins[section] = Login(given['username'], given.get('password', ''))
+    return logins

@@ -1,0 +1,49 @@
+"""The errors of this package.
+
+    HealthError
+      InvalidCheckConfig      an option of a check or of a section cannot be used
+        InvalidPortSpec       a port expression does not fit the process name
+      CheckFailed             the process did not meet the check
+        DeadlineExceeded      ... within its time
+      UnknownName             a check or a process that does not exist
+"""
+
+from __future__ import annotations
+
+
+class HealthError(Exception):
+    """The root of this package's errors."""
+
+
+class InvalidCheckConfig(HealthError, ValueError):
+    """An option cannot be used; the message is one line: what, and what is expected."""
+
+
+class InvalidPortSpec(InvalidCheckConfig):
+    """A port expression matches no port in the name of the process."""
+
+
+class CheckFailed(HealthError):
+    """The process did not meet the check: the one way for a check to say `failed`.
+
+    `reason` is one line for the log; `value` what was measured, if anything was; `sample` what the next run of
+    the check wants back.
+    """
+
+    def __init__(self, reason: str, value: float | None = None, sample: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.value = value
+        self.sample = sample
+
+
+class DeadlineExceeded(CheckFailed):
+    """The time of the run is over."""
+
+
+class UnknownName(HealthError):
+    """No check, or no process, of that name; `name` holds it."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f'no {kind} named {name!r}')
+        self.name = name

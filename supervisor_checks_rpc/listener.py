@@ -1,0 +1,223 @@
+"""supervisor_health_listener: an event listener that runs the checks that are due, and holds no state that matters.
+
+Each event is acknowledged at once; the work is done in threads. What is due, and what a result leads to, is known
+inside supervisord alone (takeDue, report), so that this process may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import xmlrpc.client
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from . import config
+from . import wire
+from .model import ERROR
+from .model import CheckSpec
+from .model import Process
+from .model import Result
+from .rpc import CannotAsk
+from .rpc import Client
+from .rpc import ShuttingDown
+from .runner import Runner
+
+# Results that come within this time travel together.
+GATHER = 0.05
+# How long after a failed call supervisord is asked again, when no tick comes.
+RETRY = 5.0
+TICKS = {'TICK_5': 5, 'TICK_60': 60, 'TICK_3600': 3600}
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program; exits 0, or 2 for a wrong use or a configuration with problems."""
+    parser = argparse.ArgumentParser(prog='supervisor_health_listener', description=__doc__.splitlines()[0])
+    parser.add_argument('-c', '--configuration', metavar='FILE', help='supervisord.conf (default: what supervisord loaded)')
+    parser.add_argument('--test-config', action='store_true', help='print the problems of FILE and exit 0 or 2')
+    options = parser.parse_args(argv)
+    path = os.path.abspath(options.configuration) if options.configuration else ''
+    if options.test_config:
+        if not path:
+            parser.error('--test-config needs -c FILE')
+        sys.exit(test_config(path))
+    stdout = take_over_stdout()
+    logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO, stream=sys.stderr)
+    try:
+        client = _client(path)
+    except CannotAsk as why:
+        parser.error(str(why))
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    name = f'{os.environ.get("SUPERVISOR_GROUP_NAME", "")}:{os.environ.get("SUPERVISOR_PROCESS_NAME", "")}'
+    sweeper = Sweeper(client, f'{name}#{os.getpid()}', path)
+    threading.Thread(target=sweeper.work, daemon=True).start()
+    for event in events(sys.stdin.buffer, stdout):
+        sweeper.tick(event)
+    # Without waiting for the threads: a check may hang in one.
+    os._exit(0)
+
+
+def _leave(_signum: int, _frame: object) -> None:
+    os._exit(0)
+
+
+def _client(path: str) -> Client:
+    section = 'unix_http_server' if os.environ.get('SUPERVISOR_SERVER_URL', '').startswith('unix:') else 'inet_http_server'
+    login = config.load(path).logins.get(section) if path else None
+    return Client.of_environment(os.environ, *((login.username, login.password) if login else ()))
+
+
+def test_config(path: str) -> int:
+    """Print what is wrong with the checks of the file, and return 0 if nothing is, else 2."""
+    loaded = config.load(path)
+    for problem in loaded.problems:
+        print(problem)
+    print(f'{path}: {len(loaded.specs)} checks, {len(loaded.problems)} problems')
+    return 2 if loaded.problems else 0
+
+
+def take_over_stdout() -> BinaryIO:
+    """Return the way to supervisord, and point descriptor 1 and sys.stdout to standard error.
+
+    Standard output is the protocol: a stray line from anywhere puts the listener into state UNKNOWN for good
+    (supervisor/dispatchers.py).
+    """
+    private = os.fdopen(os.dup(1), 'wb', buffering=0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return private
+
+
+def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
+    """Yield the headers of each event, its body's as well, acknowledged already; end when supervisord is gone.
+
+    The answer is always OK: after FAIL supervisord sends the event again at once, to every listener.
+    """
+    while True:
+        stdout.write(b'READY\n')
+        header = _fields(stdin.readline())
+        try:
+            length = int(header['len'])
+        except (KeyError, ValueError):
+            return
+        body = stdin.read(length)
+        stdout.write(b'RESULT 2\nOK')
+        yield {**_fields(body), **header}
+
+
+def _fields(line: bytes) -> dict[str, str]:
+    pairs = (word.partition(':') for word in line.decode('utf-8', 'replace').split())
+    return {key: value for key, colon, value in pairs if colon}
+
+
+class Sweeper:
+    """Asks for what is due, has it run, and reports: one thread, woken by ticks, results and its own timer."""
+
+    def __init__(self, client: Client, name: str, path: str = '') -> None:
+        self._client = client
+        self._name = name
+        self._path = path
+        self._inbox: queue.SimpleQueue[tuple[str, int, Result] | None] = queue.SimpleQueue()
+        self._runner = Runner()
+        self._generation = ''
+        self._specs: dict[str, CheckSpec] = {}
+        self._complaint = ''
+        self._last_serial = -1
+
+    def tick(self, event: dict[str, str]) -> None:
+        """Take note of a tick; one that is late or was seen already is left out.
+
+        Ticks queue up while we are stopped, and supervisord sends events again that another listener rejected.
+        """
+        period = TICKS.get(event.get('eventname', ''))
+        try:
+            serial, when = int(event['serial']), int(event['when'])
+        except (KeyError, ValueError):
+            return
+        if period is None or serial <= self._last_serial or when < time.time() - 2 * period:
+            return
+        self._last_serial = serial
+        self._inbox.put(None)
+
+    def work(self) -> None:
+        """Sweep for ever."""
+        next_sweep = time.monotonic()
+        while True:
+            results, ticked = self._gather(next_sweep)
+            try:
+                if results:
+                    self._report(results)
+                if ticked or time.monotonic() >= next_sweep:
+                    next_sweep = time.monotonic() + max(self._sweep(), GATHER)
+                self._complain('')
+            except (CannotAsk, wire.BadMessage, xmlrpc.client.Error) as why:
+                next_sweep = time.monotonic() + RETRY
+                self._complain('' if isinstance(why, ShuttingDown) else str(why))
+
+    def _gather(self, until: float) -> tuple[list[tuple[str, int, Result]], bool]:
+        """Return the results that came in, and whether a tick did."""
+        results: list[tuple[str, int, Result]] = []
+        ticked = False
+        while True:
+            try:
+                item = self._inbox.get(timeout=max(until - time.monotonic(), 0.0))
+            except queue.Empty:
+                return results, ticked
+            if item is None:
+                return results, True
+            if not results:
+                until = min(until, time.monotonic() + GATHER)
+            results.append(item)
+
+    def _sweep(self) -> float:
+        """Have everything that is due run; return the seconds until more is."""
+        due = wire.load_due(self._client.call('health.takeDue', self._name))
+        if due.generation != self._generation:
+            self._load(self._path or due.path)
+            self._generation = due.generation
+        self._runner.max_concurrent = due.max_concurrent
+        for lease, check, process, sample in due.runs:
+            self._run(lease, check, process, sample, due)
+        return due.wait
+
+    def _run(self, lease: int, check: str, process: Process, sample: object, due: wire.Due) -> None:
+        def done(result: Result) -> None:
+            self._inbox.put((due.generation, lease, result))
+
+        spec = self._specs.get(check)
+        if spec is None or spec.error or config.fingerprint(spec) != due.fingerprints[check]:
+            reason = f'[{config.SECTION}{check}] of {self._path or due.path} is not what supervisord loaded: reload it'
+            now = time.monotonic()
+            done(Result(check, spec.type if spec else '', process, ERROR, reason, at=time.time(), began=now, attempts=0))
+        else:
+            self._runner.submit(spec, process, sample, done)
+
+    def _load(self, path: str) -> None:
+        loaded = config.load(path)
+        self._specs = {spec.name: spec for spec in loaded.specs}
+        _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
+
+    def _report(self, results: list[tuple[str, int, Result]]) -> None:
+        for generation in sorted({generation for generation, _, _ in results}):
+            rows = [(lease, result) for mark, lease, result in results if mark == generation]
+            self._client.call('health.report', wire.dump_report(generation, rows))
+
+    def _complain(self, complaint: str) -> None:
+        """Log what keeps us from working, once, and that it is over."""
+        if complaint != self._complaint:
+            _log.log(logging.ERROR if complaint else logging.INFO, '%s', complaint or 'supervisord answers again')
+            self._complaint = complaint
+
+
+if __name__ == '__main__':
+    main()

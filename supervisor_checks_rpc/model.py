@@ -1,0 +1,104 @@
+"""Frozen values that travel: Process, Schedule, CheckSpec, Result, Status.
+
+Times named `started` and `began` are seconds of the monotonic clock, which all processes of one machine share on
+Linux, macOS and the BSDs; times named `at` and `since` are seconds since the epoch, for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+
+# Outcomes of one run. Only `failed` ever leads to a restart.
+PASSED = 'passed'
+FAILED = 'failed'
+ERROR = 'error'
+
+# States of one check on one process.
+UNKNOWN = 'unknown'
+STARTING = 'starting'
+HEALTHY = 'healthy'
+UNHEALTHY = 'unhealthy'
+PAUSED = 'paused'
+INVALID = 'invalid'
+
+
+@dataclass(frozen=True)
+class Process:
+    """One instance of a process of supervisord. A new pid or a new start is another instance; pid 0: not running."""
+
+    group: str
+    name: str
+    pid: int
+    started: float = 0.0
+
+    @property
+    def namespec(self) -> str:
+        """Its name as supervisor writes it (supervisor.options.make_namespec): `name` or `group:name`."""
+        return self.name if self.group == self.name else f'{self.group}:{self.name}'
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a check runs and what its results lead to; durations in seconds. See config.SCHEDULE_OPTIONS."""
+
+    interval: float = 10.0
+    timeout: float = 5.0
+    num_retries: int = 0
+    start_period: float = 30.0
+    failure_threshold: int = 3
+    success_threshold: int = 1
+    stale_after: float = 35.0
+    on_failure: str = 'restart'
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """One `[healthcheck:NAME]` section. `options` holds what the check itself reads, as given; `error` why the
+    section cannot be used, '' if it can."""
+
+    name: str
+    type: str
+    processes: tuple[str, ...]
+    schedule: Schedule = Schedule()
+    options: Mapping[str, object] = field(default_factory=dict)
+    error: str = ''
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one run of `check` on one instance of a process.
+
+    `value` is what was measured, in the unit of the check; `sample` what the next run of the check wants back;
+    `began` (monotonic) and `at` (epoch) tell when the run began, `duration` how long it took, in seconds.
+    """
+
+    check: str
+    type: str
+    process: Process
+    outcome: str
+    reason: str
+    value: float | None = None
+    duration: float = 0.0
+    at: float = 0.0
+    began: float = 0.0
+    attempts: int = 1
+    sample: object = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of `check` on one process: its state, and the results that led to it (newest last)."""
+
+    check: str
+    type: str
+    process: Process
+    state: str
+    reason: str
+    since: float
+    successes: int = 0
+    failures: int = 0
+    restarts: int = 0
+    last: Result | None = None
+    history: tuple[Result, ...] = ()

@@ -1,0 +1,217 @@
+"""Options, declared once as data: from a declaration come conversion, messages, defaults and listings.
+
+The spellings are those of supervisor (supervisor/datatypes.py), which this module does not import, so that the
+check library runs without it; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import signal
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from .errors import InvalidCheckConfig
+
+REQUIRED: Any = object()
+
+_TRUE = ('yes', 'true', 'on', '1')
+_FALSE = ('no', 'false', 'off', '0')
+_DURATION = re.compile(r'(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?', re.ASCII)
+_DURATION_UNITS = {'ms': 0.001, None: 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
+_SIZE = re.compile(r'(\d+)\s*(kb|mb|gb)?', re.ASCII)
+_SIZE_UNITS = {None: 1, 'kb': 1024, 'mb': 1024**2, 'gb': 1024**3}
+# A year: longer is a typing error, and every sum of durations stays exact.
+_LONGEST = 366 * 86400
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an option may be: `expected` says it in words, `convert` reads it or raises ValueError or TypeError."""
+
+    expected: str
+    convert: Callable[[Any], Any]
+    show: Callable[[Any], Any] = field(default=lambda value: value)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its name, kind and default (REQUIRED if there is none), and a line of help.
+
+    The value of a `secret` option is never shown, neither in a message nor in a listing.
+    """
+
+    name: str
+    kind: Kind
+    default: Any = None
+    help: str = ''
+    secret: bool = False
+
+
+def parse(options: Iterable[Option], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Read `given` by `options`; return the values and the problems, one line for each."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    known = {option.name: option for option in options}
+    for name, option in known.items():
+        if given.get(name) is None:
+            if option.default is REQUIRED:
+                problems.append(f'{name}: required and missing, expected {option.kind.expected}')
+            else:
+                values[name] = option.default
+            continue
+        try:
+            values[name] = option.kind.convert(given[name])
+        except (ValueError, TypeError, OverflowError) as why:
+            detail = f' ({why})' if isinstance(why, InvalidCheckConfig) and not option.secret else ''
+            problems.append(f'{name}: cannot use {_shown(option, given[name])}{detail}, expected {option.kind.expected}')
+    unknown = sorted(str(name) for name in given if name not in known)
+    problems.extend(f'{name}: unknown option, expected one of: {" ".join(sorted(known))}' for name in unknown)
+    return values, problems
+
+
+def _shown(option: Option, value: object) -> str:
+    if option.secret:
+        return 'the value (hidden)'
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + '...'
+
+
+def _boolean(value: object) -> bool:
+    text = str(value).lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError
+
+
+def _duration(value: object) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    if isinstance(value, (int, float)):
+        seconds = float(value)
+    else:
+        match = _DURATION.fullmatch(str(value).strip().lower())
+        if match is None:
+            raise ValueError
+        seconds = float(match[1]) * _DURATION_UNITS[match[2]]
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError
+    return seconds
+
+
+def _positive_duration(value: object) -> float:
+    seconds = _duration(value)
+    if seconds < 0.001:
+        raise ValueError
+    return seconds
+
+
+def _size(value: object) -> int:
+    if isinstance(value, bool):
+        raise ValueError
+    match = _SIZE.fullmatch(str(value).strip().lower())
+    if match is None:
+        raise ValueError
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    number = float(str(value))
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _regex(value: object) -> re.Pattern[str]:
+    try:
+        return re.compile(_text(value))
+    except re.error as why:
+        raise InvalidCheckConfig(str(why)) from None
+
+
+def _signal(value: object) -> str:
+    text = str(value).strip().upper()
+    if text.isdigit():
+        return signal.Signals(int(text)).name
+    name = text if text.startswith('SIG') else 'SIG' + text
+    return signal.Signals[name].name if name in signal.Signals.__members__ else _reject()
+
+
+def _reject() -> Any:
+    raise ValueError
+
+
+def _words(value: object) -> tuple[str, ...]:
+    words = tuple(word for word in (part.strip() for part in _text(value).split(',')) if word)
+    return words or _reject()
+
+
+def _json(value: object) -> Any:
+    return json.loads(value) if isinstance(value, str) else json.loads(json.dumps(value))
+
+
+def _json_object(value: object) -> dict[str, str]:
+    loaded = _json(value)
+    if not isinstance(loaded, dict):
+        raise ValueError
+    return {str(key): str(item) for key, item in loaded.items()}
+
+
+def integer(low: int, high: int = 2**31 - 1) -> Kind:
+    """Return the kind of a whole number from `low` to `high`."""
+
+    def convert(value: object) -> int:
+        if isinstance(value, (bool, float)):
+            raise ValueError
+        number = int(str(value))
+        return number if low <= number <= high else _reject()
+
+    return Kind(f'a whole number from {low} to {high}' if high < 2**31 - 1 else f'a whole number of at least {low}', convert)
+
+
+def number(low: float) -> Kind:
+    """Return the kind of a finite number of at least `low`."""
+
+    def convert(value: object) -> float:
+        result = _number(value)
+        return result if result >= low else _reject()
+
+    return Kind(f'a number of at least {low:g}', convert)
+
+
+def choice(*words: str) -> Kind:
+    """Return the kind of one of `words`."""
+
+    def convert(value: object) -> str:
+        text = str(value).strip().lower()
+        return text if text in words else _reject()
+
+    return Kind('one of: ' + ' '.join(words), convert)
+
+
+BOOLEAN = Kind('true or false', _boolean)
+DURATION = Kind('a duration (5, 500ms, 2m, 1h)', _duration)
+POSITIVE_DURATION = Kind('a duration above zero (5, 500ms, 2m, 1h)', _positive_duration)
+SIZE = Kind('a size in bytes, or with KB, MB or GB', _size)
+TEXT = Kind('text', _text)
+WORDS = Kind('a list separated by commas', _words)
+REGEX = Kind('a regular expression', _regex, show=lambda pattern: pattern.pattern)
+SIGNAL = Kind('the name or number of a signal', _signal)
+JSON = Kind('JSON', _json)
+JSON_OBJECT = Kind('a JSON object', _json_object)

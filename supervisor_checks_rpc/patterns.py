@@ -1,0 +1,32 @@
+"""Which processes a check is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+_WILD = frozenset('*?[')
+
+
+def matching(patterns: Iterable[str], processes: Iterable[tuple[str, str, bool]]) -> set[tuple[str, str]]:
+    """Return the (group, name) that any of `patterns` matches among `processes` of (group, name, is event listener).
+
+    A pattern is `group:name` with shell wildcards, or a bare NAME: that process (NAME:NAME), or if there is none all
+    of that group. `group:` is `group:*`, as in supervisor.options.split_namespec. An event listener is matched by its
+    full name only, never by a wildcard.
+    """
+    known = list(processes)
+    names = {(group, name) for group, name, _ in known}
+    found: set[tuple[str, str]] = set()
+    for pattern in patterns:
+        wanted_group, colon, wanted_name = pattern.partition(':')
+        if not colon and (pattern, pattern) in names:
+            wanted_name = pattern
+        wanted_name = wanted_name or '*'
+        exact = not _WILD.intersection(wanted_group + wanted_name)
+        found.update(
+            (group, name)
+            for group, name, is_listener in known
+            if (exact or not is_listener) and fnmatchcase(group, wanted_group) and fnmatchcase(name, wanted_name)
+        )
+    return found

@@ -1,0 +1,1 @@
+"""What runs inside supervisord: nothing here blocks, starts a thread, or lets an exception out."""

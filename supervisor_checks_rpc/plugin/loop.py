@@ -1,0 +1,105 @@
+"""Our places in supervisord's loop: a doorbell, a channel that knows when a deferred answer is ready, and guards.
+
+The loop calls readable(), writable() and handle_error() unguarded (supervisor/supervisord.py, runforever): what
+raises there ends supervisord.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.http import NOT_DONE_YET
+from supervisor.http import deferring_http_channel
+from supervisor.medusa.asyncore_25 import dispatcher
+
+
+def guarded(log: Any, function: Callable[..., None]) -> Callable[..., None]:
+    """Return `function` as a door from supervisord's loop: what it raises is logged, and the loop goes on."""
+
+    def door(*args: Any) -> None:
+        try:
+            function(*args)
+        except Exception:
+            log.critical(f'health: internal error, supervisord goes on: {traceback.format_exc()}')
+
+    return door
+
+
+def deferred(ready: Callable[[], bool], answer: Callable[[], Any]) -> Callable[[], Any]:
+    """Return an RPC result that comes later: `answer()` as soon as `ready()`; neither may block.
+
+    supervisor/xmlrpc.py takes a plain function with a `delay` for one; `ready` is for our Channel.
+    """
+
+    def onwait() -> Any:
+        return answer() if ready() else NOT_DONE_YET
+
+    onwait.delay = 0.05  # type: ignore[attr-defined]
+    onwait.ready = ready  # type: ignore[attr-defined]
+    return onwait
+
+
+class Channel(deferring_http_channel):  # type: ignore[misc]
+    """An HTTP channel that asks a deferred answer of ours only when it is ready, and moves 256 KB a turn.
+
+    The stock channel asks by the clock (`delay`): late when poll sleeps, and without end when many callers wait.
+    """
+
+    ac_in_buffer_size = ac_out_buffer_size = 256 * 1024
+
+    def writable(self, now: float | None = None) -> bool:
+        """Tell whether supervisord should call for more to write."""
+        if not self.ac_out_buffer and len(self.producer_fifo):
+            ready = getattr(getattr(self.producer_fifo.first(), 'callback', None), 'ready', None)
+            if ready is not None:
+                return bool(ready())
+        return bool(super().writable(now))
+
+
+class Doorbell(dispatcher):  # type: ignore[misc]
+    """Wakes supervisord's loop from poll, and answers on its next turn.
+
+    It can hear signals as well: SIGCHLD alone does not end a poll (PEP 475), so that a process is reaped up to a
+    second late.
+    """
+
+    def __init__(self, answer: Callable[[], None]) -> None:
+        self._bell, ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._answer = answer
+        dispatcher.__init__(self, ear)
+
+    def hear_signals(self) -> None:
+        """Ring at every signal that supervisord handles."""
+        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+
+    def ring(self) -> None:
+        """Have the answer called on the loop's next turn."""
+        try:
+            self._bell.send(b'\0')
+        except OSError:
+            pass  # full: it rings already
+
+    def writable(self) -> bool:
+        """Never: the bell is heard, not spoken to."""
+        return False
+
+    def handle_read(self) -> None:
+        """Answer the bell."""
+        self.recv(4096)
+        self._answer()
+
+    def handle_error(self) -> None:
+        """Keep the bell: the answer is guarded, and what could not be read is read at the next ring."""
+
+    def close(self) -> None:
+        """Leave the loop. Our descriptors must be gone before a reload closes all it finds (options.cleanup_fds)."""
+        heard = signal.set_wakeup_fd(-1)
+        if heard not in (-1, self._bell.fileno()):
+            signal.set_wakeup_fd(heard)
+        self._bell.close()
+        dispatcher.close(self)

@@ -1,0 +1,233 @@
+"""The plugin's end of a worker process: started at the first need, never waited for.
+
+The worker is a child of supervisord like any other, so supervisord reaps it (waitpid(-1)); it tells us through
+`pidhistory`, as it tells its own processes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from collections.abc import MutableMapping
+from typing import Any
+
+from supervisor.medusa.asyncore_25 import dispatcher
+from supervisor.options import decode_wait_status
+
+from .. import wire
+from ..model import ERROR
+from ..model import CheckSpec
+from ..model import Process
+from ..model import Result
+
+# How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
+GRACE = 2.0
+FIRST_GRACE = 10.0
+# A worker that has had nothing to do for so long is sent home.
+IDLE = 60.0
+_LONGEST_ANSWER = 1024 * 1024
+
+
+class Pending:
+    """A run on demand that is under way; `result` comes when it comes."""
+
+    def __init__(self, spec: CheckSpec, process: Process, deadline: float) -> None:
+        self.spec = spec
+        self.process = process
+        self.deadline = deadline
+        self.result: Result | None = None
+
+    def fail(self, reason: str) -> None:
+        """End it as an error: the check could not be carried out."""
+        self.result = Result(self.spec.name, self.spec.type, self.process, ERROR, reason, at=time.time(), attempts=0)
+
+
+class _Child(dispatcher):  # type: ignore[misc]
+    """One worker process: its socket in supervisord's loop, and its pid until supervisord has reaped it."""
+
+    def __init__(self, sock: socket.socket, pid: int, heard: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        self.pid = pid
+        self.answered = False
+        self._heard = heard
+        self._ended = ended
+        self._in = b''
+        self._out = bytearray()
+        dispatcher.__init__(self, sock)
+
+    def say(self, line: bytes) -> None:
+        """Send a line, now if the socket takes it."""
+        self._out += line
+        self.handle_write()
+
+    def writable(self) -> bool:
+        """Tell whether something is left to send."""
+        return bool(self._out)
+
+    def handle_write(self) -> None:
+        """Send what the socket takes."""
+        try:
+            sent = self.socket.send(self._out)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            return  # it ended; handle_read sees it
+        del self._out[:sent]
+
+    def handle_read(self) -> None:
+        """Take in whole lines."""
+        try:
+            data = self.socket.recv(256 * 1024)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b''
+        *lines, self._in = (self._in + data).split(b'\n')
+        for line in lines:
+            self.answered = True
+            self._heard(line)
+        if not data or len(self._in) > _LONGEST_ANSWER:
+            self._ended()
+
+    def handle_error(self) -> None:
+        """End the worker: what came from it could not be used."""
+        self._ended()
+
+    def finish(self, pid: int, status: int) -> None:
+        """Take note that supervisord has reaped it: the pid may be another's from now on."""
+        self.pid = 0
+        self.exit = decode_wait_status(status)[1]
+
+    exit = ''
+
+
+class WorkerLink:
+    """Runs checks in a worker process, and answers in memory. One for each kind of work that must stay apart."""
+
+    def __init__(
+        self, log: Any, pidhistory: MutableMapping[int, Any], user: str | None, max_concurrent: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._log = log
+        self._pidhistory = pidhistory
+        self._user = user
+        self._max_concurrent = max_concurrent
+        self._clock = clock
+        self._child: _Child | None = None
+        self._pending: dict[int, Pending] = {}
+        self._numbers: dict[tuple[str, Process], int] = {}
+        self._last_number = 0
+        self._idle_since = clock()
+
+    def submit(self, spec: CheckSpec, process: Process, sample: object) -> Pending | None:
+        """Have `spec` run on `process`. The same run, if it is under way already, serves both callers.
+
+        Return None when too many are under way.
+        """
+        under_way = self._pending.get(self._numbers.get((spec.name, process), 0))
+        if under_way is not None:
+            return under_way
+        if len(self._pending) >= self._max_concurrent:
+            return None
+        grace = GRACE if self._child and self._child.answered else FIRST_GRACE
+        pending = Pending(spec, process, self._clock() + spec.schedule.timeout + grace)
+        try:
+            child = self._child or self._start()
+        except (OSError, ValueError) as why:
+            pending.fail(f'cannot start the worker process: {why}')
+            return pending
+        self._last_number += 1
+        self._pending[self._last_number] = pending
+        self._numbers[spec.name, process] = self._last_number
+        child.say(wire.dump_job(self._last_number, spec, process, sample))
+        return pending
+
+    def is_done(self, pending: Pending) -> bool:
+        """Tell whether there is a result; a worker that is late for it is replaced, and then there is one."""
+        if pending.result is None and self._clock() > pending.deadline:
+            self._end(f'the worker process did not answer within {pending.spec.schedule.timeout:g}s and was replaced')
+        return pending.result is not None
+
+    def tick(self) -> None:
+        """See to a worker that is late, though no caller waits for it any more, or that has nothing to do."""
+        now = self._clock()
+        late = next((pending for pending in self._pending.values() if now > pending.deadline), None)
+        if late is not None:
+            self.is_done(late)
+        elif not self._pending and self._child and now - self._idle_since > IDLE:
+            self.close()
+
+    def close(self) -> None:
+        """Send the worker home: it leaves when its socket closes."""
+        child, self._child = self._child, None
+        if child:
+            child.close()
+        self._fail_all('supervisord is stopping')
+
+    def _start(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        try:
+            pid = spawn_worker(theirs.fileno(), self._user, self._max_concurrent)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._child = child = _Child(ours, pid, self._answer, self._lost)
+        self._pidhistory[pid] = child
+        self._log.info(f'health: started worker process, pid {pid}')
+        return child
+
+    def _answer(self, line: bytes) -> None:
+        try:
+            answer = wire.load_answer(line, self._run_of)
+        except wire.BadMessage as why:
+            self._end(f'the worker process was replaced: {why}')
+            return
+        if answer is None:
+            return
+        number, result = answer
+        pending = self._pending.pop(number)
+        del self._numbers[pending.spec.name, pending.process]
+        pending.result = result
+        self._idle_since = self._clock()
+
+    def _run_of(self, number: int) -> tuple[CheckSpec, Process] | None:
+        pending = self._pending.get(number)
+        return (pending.spec, pending.process) if pending else None
+
+    def _lost(self) -> None:
+        self._end('the worker process ended while the check ran')
+
+    def _end(self, reason: str) -> None:
+        """Replace the worker: it is killed, what it was doing is an error, and the next call starts another."""
+        child, self._child = self._child, None
+        if child:
+            child.close()
+            if child.pid:
+                os.kill(child.pid, signal.SIGKILL)
+            self._log.warn(f'health: {reason} (pid {child.pid or child.exit})')
+        self._fail_all(reason)
+
+    def _fail_all(self, reason: str) -> None:
+        for pending in self._pending.values():
+            pending.fail(reason)
+        self._pending.clear()
+        self._numbers.clear()
+        self._idle_since = self._clock()
+
+
+def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:
+    """Start a worker process with `fd` as its standard input, and return its pid.
+
+    posix_spawn and not subprocess: a Popen object would wait for a pid that supervisord reaps. The import path is
+    ours, so that the worker finds the same package; standard output goes where errors go.
+    """
+    path = [entry for entry in sys.path if entry]
+    code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker import main; main()'
+    argv = [sys.executable, '-c', code, str(max_concurrent), user or '']
+    actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
+    return os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setpgroup=0)

@@ -1,0 +1,229 @@
+"""The record: the one place where health is known. Pure; the caller brings the time and says which processes run.
+
+Work is handed out by lease: a run that was taken and never reported comes back when its lease ends, or at once when
+its holder was replaced, so that a listener may die at any moment and nothing is lost or run twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections import deque
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+
+from . import model
+from .errors import UnknownName
+from .health import Health
+from .model import CheckSpec
+from .model import Process
+from .model import Result
+from .model import Status
+
+# A lease outlives the deadline of its run by this much: the way from supervisord to the listener and back.
+LEASE_GRACE = 5.0
+# Runs due within this time are handed out together, so that a listener wakes once for them.
+SLACK = 0.2
+# The longest that a listener waits before it asks again.
+LONGEST_WAIT = 5.0
+_WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.PAUSED, model.HEALTHY)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One piece of work: run `spec` on `process`; `sample` is what the last run on this instance left behind."""
+
+    lease: int
+    spec: CheckSpec
+    process: Process
+    sample: object = None
+
+
+class Pair:
+    """One check on one process of supervisord, through all instances of that process."""
+
+
+    def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
+        self.spec = spec
+        self.history: deque[Result] = deque(maxlen=history)
+        self.restarts = 0
+        self.state = model.UNKNOWN
+        self.since = at
+        self.begin(process, now)
+
+    def begin(self, process: Process, now: float) -> None:
+        """Start afresh with a new instance of the process; it is due at once."""
+        self.process = process
+        self.health = Health(self.spec.schedule, process)
+        self.next_due = now
+        self.release()
+
+    def release(self) -> None:
+        """Take the lease back."""
+        self.lease = 0
+        self.holder = ''
+        self.leased_until = float('-inf')
+
+    def refresh(self, now: float, at: float) -> str:
+        """Bring the state up to `now` and return it."""
+        state = self._state(now)
+        if state != self.state:
+            self.state = state
+            self.since = at
+        return state
+
+    def _state(self, now: float) -> str:
+        if self.spec.error:
+            return model.INVALID
+        return self.health.state(now) if self.process.pid else model.UNKNOWN
+
+    def reason(self) -> str:
+        """Say why the state is what it is, in one line."""
+        if self.spec.error:
+            return self.spec.error.splitlines()[0]
+        if not self.process.pid:
+            return f'{self.process.namespec} is not running'
+        if self.health.last is None:
+            return 'no result yet'
+        if self.state == model.UNKNOWN and self.health.last.outcome == model.PASSED:
+            return f'stale, last result: {self.health.last.reason}'
+        return self.health.last.reason
+
+
+class Record:
+    """All pairs of check and process: who is due, what came back, and what that means."""
+
+    def __init__(self, specs: Iterable[CheckSpec], history: int = 20) -> None:
+        self.specs: Mapping[str, CheckSpec] = {spec.name: spec for spec in specs}
+        self._history = history
+        self._pairs: dict[tuple[str, str], Pair] = {}
+        self._by_process: dict[str, list[Pair]] = {}
+        self._leases: dict[int, Pair] = {}
+        self._lease_ids = count(1)
+
+    def match(self, matched: Mapping[str, Iterable[Process]], now: float, at: float) -> None:
+        """Set which processes each check is for; pairs that stay keep what is known of them."""
+        pairs: dict[tuple[str, str], Pair] = {}
+        for check in sorted(matched):
+            for process in sorted(matched[check], key=lambda p: (p.group, p.name)):
+                key = (check, process.namespec)
+                pairs[key] = self._pairs.get(key) or Pair(self.specs[check], process, self._history, now, at)
+        self._pairs = pairs
+        self._by_process = {}
+        for pair in pairs.values():
+            self._by_process.setdefault(pair.process.namespec, []).append(pair)
+        self._leases = {pair.lease: pair for pair in pairs.values() if pair.lease}
+
+    def instance(self, process: Process, now: float) -> None:
+        """Tell that `process` is the instance that runs now, or with pid 0 that none does."""
+        for pair in self._by_process.get(process.namespec, ()):
+            if pair.process != process:
+                self._leases.pop(pair.lease, None)
+                pair.begin(process, now)
+
+    def take_due(self, holder: str, now: float) -> list[Run]:
+        """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
+        runs = []
+        for pair in self._pairs.values():
+            if not pair.process.pid or pair.spec.error or pair.next_due > now + SLACK:
+                continue
+            if pair.leased_until > now and not _replaces(holder, pair.holder):
+                continue
+            runs.append(self._lease(pair, holder, now))
+        return runs
+
+    def _lease(self, pair: Pair, holder: str, now: float) -> Run:
+        self._leases.pop(pair.lease, None)
+        schedule = pair.spec.schedule
+        pair.lease = next(self._lease_ids)
+        pair.holder = holder
+        pair.leased_until = now + schedule.timeout + LEASE_GRACE
+        # Keep the beat while we are in time; never run twice to catch up.
+        pair.next_due = max(pair.next_due + schedule.interval, now + schedule.interval - SLACK)
+        self._leases[pair.lease] = pair
+        return Run(pair.lease, pair.spec, pair.process, pair.health.last.sample if pair.health.last else None)
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until something is due that nobody holds."""
+        soonest = now + LONGEST_WAIT
+        for pair in self._pairs.values():
+            if pair.process.pid and not pair.spec.error:
+                is_held = pair.next_due <= now + SLACK
+                soonest = min(soonest, pair.leased_until if is_held else pair.next_due)
+        return max(soonest - now, 0.0)
+
+    def lease(self, lease: int) -> Run | None:
+        """Return the run of a lease that is still out, None for any other."""
+        pair = self._leases.get(lease)
+        return Run(lease, pair.spec, pair.process) if pair else None
+
+    def report(self, lease: int, result: Result, now: float, at: float) -> Pair | None:
+        """Take in the result of a leased run; return its pair, or None when the lease is not out any more."""
+        pair = self._leases.pop(lease, None)
+        if pair is None:
+            return None
+        pair.release()
+        pair.history.append(result)
+        pair.health.observe(result)
+        pair.refresh(now, at)
+        return pair
+
+    def pairs(self) -> list[Pair]:
+        """Return all pairs, sorted by check and process."""
+        return list(self._pairs.values())
+
+    def pairs_of(self, namespec: str) -> list[Pair]:
+        """Return the pairs of one process, sorted by check."""
+        return self._by_process.get(namespec, [])
+
+    def pair(self, check: str, namespec: str) -> Pair:
+        """Return the pair of `check` on the process.
+
+        :raises UnknownName: when there is no such check, or it is not for this process.
+        """
+        if check not in self.specs:
+            raise UnknownName('check', check)
+        if (check, namespec) not in self._pairs:
+            raise UnknownName(f'process of check {check}', namespec)
+        return self._pairs[check, namespec]
+
+    def status(self, pair: Pair, now: float, at: float) -> Status:
+        """Return what is known of `pair` at `now`."""
+        state = pair.refresh(now, at)
+        health = pair.health
+        return Status(
+            pair.spec.name,
+            pair.spec.type,
+            pair.process,
+            state,
+            pair.reason(),
+            pair.since,
+            health.successes,
+            health.failures,
+            pair.restarts,
+            health.last,
+            tuple(pair.history),
+        )
+
+    def summary(self, now: float, at: float) -> tuple[str, dict[str, int], list[Pair]]:
+        """Return the worst state, how many pairs are in each, and the pairs that are neither healthy nor paused.
+
+        A check that cannot be used counts as one `invalid`, be it for no process at all.
+        """
+        counts = Counter(dict.fromkeys(reversed(_WORST_FIRST), 0))
+        failing = []
+        for pair in self._pairs.values():
+            state = pair.refresh(now, at)
+            counts[state] += 1
+            if state not in (model.HEALTHY, model.PAUSED):
+                failing.append(pair)
+        matched = {check for check, _ in self._pairs}
+        counts[model.INVALID] += sum(bool(spec.error) for name, spec in self.specs.items() if name not in matched)
+        worst = next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN)
+        return worst, dict(counts), failing
+
+
+def _replaces(holder: str, earlier: str) -> bool:
+    """Tell whether `holder` is a later life of `earlier`."""
+    return holder != earlier and holder.partition('#')[0] == earlier.partition('#')[0]

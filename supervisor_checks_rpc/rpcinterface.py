@@ -1,0 +1,300 @@
+"""The `health.*` methods of supervisord's XML-RPC interface, and the factory that supervisord calls for them.
+
+Each method is a guard around one call: arguments are tested first, faults are raised for unknown names, wrong
+arguments, shutdown and overload only. A sick process is a result. Docstrings are protocol: clients read them through
+system.methodHelp and system.methodSignature.
+"""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from supervisor.xmlrpc import Faults as SupervisorFaults
+from supervisor.xmlrpc import RPCError
+
+from . import check_modules
+from . import config
+from . import model
+from . import wire
+from .errors import UnknownName
+from .model import CheckSpec
+from .options import Option
+from .plugin.loop import deferred
+from .plugin.restarts import CannotRestart
+from .plugin.service import HealthService
+from .plugin.service import service_of
+from .record import Pair
+
+API_VERSION = '1.0'
+
+
+class Faults:
+    """Our own fault codes, clear of those of supervisor (supervisor/xmlrpc.py)."""
+
+    OVERLOADED = 310
+
+
+class HealthError(RPCError):  # type: ignore[misc]
+    """A fault that says its name and reason, which RPCError does for supervisor's own codes only."""
+
+    def __init__(self, code: int, name: str, reason: str) -> None:
+        RPCError.__init__(self, code)
+        self.text = f'{name}: {wire.line(reason)}'
+
+
+def bad_name(reason: str) -> RPCError:
+    """Return the fault for a check or process that does not exist."""
+    return HealthError(SupervisorFaults.BAD_NAME, 'BAD_NAME', reason)
+
+
+def incorrect(reason: str) -> RPCError:
+    """Return the fault for arguments that cannot be used."""
+    return HealthError(SupervisorFaults.INCORRECT_PARAMETERS, 'INCORRECT_PARAMETERS', reason)
+
+
+def _published(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the edge of a method: test the arguments by their annotations, and let out nothing but RPCError.
+
+    A TypeError anywhere inside would become INCORRECT_PARAMETERS, anything else HTTP 500 (supervisor/xmlrpc.py).
+    """
+    signature = inspect.signature(method)
+    types = {'str': str, 'bool': bool}
+
+    @wraps(method)
+    def edge(self: HealthNamespaceRPCInterface, *args: Any) -> Any:
+        if self._service.is_stopping():
+            raise RPCError(SupervisorFaults.SHUTDOWN_STATE)
+        try:
+            bound = signature.bind(self, *args)
+        except TypeError as why:
+            raise incorrect(str(why)) from None
+        for name, value in list(bound.arguments.items())[1:]:
+            expected = types[signature.parameters[name].annotation]
+            if type(value) is not expected:
+                raise incorrect(f'{name} must be {expected.__name__}, not {type(value).__name__}')
+        return self._guard(lambda: method(self, *args))
+
+    return edge
+
+
+class HealthNamespaceRPCInterface:
+    """Health of the processes of this supervisord."""
+
+    def __init__(self, service: HealthService) -> None:
+        self._service = service
+
+    def _guard(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except RPCError:
+            raise
+        except UnknownName as why:
+            raise bad_name(str(why)) from None
+        except wire.BadMessage as why:
+            raise incorrect(str(why)) from None
+        except CannotRestart as why:
+            raise HealthError(SupervisorFaults.NOT_RUNNING, 'NOT_RUNNING', str(why)) from None
+        except Exception:
+            log = self._service.log
+            log.critical(f'health: internal error, supervisord goes on: {traceback.format_exc()}')
+            raise HealthError(SupervisorFaults.FAILED, 'FAILED', 'internal error, see the log of supervisord') from None
+
+    def _run(self, pairs: list[Pair], struct: Callable[[list[model.Result]], Any]) -> Any:
+        """Have `pairs` run, and answer with `struct` of their results as soon as all are there."""
+        runs = []
+        for pair in pairs:
+            run = self._service.run(pair)
+            if run is None:
+                limit = self._service.config.settings.max_concurrent
+                raise HealthError(Faults.OVERLOADED, 'OVERLOADED', f'{limit} runs are under way (max_concurrent)')
+            runs.append(run)
+        waiting = list(runs)
+
+        def ready() -> bool:
+            while waiting and self._service.is_done(waiting[-1]):
+                waiting.pop()
+            return not waiting
+
+        if ready():
+            return struct([run.result for run in runs if run.result])
+        return deferred(ready, lambda: struct([run.result for run in runs if run.result]))
+
+    @_published
+    def getAPIVersion(self) -> Any:
+        """Return the version of the API of this interface
+
+        @return string version
+        """
+        return API_VERSION
+
+    @_published
+    def listChecks(self) -> Any:
+        """Return all checks of the configuration, sorted by name, with their options but never a secret
+
+        @return array result  An array of structs: name, type, processes, options of the schedule and of the type,
+                              error (what is wrong with the section; '' if nothing is)
+        """
+        return [check_struct(spec) for spec in self._service.config.specs]
+
+    @_published
+    def runCheck(self, check: str, process: str) -> Any:
+        """Run a check on a process now, and return the result as soon as there is one; it leads to no restart
+
+        @param string check    Name of the check
+        @param string process  Name of the process, or group:name
+        @return struct result  check, type, group, name, pid, outcome (passed, failed or error), reason, value (a
+                               double, or '' if nothing was measured), duration (seconds), at (seconds since the
+                               epoch), attempts
+        """
+        pair = self._service.pair(check, process)
+        return self._run([pair], lambda results: wire.result_struct(results[0]))
+
+    @_published
+    def runProcessChecks(self, process: str) -> Any:
+        """Run all checks of a process now, and return their results as soon as all are there
+
+        @param string process  Name of the process, or group:name
+        @return array result   An array of results as of runCheck, sorted by check
+        """
+        return self._run(self._service.pairs_of(process), lambda results: [wire.result_struct(r) for r in results])
+
+    @_published
+    def runAllChecks(self) -> Any:
+        """Run all checks on all their processes now, and return the results as soon as all are there
+
+        @return array result  An array of results as of runCheck, sorted by check and process
+        """
+        return self._run(self._service.pairs(), lambda results: [wire.result_struct(r) for r in results])
+
+    @_published
+    def getHealth(self) -> Any:
+        """Return the health of everything that is checked
+
+        @return struct result  state (the worst of all), healthy (true if every check that is not paused is healthy on
+                               every process, and there is one), counts (a struct: how many are in each state), failing
+                               (an array of structs check, process, state, reason), problems (an array of lines: what
+                               is wrong with the configuration)
+        """
+        state, counts, failing = self._service.summary()
+        problems = self._service.config.problems
+        return {
+            'state': state,
+            'healthy': state == model.HEALTHY and not problems,
+            'counts': counts,
+            'failing': [failing_struct(pair) for pair in failing],
+            'problems': [wire.line(problem) for problem in problems],
+        }
+
+    @_published
+    def getCheckStatus(self, check: str, process: str) -> Any:
+        """Return what is known of a check on a process
+
+        @param string check    Name of the check
+        @param string process  Name of the process, or group:name
+        @return struct result  The last periodic result as of runCheck, and state, since (seconds since the epoch),
+                               reason (why it is in that state), successes and failures (in a row), restarts (by us),
+                               history (an array of results, newest last)
+        """
+        return wire.status_struct(self._service.status(self._service.pair(check, process)))
+
+    @_published
+    def getProcessStatus(self, process: str) -> Any:
+        """Return what is known of all checks of a process
+
+        @param string process  Name of the process, or group:name
+        @return array result   An array of structs as of getCheckStatus, sorted by check
+        """
+        return [wire.status_struct(self._service.status(pair)) for pair in self._service.pairs_of(process)]
+
+    @_published
+    def getAllStatus(self) -> Any:
+        """Return what is known of all checks on all processes
+
+        @return array result  An array of structs as of getCheckStatus, sorted by check and process
+        """
+        return [wire.status_struct(self._service.status(pair)) for pair in self._service.pairs()]
+
+    @_published
+    def restartProcess(self, process: str, wait: bool = True) -> Any:
+        """Restart a running process inside supervisord: it is stopped and started, whatever becomes of the caller
+
+        @param string process  Name of the process, or group:name
+        @param boolean wait    Wait until the process is running again
+        @return boolean result Always true unless error
+        """
+        restart = self._service.restart(process, 'asked for by health.restartProcess')
+        if not wait:
+            return True
+
+        def answer() -> bool:
+            if restart.failure:
+                raise HealthError(SupervisorFaults.FAILED, 'FAILED', f'{process}: {restart.failure}')
+            return True
+
+        return deferred(restart.is_done, answer)
+
+    @_published
+    def takeDue(self, listener: str) -> Any:
+        """Lease all runs that are due to a listener; it owes a report on each of them
+
+        @param string listener  Name of the listener, '#', and its pid
+        @return string result   JSON: path, generation, max_concurrent, wait (seconds), checks, processes, runs
+        """
+        return self._service.take_due(listener)
+
+    @_published
+    def report(self, results: str) -> Any:
+        """Report the results of leased runs; those that are not leased any more are left out
+
+        @param string results  JSON: generation, results
+        @return int result     How many were taken in
+        """
+        return self._service.report(results)
+
+
+def check_struct(spec: CheckSpec) -> wire.Struct:
+    """Return `spec` as an XML-RPC struct, without its secrets."""
+    struct: wire.Struct = {
+        'name': wire.line(spec.name),
+        'type': wire.line(spec.type),
+        'processes': [wire.line(pattern) for pattern in spec.processes],
+        'error': wire.line(spec.error.splitlines()[0]) if spec.error else '',
+    }
+    for option in config.SCHEDULE_OPTIONS:
+        struct[option.name] = getattr(spec.schedule, option.name)
+    if not spec.error and not check_modules.is_custom(spec.type):
+        values, _ = check_modules.built_in(spec.type).parse(spec.options)
+        struct.update({o.name: _shown(o, values[o.name]) for o in config.declared(spec) if values[o.name] is not None})
+    return struct
+
+
+def _shown(option: Option, value: Any) -> Any:
+    if option.secret:
+        return '(hidden)'
+    shown = option.kind.show(value)
+    if isinstance(shown, int) and not isinstance(shown, bool):
+        return shown if shown < 2**31 else float(shown)
+    return shown if isinstance(shown, (bool, float)) else wire.line(str(shown))
+
+
+def failing_struct(pair: Pair) -> wire.Struct:
+    """Return who is not well, and why, as an XML-RPC struct."""
+    return {
+        'check': wire.line(pair.spec.name),
+        'process': wire.line(pair.process.namespec),
+        'state': pair.state,
+        'reason': wire.line(pair.reason()),
+    }
+
+
+def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface:
+    """Return the interface, as supervisord asks for it with the options of `[rpcinterface:health]`.
+
+    Called once for each HTTP server, and before supervisord daemonizes: no thread, socket or process starts here. It
+    reads the options from the file again, together with the checks.
+    """
+    return HealthNamespaceRPCInterface(service_of(supervisord))

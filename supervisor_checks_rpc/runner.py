@@ -1,0 +1,166 @@
+"""Run many (spec, process) at once, each within its own deadline; what goes wrong becomes a Result here and only here."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import check_modules
+from .check_modules.base import BaseCheck
+from .check_modules.base import Deadline
+from .errors import CheckFailed
+from .errors import DeadlineExceeded
+from .errors import HealthError
+from .model import ERROR
+from .model import FAILED
+from .model import PASSED
+from .model import CheckSpec
+from .model import Process
+from .model import Result
+
+# A check ends by itself at its deadline. One that has not by then is left behind, with its thread.
+OVERDUE = 1.0
+# A thread that finds no work for so long ends.
+IDLE = 30.0
+
+Done = Callable[[Result], None]
+_log = logging.getLogger(__name__)
+
+
+def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: object = None) -> Result:
+    """Run `check` once, with its retries, and return the result whatever happens."""
+    deadline = Deadline(spec.schedule.timeout)
+    began, at = time.monotonic(), time.time()
+    value, attempts = None, 0
+    while True:
+        attempts += 1
+        try:
+            measured = check.check(process, deadline, sample)
+            outcome, reason, value, sample = PASSED, measured.note, measured.value, measured.sample
+        except CheckFailed as failed:
+            outcome, reason, value, sample = FAILED, failed.reason, failed.value, failed.sample
+            if attempts <= spec.schedule.num_retries and not isinstance(failed, DeadlineExceeded):
+                continue
+        except BaseException as broken:
+            # SystemExit as well: a check must not end the thread of all checks.
+            outcome, reason = ERROR, explain(broken)
+        duration = time.monotonic() - began
+        return Result(spec.name, spec.type, process, outcome, reason, value, duration, at, began, attempts, sample)
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line why a check could not be carried out."""
+    text = ' '.join(str(error).split())
+    return text if isinstance(error, (HealthError, OSError)) and text else f'{type(error).__name__}: {text}'.rstrip(': ')
+
+
+@dataclass(eq=False)
+class _Job:
+    spec: CheckSpec
+    process: Process
+    sample: object
+    done: Done
+    overdue: float = 0.0
+    left_behind: bool = False
+
+
+class Runner:
+    """A pool of threads that grows with the work and shrinks without; a thread that a check holds is replaced."""
+
+    def __init__(self, max_concurrent: int = 256) -> None:
+        self.max_concurrent = max_concurrent
+        self._changed = threading.Condition()
+        self._waiting: deque[_Job] = deque()
+        self._running: set[_Job] = set()
+        self._idle = 0
+        self._threads = 0
+        self._watching = False
+        self._checks: dict[str, tuple[CheckSpec, BaseCheck]] = {}
+
+    def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
+        """Run `spec` on `process`; `done` is called with the result, once, from another thread."""
+        with self._changed:
+            self._waiting.append(_Job(spec, process, sample, done))
+            if self._idle >= len(self._waiting):
+                self._changed.notify()
+            elif self._threads < self.max_concurrent:
+                self._threads += 1
+                threading.Thread(target=self._work, daemon=True).start()
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            job = self._next()
+            if job is None:
+                return
+            try:
+                result = run_check(self._check_of(job.spec), job.spec, job.process, job.sample)
+            except Exception as why:
+                result = _failed_to_run(job, explain(why))
+            with self._changed:
+                self._running.discard(job)
+                if job.left_behind:
+                    return
+            self._deliver(job, result)
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            self._idle += 1
+            arrived = self._changed.wait_for(lambda: self._waiting, IDLE)
+            self._idle -= 1
+            if not arrived:
+                self._threads -= 1
+                return None
+            job = self._waiting.popleft()
+            job.overdue = time.monotonic() + job.spec.schedule.timeout + OVERDUE
+            self._running.add(job)
+            return job
+
+    def _watch(self) -> None:
+        """Give up on runs that are overdue, so that each has its result in time and its place is free again."""
+        while True:
+            with self._changed:
+                if not self._running and not self._waiting:
+                    self._watching = False
+                    return
+                now = time.monotonic()
+                lost = [job for job in self._running if now > job.overdue]
+                for job in lost:
+                    job.left_behind = True
+                    self._running.discard(job)
+                    self._threads -= 1
+                replacements = min(len(lost), len(self._waiting))
+                self._threads += replacements
+            for _ in range(replacements):
+                threading.Thread(target=self._work, daemon=True).start()
+            for job in lost:
+                timeout = job.spec.schedule.timeout
+                self._deliver(job, _failed_to_run(job, f'did not return within its timeout of {timeout:g}s'))
+            time.sleep(0.1)
+
+    @staticmethod
+    def _deliver(job: _Job, result: Result) -> None:
+        try:
+            job.done(result)
+        except Exception:
+            _log.exception('the result of %s is lost', job.spec.name)
+
+    def _check_of(self, spec: CheckSpec) -> BaseCheck:
+        """Return the one instance of the check of this section; a changed section gets a new one."""
+        known = self._checks.get(spec.name)
+        if known is not None and known[0] == spec:
+            return known[1]
+        check = check_modules.built_in(spec.type)(spec.options, _log.debug)
+        self._checks[spec.name] = (spec, check)
+        return check
+
+
+def _failed_to_run(job: _Job, reason: str) -> Result:
+    name, type_name = job.spec.name, job.spec.type
+    return Result(name, type_name, job.process, ERROR, reason, at=time.time(), began=time.monotonic(), attempts=0)

@@ -1,0 +1,238 @@
+"""What leaves and enters: structs for XML-RPC, JSON for the listener and the worker, and all rules of both.
+
+XML-RPC as supervisord speaks it takes no None, no int above 2^31-1 (supervisor/xmlrpc.py, xmlrpc_marshal) and cuts a
+deferred reply with non-ASCII text short, since its Content-Length counts characters (supervisor/xmlrpc.py:100).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from typing import TypeVar
+
+from .errors import HealthError
+from .model import ERROR
+from .model import FAILED
+from .model import PASSED
+from .model import CheckSpec
+from .model import Process
+from .model import Result
+from .model import Schedule
+from .model import Status
+from .record import Run
+
+_LONGEST_LINE = 1000
+_OUTCOMES = frozenset((PASSED, FAILED, ERROR))
+Struct = dict[str, Any]
+_Read = TypeVar('_Read')
+
+
+class BadMessage(HealthError):
+    """What came in is not what was agreed on."""
+
+
+def line(text: str) -> str:
+    """Return `text` as one line of printable ASCII, of a bounded length."""
+    safe = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+    return safe if len(safe) <= _LONGEST_LINE else safe[: _LONGEST_LINE - 3] + '...'
+
+
+def finite(value: float | None) -> float | str:
+    """Return `value` as a double, or '' where there is none: XML-RPC has neither None nor infinity."""
+    return float(value) if value is not None and math.isfinite(value) else ''
+
+
+def result_struct(result: Result) -> Struct:
+    """Return `result` as an XML-RPC struct."""
+    return {
+        'check': line(result.check),
+        'type': line(result.type),
+        'group': line(result.process.group),
+        'name': line(result.process.name),
+        'pid': result.process.pid,
+        'outcome': result.outcome,
+        'reason': line(result.reason),
+        'value': finite(result.value),
+        'duration': round(result.duration, 6),
+        'at': result.at,
+        'attempts': result.attempts,
+    }
+
+
+def status_struct(status: Status) -> Struct:
+    """Return `status` as an XML-RPC struct: the last result, and what is known beside it."""
+    last = status.last or Result(status.check, status.type, status.process, '', '', attempts=0)
+    return {
+        **result_struct(last),
+        'state': status.state,
+        'reason': line(status.reason),
+        'since': status.since,
+        'successes': status.successes,
+        'failures': status.failures,
+        'restarts': status.restarts,
+        'history': [result_struct(result) for result in status.history],
+    }
+
+
+@dataclass(frozen=True)
+class Due:
+    """What `takeDue` answers: the runs, where the definitions stand, and when to ask again."""
+
+    path: str
+    generation: str
+    max_concurrent: int
+    wait: float
+    fingerprints: Mapping[str, str]
+    runs: tuple[tuple[int, str, Process, object], ...]
+
+
+def dump_due(
+    path: str, generation: str, max_concurrent: int, wait: float, runs: Iterable[Run], fingerprints: Mapping[str, str]
+) -> str:
+    """Return the answer to `takeDue`: names stand once, then indexes, so that 1,000 runs stay small."""
+    checks: dict[str, int] = {}
+    processes: dict[Process, int] = {}
+    rows = []
+    for run in runs:
+        row: list[object] = [
+            run.lease,
+            checks.setdefault(run.spec.name, len(checks)),
+            processes.setdefault(run.process, len(processes)),
+        ]
+        rows.append(row if run.sample is None else [*row, run.sample])
+    return json.dumps(
+        {
+            'path': path,
+            'generation': generation,
+            'max_concurrent': max_concurrent,
+            'wait': round(wait, 3),
+            'checks': [[name, fingerprints[name]] for name in checks],
+            'processes': [[p.group, p.name, p.pid, p.started] for p in processes],
+            'runs': rows,
+        },
+        separators=(',', ':'),
+    )
+
+
+def load_due(text: str) -> Due:
+    """Read what `dump_due` wrote.
+
+    :raises BadMessage: when it is something else.
+    """
+
+    def read() -> Due:
+        data = json.loads(text)
+        checks = [(str(name), str(mark)) for name, mark in data['checks']]
+        processes = [Process(str(g), str(n), int(pid), float(started)) for g, n, pid, started in data['processes']]
+        runs = tuple(
+            (int(row[0]), checks[row[1]][0], processes[row[2]], row[3] if len(row) > 3 else None)
+            for row in data['runs']
+        )
+        wait = float(data['wait'])
+        return Due(data['path'], data['generation'], int(data['max_concurrent']), wait, dict(checks), runs)
+
+    return _guarded('the answer to takeDue', read)
+
+
+def dump_report(generation: str, results: Iterable[tuple[int, Result]]) -> str:
+    """Return the argument of `report`: a row for each lease and its result."""
+    return json.dumps({'generation': generation, 'results': [[lease, *_row(r)] for lease, r in results]})
+
+
+def load_report(text: str, run_of: Callable[[int], Run | None]) -> tuple[str, list[tuple[int, Result]]]:
+    """Read what `dump_report` wrote; leases that `run_of` does not know any more are left out.
+
+    :raises BadMessage: when it is something else.
+    """
+
+    def read() -> tuple[str, list[tuple[int, Result]]]:
+        data = json.loads(text)
+        results = []
+        for lease, *row in data['results']:
+            run = run_of(int(lease))
+            if run is not None:
+                results.append((int(lease), _result(run.spec.name, run.spec.type, run.process, row)))
+        return str(data['generation']), results
+
+    return _guarded('the argument of report', read)
+
+
+def dump_job(number: int, spec: CheckSpec, process: Process, sample: object) -> bytes:
+    """Return one request to a worker, as a line."""
+    job = {
+        'id': number,
+        'check': [spec.name, spec.type, spec.schedule.timeout, spec.schedule.num_retries, dict(spec.options)],
+        'process': [process.group, process.name, process.pid, process.started],
+        'sample': sample,
+    }
+    return json.dumps(job).encode() + b'\n'
+
+
+def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
+    """Read what `dump_job` wrote.
+
+    :raises BadMessage: when it is something else.
+    """
+
+    def read() -> tuple[int, CheckSpec, Process, object]:
+        data = json.loads(text)
+        name, type_name, timeout, num_retries, options = data['check']
+        spec = CheckSpec(name, type_name, (), Schedule(timeout=timeout, num_retries=num_retries), options)
+        return int(data['id']), spec, Process(*data['process']), data['sample']
+
+    return _guarded('a job', read)
+
+
+def dump_answer(number: int, result: Result) -> bytes:
+    """Return a worker's answer to a job, as a line."""
+    return json.dumps([number, *_row(result)]).encode() + b'\n'
+
+
+def load_answer(text: bytes, run_of: Callable[[int], tuple[CheckSpec, Process] | None]) -> tuple[int, Result] | None:
+    """Read what `dump_answer` wrote; None for a job that `run_of` does not know any more.
+
+    :raises BadMessage: when it is something else.
+    """
+
+    def read() -> tuple[int, Result] | None:
+        number, *row = json.loads(text)
+        run = run_of(int(number))
+        return (int(number), _result(run[0].name, run[0].type, run[1], row)) if run else None
+
+    return _guarded('an answer', read)
+
+
+def _row(result: Result) -> list[object]:
+    return [
+        result.outcome,
+        line(result.reason),
+        result.value,
+        round(result.duration, 6),
+        round(result.at, 3),
+        result.began,
+        result.attempts,
+        result.sample,
+    ]
+
+
+def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Result:
+    outcome, reason, value, duration, at, began, attempts, sample = row
+    if outcome not in _OUTCOMES:
+        raise ValueError(f'no outcome {outcome!r}')
+    times = float(duration), float(at), float(began)
+    if not all(map(math.isfinite, times)):
+        raise ValueError('a time is not finite')
+    number = None if value is None else float(value)
+    return Result(check, type_name, process, outcome, line(str(reason)), number, *times, min(int(attempts), 1000), sample)
+
+
+def _guarded(what: str, read: Callable[[], _Read]) -> _Read:
+    try:
+        return read()
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as why:
+        raise BadMessage(line(f'cannot read {what}: {type(why).__name__}: {why}')) from None
