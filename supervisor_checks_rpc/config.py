@@ -29,11 +29,33 @@ from . import options as opt
 from .errors import InvalidCheckConfig
 from .model import CheckSpec
 from .model import Schedule
+from .options import Kind
 from .options import Option
 
 SECTION = 'healthcheck:'
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
+
+
+
+def _on_failure(value: object) -> str:
+    verb, _, name = str(value).strip().partition(' ')
+    if verb.lower() == 'signal':
+        return f'signal {opt.SIGNAL.convert(name)}'
+    if verb.lower() not in ('restart', 'none') or name:
+        raise ValueError
+    return verb.lower()
+
+
+def _revive(value: object) -> tuple[str, ...]:
+    states = tuple(word.upper() for word in opt.WORDS.convert(value))
+    if not {'FATAL', 'EXITED'}.issuperset(states):
+        raise ValueError
+    return states
+
+
+ON_FAILURE = Kind('restart, none, or signal NAME', _on_failure)
+REVIVE = Kind('a list of FATAL and EXITED', _revive, show=', '.join)
 
 SCHEDULE_OPTIONS = (
     Option('interval', opt.POSITIVE_DURATION, 10.0, 'from the start of one run to the start of the next'),
@@ -41,9 +63,21 @@ SCHEDULE_OPTIONS = (
     Option('num_retries', opt.integer(0, 100), 0, 'immediate further tries inside that deadline'),
     Option('start_period', opt.DURATION, 30.0, 'from process start: failures do not count until a pass or its end'),
     Option('failure_threshold', opt.integer(1, 1000), 3, 'failures in a row for unhealthy'),
+    Option('failure_window', opt.integer(1, 1000), None, 'look at the last N runs: 3 in 5 (= failure_threshold)'),
     Option('success_threshold', opt.integer(1, 1000), 1, 'passes in a row for healthy again'),
     Option('stale_after', opt.POSITIVE_DURATION, None, 'no result for so long: unknown (3 x interval + timeout)'),
-    Option('on_failure', opt.choice('restart', 'none'), 'restart', 'what an unhealthy process gets'),
+    Option('on_failure', ON_FAILURE, 'restart', 'what an unhealthy process gets'),
+    Option('revive', REVIVE, (), 'bring back what supervisord gave up on'),
+    Option('pre_restart_signal', opt.SIGNAL, None, 'sent before the stop, for a dump'),
+    Option('pre_restart_wait', opt.DURATION, 0.0, 'between that signal and the stop'),
+    Option('pre_restart_command', opt.TEXT, None, 'run before the stop, for a dump; no shell', secret=True),
+    Option('pre_restart_timeout', opt.POSITIVE_DURATION, 10.0, 'deadline of that command'),
+    Option('backoff_delay', opt.DURATION, 10.0, 'least wait between two health restarts of a process'),
+    Option('backoff_factor', opt.number(1), 2.0, 'by which that wait grows while the process is not healthy'),
+    Option('backoff_limit', opt.DURATION, 300.0, 'to which it grows; healthy for so long: it starts over'),
+    Option('max_restarts', opt.integer(1, 1000), 5, 'in restart_window; beyond it restarts are suspended'),
+    Option('restart_window', opt.POSITIVE_DURATION, 600.0, 'sliding'),
+    Option('max_restarting', opt.integer(1, 1000), 1, 'processes of one group in a health restart at the same time'),
 )
 COMMON_OPTIONS = (
     Option('type', opt.TEXT, opt.REQUIRED, 'http, tcp, ... or package.module:Class'),
@@ -83,6 +117,7 @@ class Config:
     specs: tuple[CheckSpec, ...] = ()
     problems: tuple[str, ...] = ()
     settings: Settings = Settings()
+    is_readable: bool = True
     logins: Mapping[str, Login] = field(default_factory=dict)
 
 
@@ -92,7 +127,7 @@ def load(path: str) -> Config:
         parser = _parse(path)
     except (OSError, ValueError, ParserError) as why:
         text = ' '.join(str(getattr(why, 'strerror', None) or why).split())
-        return Config(path, problems=(f'cannot read {path}: {text}',))
+        return Config(path, problems=(f'cannot read {path}: {text}',), is_readable=False)
     here = os.path.dirname(path)
     section = next((s for s in parser.sections() if _is_ours(parser, s)), None)
     given, problems = _options(parser, section, here) if section else ({}, [])
@@ -105,7 +140,8 @@ def load(path: str) -> Config:
         own, unreadable = _options(parser, name, here)
         specs.append(build_spec(name[len(SECTION) :], own, _kept(SCHEDULE_OPTIONS, defaults), unreadable))
     problems.extend(line for spec in specs for line in spec.error.splitlines())
-    return Config(path, tuple(sorted(specs, key=lambda s: s.name)), tuple(problems), settings, _logins(parser, here))
+    specs.sort(key=lambda spec: spec.name)
+    return Config(path, tuple(specs), tuple(problems), settings, logins=_logins(parser, here))
 
 
 def build_spec(
@@ -115,7 +151,7 @@ def build_spec(
     common = {key: value for key, value in given.items() if key in _COMMON}
     own = {key: value for key, value in given.items() if key not in _COMMON}
     values, problems = opt.parse(_with_defaults(COMMON_OPTIONS, defaults), common)
-    problems = [*unreadable, *problems, *_own_problems(values.get('type'), own)]
+    problems = [*unreadable, *problems, *_schedule_problems(values), *_own_problems(values.get('type'), own)]
     try:
         process_or_group_name(name)
         if not name or not name.isascii() or not name.isprintable():
@@ -152,7 +188,18 @@ def _schedule(values: Mapping[str, Any]) -> Schedule:
     kept = {f.name: values[f.name] for f in fields(Schedule) if values.get(f.name) is not None}
     if 'stale_after' not in kept and {'interval', 'timeout'} <= kept.keys():
         kept['stale_after'] = 3 * kept['interval'] + kept['timeout']
+    if 'failure_window' not in kept and 'failure_threshold' in kept:
+        kept['failure_window'] = kept['failure_threshold']
     return Schedule(**kept)
+
+
+def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name, least in (('failure_window', 'failure_threshold'), ('backoff_limit', 'backoff_delay')):
+        value, low = values.get(name), values.get(least)
+        if value is not None and low is not None and value < low:
+            problems.append(f'{name}: cannot use {value:g}, expected at least {least} ({low:g})')
+    return problems
 
 
 def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:

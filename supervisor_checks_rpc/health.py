@@ -7,6 +7,8 @@ instance of the process starts afresh.
 
 from __future__ import annotations
 
+from collections import deque
+
 from .model import ERROR
 from .model import FAILED
 from .model import HEALTHY
@@ -28,10 +30,11 @@ class Health:
         self.successes = 0
         self.failures = 0
         self.last: Result | None = None
+        self._window: deque[bool] = deque(maxlen=schedule.failure_window)
         self._ever_passed = False
         self._sick = False
         self._well = False
-        self._answered = self._passed = float('-inf')
+        self._answered = self._passed = self._excused_until = float('-inf')
 
     def observe(self, result: Result) -> None:
         """Take in the result of a run on this very instance; any other is not for this record and is left out."""
@@ -48,19 +51,37 @@ class Health:
         self._ever_passed = True
         self.failures = 0
         self.successes += 1
-        if not self._sick or self.successes >= self.schedule.success_threshold:
+        self._window.append(False)
+        if self._sick and self.successes >= self.schedule.success_threshold:
             self._sick = False
-            self._well = True
+            self._window.clear()
+        self._well = not self._sick
 
     def _observe_failure(self, result: Result) -> None:
         self._answered = result.began
         self.successes = 0
-        if self._is_starting(result.began):
+        if self._is_starting(result.began) or result.began < self._excused_until:
             return
         self.failures += 1
-        if self.failures >= self.schedule.failure_threshold:
+        self._window.append(True)
+        if self.failures_in_window >= self.schedule.failure_threshold:
             self._sick = True
             self._well = False
+
+    def excuse(self, until: float) -> None:
+        """Do not count failures of runs that begin before `until`: the machine stood still, not the process."""
+        self._excused_until = max(self._excused_until, until)
+
+    def pardon(self) -> None:
+        """Forget the failures so far: a person took the process in hand, and it gets the full threshold again."""
+        self.failures = 0
+        self._window.clear()
+        self._sick = False
+
+    @property
+    def failures_in_window(self) -> int:
+        """How many of the last runs, as many as the failure window holds, failed."""
+        return sum(self._window)
 
     def _is_starting(self, now: float) -> bool:
         return not self._ever_passed and now - self.process.started < self.schedule.start_period

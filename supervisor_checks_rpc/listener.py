@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program; exits 0, or 2 for a wrong use or a configuration with problems."""
     parser = argparse.ArgumentParser(prog='supervisor_health_listener', description=__doc__.splitlines()[0])
-    parser.add_argument('-c', '--configuration', metavar='FILE', help='supervisord.conf (default: what supervisord loaded)')
+    parser.add_argument('-c', '--configuration', metavar='FILE', help='default: the file that supervisord loaded')
     parser.add_argument('--test-config', action='store_true', help='print the problems of FILE and exit 0 or 2')
     options = parser.parse_args(argv)
     path = os.path.abspath(options.configuration) if options.configuration else ''
@@ -72,7 +72,8 @@ def _leave(_signum: int, _frame: object) -> None:
 
 
 def _client(path: str) -> Client:
-    section = 'unix_http_server' if os.environ.get('SUPERVISOR_SERVER_URL', '').startswith('unix:') else 'inet_http_server'
+    is_unix = os.environ.get('SUPERVISOR_SERVER_URL', '').startswith('unix:')
+    section = 'unix_http_server' if is_unix else 'inet_http_server'
     login = config.load(path).logins.get(section) if path else None
     return Client.of_environment(os.environ, *((login.username, login.password) if login else ()))
 
@@ -197,8 +198,8 @@ class Sweeper:
         spec = self._specs.get(check)
         if spec is None or spec.error or config.fingerprint(spec) != due.fingerprints[check]:
             reason = f'[{config.SECTION}{check}] of {self._path or due.path} is not what supervisord loaded: reload it'
-            now = time.monotonic()
-            done(Result(check, spec.type if spec else '', process, ERROR, reason, at=time.time(), began=now, attempts=0))
+            now, type_name = time.monotonic(), spec.type if spec else ''
+            done(Result(check, type_name, process, ERROR, reason, at=time.time(), began=now, attempts=0))
         else:
             self._runner.submit(spec, process, sample, done)
 

@@ -48,9 +48,21 @@ class Schedule:
     num_retries: int = 0
     start_period: float = 30.0
     failure_threshold: int = 3
+    failure_window: int = 3
     success_threshold: int = 1
     stale_after: float = 35.0
     on_failure: str = 'restart'
+    revive: tuple[str, ...] = ()
+    pre_restart_signal: str | None = None
+    pre_restart_wait: float = 0.0
+    pre_restart_command: str | None = None
+    pre_restart_timeout: float = 10.0
+    backoff_delay: float = 10.0
+    backoff_factor: float = 2.0
+    backoff_limit: float = 300.0
+    max_restarts: int = 5
+    restart_window: float = 600.0
+    max_restarting: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of `check` on one process: its state, and the results that led to it (newest last)."""
+    """What is known of `check` on one process: its state, and the results that led to it (newest last).
+
+    `successes` and `failures` are in a row, `in_window` the failures that the failure window holds. `restarts` counts
+    our restarts of the process since supervisord knows it.
+    """
 
     check: str
     type: str
@@ -99,6 +115,10 @@ class Status:
     since: float
     successes: int = 0
     failures: int = 0
+    in_window: int = 0
     restarts: int = 0
+    restarts_in_window: int = 0
+    restarts_suspended: bool = False
+    next_restart_at: float | None = None
     last: Result | None = None
     history: tuple[Result, ...] = ()

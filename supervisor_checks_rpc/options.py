@@ -29,6 +29,8 @@ _SIZE = re.compile(r'(\d+)\s*(kb|mb|gb)?', re.ASCII)
 _SIZE_UNITS = {None: 1, 'kb': 1024, 'mb': 1024**2, 'gb': 1024**3}
 # A year: longer is a typing error, and every sum of durations stays exact.
 _LONGEST = 366 * 86400
+# The largest int of XML-RPC.
+_MAXINT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def parse(options: Iterable[Option], given: Mapping[str, Any]) -> tuple[dict[str
             values[name] = option.kind.convert(given[name])
         except (ValueError, TypeError, OverflowError) as why:
             detail = f' ({why})' if isinstance(why, InvalidCheckConfig) and not option.secret else ''
-            problems.append(f'{name}: cannot use {_shown(option, given[name])}{detail}, expected {option.kind.expected}')
+            shown = _shown(option, given[name])
+            problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')
     unknown = sorted(str(name) for name in given if name not in known)
     problems.extend(f'{name}: unknown option, expected one of: {" ".join(sorted(known))}' for name in unknown)
     return values, problems
@@ -173,7 +176,7 @@ def _json_object(value: object) -> dict[str, str]:
     return {str(key): str(item) for key, item in loaded.items()}
 
 
-def integer(low: int, high: int = 2**31 - 1) -> Kind:
+def integer(low: int, high: int = _MAXINT) -> Kind:
     """Return the kind of a whole number from `low` to `high`."""
 
     def convert(value: object) -> int:
@@ -182,7 +185,8 @@ def integer(low: int, high: int = 2**31 - 1) -> Kind:
         number = int(str(value))
         return number if low <= number <= high else _reject()
 
-    return Kind(f'a whole number from {low} to {high}' if high < 2**31 - 1 else f'a whole number of at least {low}', convert)
+    bounds = f'from {low} to {high}' if high < _MAXINT else f'of at least {low}'
+    return Kind(f'a whole number {bounds}', convert)
 
 
 def number(low: float) -> Kind:

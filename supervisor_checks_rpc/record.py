@@ -27,6 +27,8 @@ LEASE_GRACE = 5.0
 SLACK = 0.2
 # The longest that a listener waits before it asks again.
 LONGEST_WAIT = 5.0
+_NEVER = float('-inf')
+_FOREVER = float('inf')
 _WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.PAUSED, model.HEALTHY)
 
 
@@ -48,13 +50,16 @@ class Pair:
         self.spec = spec
         self.history: deque[Result] = deque(maxlen=history)
         self.restarts = 0
+        self.paused_until = _NEVER
         self.state = model.UNKNOWN
         self.since = at
+        self.changed = now
         self.begin(process, now)
 
     def begin(self, process: Process, now: float) -> None:
         """Start afresh with a new instance of the process; it is due at once."""
         self.process = process
+        self.begun = now
         self.health = Health(self.spec.schedule, process)
         self.next_due = now
         self.release()
@@ -63,7 +68,7 @@ class Pair:
         """Take the lease back."""
         self.lease = 0
         self.holder = ''
-        self.leased_until = float('-inf')
+        self.leased_until = _NEVER
 
     def refresh(self, now: float, at: float) -> str:
         """Bring the state up to `now` and return it."""
@@ -71,17 +76,26 @@ class Pair:
         if state != self.state:
             self.state = state
             self.since = at
+            self.changed = now
         return state
 
     def _state(self, now: float) -> str:
         if self.spec.error:
             return model.INVALID
+        if now < self.paused_until:
+            return model.PAUSED
         return self.health.state(now) if self.process.pid else model.UNKNOWN
+
+    def is_checked(self, now: float) -> bool:
+        """Tell whether the check runs on this process at all."""
+        return bool(self.process.pid) and not self.spec.error and now >= self.paused_until
 
     def reason(self) -> str:
         """Say why the state is what it is, in one line."""
         if self.spec.error:
             return self.spec.error.splitlines()[0]
+        if self.state == model.PAUSED:
+            return 'paused' if self.paused_until == _FOREVER else 'paused for a time'
         if not self.process.pid:
             return f'{self.process.namespec} is not running'
         if self.health.last is None:
@@ -126,7 +140,7 @@ class Record:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
         runs = []
         for pair in self._pairs.values():
-            if not pair.process.pid or pair.spec.error or pair.next_due > now + SLACK:
+            if not pair.is_checked(now) or pair.next_due > now + SLACK:
                 continue
             if pair.leased_until > now and not _replaces(holder, pair.holder):
                 continue
@@ -148,7 +162,7 @@ class Record:
         """Return the seconds until something is due that nobody holds."""
         soonest = now + LONGEST_WAIT
         for pair in self._pairs.values():
-            if pair.process.pid and not pair.spec.error:
+            if pair.is_checked(now):
                 is_held = pair.next_due <= now + SLACK
                 soonest = min(soonest, pair.leased_until if is_held else pair.next_due)
         return max(soonest - now, 0.0)
@@ -161,13 +175,39 @@ class Record:
     def report(self, lease: int, result: Result, now: float, at: float) -> Pair | None:
         """Take in the result of a leased run; return its pair, or None when the lease is not out any more."""
         pair = self._leases.pop(lease, None)
-        if pair is None:
+        # Later than its lease: who ran it stood still meanwhile, and so did its clock.
+        if pair is None or now > pair.leased_until:
             return None
         pair.release()
         pair.history.append(result)
         pair.health.observe(result)
         pair.refresh(now, at)
         return pair
+
+    def configure(self, specs: Iterable[CheckSpec], history: int) -> None:
+        """Take other checks; to be followed by `match`. Pairs of a check that did not change keep what is known."""
+        self.specs = {spec.name: spec for spec in specs}
+        self._history = history
+        self._pairs = {key: pair for key, pair in self._pairs.items() if self.specs.get(key[0]) == pair.spec}
+
+    def pause(self, pairs: Iterable[Pair], now: float, seconds: float) -> None:
+        """Leave `pairs` alone for `seconds`, with 0 until they are resumed."""
+        for pair in pairs:
+            pair.paused_until = now + seconds if seconds else _FOREVER
+            self._leases.pop(pair.lease, None)
+            pair.release()
+
+    def resume(self, pairs: Iterable[Pair], now: float) -> None:
+        """Check `pairs` again, now; what was known before does not count."""
+        for pair in pairs:
+            if now < pair.paused_until:
+                pair.paused_until = _NEVER
+                pair.begin(pair.process, now)
+
+    def stalled(self, now: float) -> None:
+        """Drop the verdicts of a time in which the machine, or we, stood still: each gets one full interval."""
+        for pair in self._pairs.values():
+            pair.health.excuse(now + pair.spec.schedule.interval)
 
     def pairs(self) -> list[Pair]:
         """Return all pairs, sorted by check and process."""
@@ -201,9 +241,10 @@ class Record:
             pair.since,
             health.successes,
             health.failures,
+            health.failures_in_window,
             pair.restarts,
-            health.last,
-            tuple(pair.history),
+            last=health.last,
+            history=tuple(pair.history),
         )
 
     def summary(self, now: float, at: float) -> tuple[str, dict[str, int], list[Pair]]:

@@ -25,8 +25,10 @@ from .model import CheckSpec
 from .options import Option
 from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
+from .plugin.service import CannotReload
 from .plugin.service import HealthService
 from .plugin.service import service_of
+from .plugin.worker_link import MAX_PENDING
 from .record import Pair
 
 API_VERSION = '1.0'
@@ -38,7 +40,7 @@ class Faults:
     OVERLOADED = 310
 
 
-class HealthError(RPCError):  # type: ignore[misc]
+class HealthError(RPCError):
     """A fault that says its name and reason, which RPCError does for supervisor's own codes only."""
 
     def __init__(self, code: int, name: str, reason: str) -> None:
@@ -62,7 +64,7 @@ def _published(method: Callable[..., Any]) -> Callable[..., Any]:
     A TypeError anywhere inside would become INCORRECT_PARAMETERS, anything else HTTP 500 (supervisor/xmlrpc.py).
     """
     signature = inspect.signature(method)
-    types = {'str': str, 'bool': bool}
+    types = {'str': str, 'bool': bool, 'int': int}
 
     @wraps(method)
     def edge(self: HealthNamespaceRPCInterface, *args: Any) -> Any:
@@ -98,6 +100,8 @@ class HealthNamespaceRPCInterface:
             raise incorrect(str(why)) from None
         except CannotRestart as why:
             raise HealthError(SupervisorFaults.NOT_RUNNING, 'NOT_RUNNING', str(why)) from None
+        except CannotReload as why:
+            raise HealthError(SupervisorFaults.CANT_REREAD, 'CANT_REREAD', str(why)) from None
         except Exception:
             log = self._service.log
             log.critical(f'health: internal error, supervisord goes on: {traceback.format_exc()}')
@@ -109,13 +113,12 @@ class HealthNamespaceRPCInterface:
         for pair in pairs:
             run = self._service.run(pair)
             if run is None:
-                limit = self._service.config.settings.max_concurrent
-                raise HealthError(Faults.OVERLOADED, 'OVERLOADED', f'{limit} runs are under way (max_concurrent)')
+                raise HealthError(Faults.OVERLOADED, 'OVERLOADED', f'{MAX_PENDING} runs are under way')
             runs.append(run)
         waiting = list(runs)
 
         def ready() -> bool:
-            while waiting and self._service.is_done(waiting[-1]):
+            while waiting and waiting[-1].is_done():
                 waiting.pop()
             return not waiting
 
@@ -196,7 +199,9 @@ class HealthNamespaceRPCInterface:
         @param string check    Name of the check
         @param string process  Name of the process, or group:name
         @return struct result  The last periodic result as of runCheck, and state, since (seconds since the epoch),
-                               reason (why it is in that state), successes and failures (in a row), restarts (by us),
+                               reason (why it is in that state), successes and failures (in a row), in_window
+                               (failures in the failure window), restarts (by us), restarts_in_window,
+                               restarts_suspended, next_restart_at (seconds since the epoch; 0 if none is to come),
                                history (an array of results, newest last)
         """
         return wire.status_struct(self._service.status(self._service.pair(check, process)))
@@ -238,6 +243,49 @@ class HealthNamespaceRPCInterface:
         return deferred(restart.is_done, answer)
 
     @_published
+    def pause(self, check: str, process: str, seconds: int) -> Any:
+        """Stop checking for a while: no result, no restart, state paused
+
+        @param string check    Name of the check; '' is every check
+        @param string process  Name of the process, or group:name; '' is every process
+        @param int seconds     For so long; 0 is until resumed
+        @return boolean result Always true unless error
+        """
+        if seconds < 0:
+            raise incorrect(f'seconds must be 0 or more, not {seconds}')
+        self._service.pause(check, process, seconds)
+        return True
+
+    @_published
+    def resume(self, check: str, process: str) -> Any:
+        """Check again what was paused; what was known before does not count
+
+        @param string check    Name of the check; '' is every check
+        @param string process  Name of the process, or group:name; '' is every process
+        @return boolean result Always true unless error
+        """
+        self._service.resume(check, process)
+        return True
+
+    @_published
+    def resetRestarts(self, process: str) -> Any:
+        """Forget our restarts of a process: its backoff starts over, and it is not suspended any more
+
+        @param string process  Name of the process, or group:name
+        @return boolean result Always true unless error
+        """
+        self._service.reset_restarts(process)
+        return True
+
+    @_published
+    def reloadChecks(self) -> Any:
+        """Read the checks from the configuration file again; those that did not change keep what is known of them
+
+        @return struct result  Arrays of names: added, changed, removed, invalid
+        """
+        return {key: [wire.line(name) for name in names] for key, names in self._service.reload().items()}
+
+    @_published
     def takeDue(self, listener: str) -> Any:
         """Lease all runs that are due to a listener; it owes a report on each of them
 
@@ -265,7 +313,9 @@ def check_struct(spec: CheckSpec) -> wire.Struct:
         'error': wire.line(spec.error.splitlines()[0]) if spec.error else '',
     }
     for option in config.SCHEDULE_OPTIONS:
-        struct[option.name] = getattr(spec.schedule, option.name)
+        value = getattr(spec.schedule, option.name)
+        if value is not None:
+            struct[option.name] = _shown(option, value)
     if not spec.error and not check_modules.is_custom(spec.type):
         values, _ = check_modules.built_in(spec.type).parse(spec.options)
         struct.update({o.name: _shown(o, values[o.name]) for o in config.declared(spec) if values[o.name] is not None})

@@ -1,4 +1,4 @@
-"""Run many (spec, process) at once, each within its own deadline; what goes wrong becomes a Result here and only here."""
+"""Run many (spec, process) at once, each within its own deadline; what goes wrong becomes a Result here alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: objec
 def explain(error: BaseException) -> str:
     """Say in one line why a check could not be carried out."""
     text = ' '.join(str(error).split())
-    return text if isinstance(error, (HealthError, OSError)) and text else f'{type(error).__name__}: {text}'.rstrip(': ')
+    if text and isinstance(error, (HealthError, OSError)):
+        return text
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
 @dataclass(eq=False)

@@ -112,11 +112,18 @@ def supervised_pid() -> int:
     return pid
 
 
+def parent_in(stat: bytes) -> int:
+    """Return the parent's pid from the text of /proc/PID/stat.
+
+    :raises ValueError: when it is not in there.
+    """
+    # The name in parentheses may hold anything, spaces and parentheses too.
+    return int(stat[stat.rindex(b')') + 1 :].split(None, 2)[1])
+
+
 def _parent(pid: int) -> int:
     with open(f'/proc/{pid}/stat', 'rb') as file:
-        stat = file.read()
-    # The name in parentheses may hold anything, spaces and parentheses too.
-    return int(stat[stat.rindex(b')') + 1 :].split()[1])
+        return parent_in(file.read())
 
 
 def _has_our_identity(pid: int) -> bool:

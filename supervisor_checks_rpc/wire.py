@@ -74,7 +74,11 @@ def status_struct(status: Status) -> Struct:
         'since': status.since,
         'successes': status.successes,
         'failures': status.failures,
+        'in_window': status.in_window,
         'restarts': status.restarts,
+        'restarts_in_window': status.restarts_in_window,
+        'restarts_suspended': status.restarts_suspended,
+        'next_restart_at': status.next_restart_at or 0.0,
         'history': [result_struct(result) for result in status.history],
     }
 
@@ -228,7 +232,8 @@ def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Res
     if not all(map(math.isfinite, times)):
         raise ValueError('a time is not finite')
     number = None if value is None else float(value)
-    return Result(check, type_name, process, outcome, line(str(reason)), number, *times, min(int(attempts), 1000), sample)
+    tries = min(int(attempts), 1000)
+    return Result(check, type_name, process, outcome, line(str(reason)), number, *times, tries, sample)
 
 
 def _guarded(what: str, read: Callable[[], _Read]) -> _Read:

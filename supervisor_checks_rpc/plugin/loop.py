@@ -10,6 +10,7 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from supervisor.http import NOT_DONE_YET
@@ -17,14 +18,15 @@ from supervisor.http import deferring_http_channel
 from supervisor.medusa.asyncore_25 import dispatcher
 
 
-def guarded(log: Any, function: Callable[..., None]) -> Callable[..., None]:
-    """Return `function` as a door from supervisord's loop: what it raises is logged, and the loop goes on."""
+def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` as a door from supervisord's loop: what it raises is logged, and the loop goes on with None."""
 
-    def door(*args: Any) -> None:
+    def door(*args: Any) -> Any:
         try:
-            function(*args)
+            return function(*args)
         except Exception:
             log.critical(f'health: internal error, supervisord goes on: {traceback.format_exc()}')
+            return None
 
     return door
 
@@ -43,7 +45,7 @@ def deferred(ready: Callable[[], bool], answer: Callable[[], Any]) -> Callable[[
     return onwait
 
 
-class Channel(deferring_http_channel):  # type: ignore[misc]
+class Channel(deferring_http_channel):
     """An HTTP channel that asks a deferred answer of ours only when it is ready, and moves 256 KB a turn.
 
     The stock channel asks by the clock (`delay`): late when poll sleeps, and without end when many callers wait.
@@ -60,17 +62,18 @@ class Channel(deferring_http_channel):  # type: ignore[misc]
         return bool(super().writable(now))
 
 
-class Doorbell(dispatcher):  # type: ignore[misc]
+class Doorbell(dispatcher):
     """Wakes supervisord's loop from poll, and answers on its next turn.
 
-    It can hear signals as well: SIGCHLD alone does not end a poll (PEP 475), so that a process is reaped up to a
-    second late.
+    `turned` is called on every turn of the loop, once a second at least; the bell rings if it returns true. The bell
+    can hear signals: SIGCHLD alone does not end a poll (PEP 475), so that a process is reaped up to a second late.
     """
 
-    def __init__(self, answer: Callable[[], None]) -> None:
+    def __init__(self, answer: Callable[[], object], turned: Callable[[], object]) -> None:
         self._bell, ear = socket.socketpair()
         self._bell.setblocking(False)
         self._answer = answer
+        self._turned = turned
         dispatcher.__init__(self, ear)
 
     def hear_signals(self) -> None:
@@ -79,10 +82,15 @@ class Doorbell(dispatcher):  # type: ignore[misc]
 
     def ring(self) -> None:
         """Have the answer called on the loop's next turn."""
-        try:
+        # Full: it rings already.
+        with suppress(OSError):
             self._bell.send(b'\0')
-        except OSError:
-            pass  # full: it rings already
+
+    def readable(self) -> bool:
+        """Always; supervisord's loop asks on every turn."""
+        if self._turned():
+            self.ring()
+        return True
 
     def writable(self) -> bool:
         """Never: the bell is heard, not spoken to."""

@@ -14,12 +14,12 @@ from typing import Any
 
 from supervisor.options import split_namespec
 
-_VERBS = ('stop', 'start')
+_VERBS = ('stop', 'start', 'signal')
 Heard = Callable[[str, str, str], None]
 
 
 def watch(httpservers: Any, heard: Heard) -> None:
-    """Call `heard(verb, group, name)` for every stop and start asked over XML-RPC.
+    """Call `heard(verb, group, name)` for every stop, start and signal asked over XML-RPC.
 
     `name` is '' for a whole group, and `group` as well for all processes.
     """

@@ -16,39 +16,51 @@ from uuid import uuid4
 
 from supervisor import events
 from supervisor.options import make_namespec
+from supervisor.options import split_namespec
 from supervisor.process import EventListenerPool
 from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 from supervisor.states import getProcessStateDescription
 
+from .. import check_modules
 from .. import config
 from .. import model
 from .. import wire
+from ..errors import HealthError
 from ..errors import UnknownName
 from ..model import Process
+from ..model import Result
 from ..patterns import matching
 from ..record import Pair
 from ..record import Record
 from . import operator
+from .events import ProcessHealthHealthyEvent
+from .events import ProcessHealthUnhealthyEvent
 from .loop import Channel
 from .loop import Doorbell
 from .loop import guarded
-from .restarts import CannotRestart
 from .restarts import Restart
-from .restarts import Restarts
+from .treatment import Treatment
+from .treatment import streak
 from .worker_link import Pending
 from .worker_link import WorkerLink
 
-_ATTRIBUTE = 'health_service'
+# supervisord's loop turns once a second at least; a longer pause means that it, or the machine, stood still.
+STALL = 3.0
+# The wall clock may differ by so much from the monotonic one between two turns before it counts as a step.
+STEP = 2.0
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
+
+
+class CannotReload(HealthError):
+    """The configuration file cannot be read; what was loaded before stays."""
 
 
 def service_of(supervisord: Any) -> HealthService:
     """Return the service of this supervisord; the first call makes it."""
-    service = getattr(supervisord, _ATTRIBUTE, None)
+    service: HealthService | None = getattr(supervisord, 'health_service', None)
     if service is None:
-        service = HealthService(supervisord)
-        setattr(supervisord, _ATTRIBUTE, service)
+        service = supervisord.health_service = HealthService(supervisord)
     return service
 
 
@@ -59,20 +71,13 @@ class HealthService:
         self._supervisord = supervisord
         self.log = supervisord.options.logger
         self._clock = clock
-        self.config = config.load(_path(supervisord.options))
-        for problem in self.config.problems:
-            self.log.error(f'health: {wire.line(problem)}')
-        # Tells the lives of the definitions apart: a listener reads the file again when this changes.
-        self.generation = uuid4().hex
-        self._fingerprints = {spec.name: config.fingerprint(spec) for spec in self.config.specs}
-        self.record = Record(self.config.specs, self.config.settings.history)
         self._watched: list[tuple[str, str, Any]] = []
         self._doorbell: Doorbell | None = None
-        self._restarts = Restarts(supervisord, self._ring, self._restarted)
-        settings = self.config.settings
-        self._worker = WorkerLink(
-            self.log, supervisord.options.pidhistory, settings.worker_user, settings.max_concurrent
-        )
+        self._workers: dict[str, WorkerLink] = {}
+        self._pulse = clock(), time.time()
+        self._take_config(config.load(_path(supervisord.options)))
+        self.record = Record(self.config.specs, self.config.settings.history)
+        self._treatment = Treatment(supervisord, self.record, self._worker, self._subprocess, self._ring, clock)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -82,23 +87,30 @@ class HealthService:
         ):
             events.subscribe(event, guarded(self.log, callback))
 
+    def _take_config(self, loaded: config.Config) -> None:
+        self.config = loaded
+        # Tells the lives of the definitions apart: a listener reads the file again when this changes.
+        self.generation = uuid4().hex
+        self._fingerprints = {spec.name: config.fingerprint(spec) for spec in loaded.specs}
+        for problem in loaded.problems:
+            self.log.error(f'health: {wire.line(problem)}')
+
     # -- what supervisord tells
 
     def _on_running(self, _event: object) -> None:
-        self._doorbell = Doorbell(guarded(self.log, self._restarts.turn))
+        self._doorbell = Doorbell(
+            guarded(self.log, self._treatment.restarts.turn), guarded(self.log, self._on_turn)
+        )
         self._doorbell.hear_signals()
         httpservers = self._supervisord.options.httpservers
         for _, server in httpservers:
             server.channel_class = Channel
-        operator.watch(httpservers, guarded(self.log, self._restarts.operator_asked))
+        operator.watch(httpservers, guarded(self.log, self._treatment.operator_asked))
         self._match()
-        for spec in self.config.specs:
-            if not spec.error and not any(pair.spec is spec for pair in self.record.pairs()):
-                patterns = ', '.join(spec.processes)
-                self.log.warn(f'health: [{config.SECTION}{spec.name}] processes: no process matches {patterns!r}')
 
     def _on_stopping(self, _event: object) -> None:
-        self._worker.close()
+        for worker in self._workers.values():
+            worker.close()
         if self._doorbell:
             self._doorbell.close()
             self._doorbell = None
@@ -108,8 +120,9 @@ class HealthService:
         if isinstance(event, events.ProcessStateStartingEvent):
             # The pid is not known yet, and supervisord's own `laststart` is wall-clock time that it adjusts.
             subprocess.health_started = self._clock()
-        if subprocess.group is not None:
-            self._restarts.process_changed(_namespec(subprocess), subprocess)
+        if subprocess.group is not None and self._doorbell:
+            namespec = make_namespec(subprocess.group.config.name, subprocess.config.name)
+            self._treatment.process_changed(namespec, subprocess)
 
     def _on_groups_changed(self, _event: object) -> None:
         if self._doorbell:
@@ -117,15 +130,22 @@ class HealthService:
 
     def _on_tick(self, _event: object) -> None:
         self._refresh()
-        self._worker.tick()
+        for worker in self._workers.values():
+            worker.tick()
+        self._treatment.act()
+
+    def _on_turn(self) -> bool:
+        """Look at the clocks on every turn of the loop; tell whether restarts want to be brought a step further."""
+        (before, wall_before), self._pulse = self._pulse, (self._clock(), time.time())
+        passed = self._pulse[0] - before
+        if passed > STALL or abs(self._pulse[1] - wall_before - passed) > STEP:
+            self.log.warn('health: supervisord stood still, or the clock was set: verdicts of that time do not count')
+            self.record.stalled(self._pulse[0])
+        return self._treatment.restarts.wants_turn()
 
     def _ring(self) -> None:
         if self._doorbell:
             self._doorbell.ring()
-
-    def _restarted(self, namespec: str) -> None:
-        for pair in self.record.pairs_of(namespec):
-            pair.restarts += 1
 
     # -- which processes there are, and which instance of each runs
 
@@ -135,64 +155,49 @@ class HealthService:
             for name, subprocess in group.processes.items():
                 yield group_name, name, subprocess, is_listener
 
+    def _subprocess(self, process: Process) -> Any:
+        group = self._supervisord.process_groups.get(process.group)
+        return group.processes.get(process.name) if group else None
+
     def _match(self) -> None:
         """Find anew which processes each check is for."""
         known = {(group, name): subprocess for group, name, subprocess, _ in self._subprocesses()}
         names = [(group, name, is_listener) for group, name, _, is_listener in self._subprocesses()]
         matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
-        wanted = sorted(set().union(*matched.values()))
-        self._watched = [(group, name, known[group, name]) for group, name in wanted]
-        instances = {(group, name): self._instance(group, name, known[group, name]) for group, name in wanted}
+        self._watched = [(*key, known[key]) for key in sorted(set().union(*matched.values()))]
+        instances = {(group, name): _instance(group, name, subprocess) for group, name, subprocess in self._watched}
         self.record.match(
             {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()
         )
+        self._treatment.keep({process.namespec for process in instances.values()})
+        for spec in self.config.specs:
+            if not spec.error and not matched[spec.name]:
+                patterns = ', '.join(spec.processes)
+                self.log.warn(f'health: [{config.SECTION}{spec.name}] processes: no process matches {patterns!r}')
         self._refresh()
-
-    def _instance(self, group: str, name: str, subprocess: Any) -> Process:
-        pid = subprocess.pid if subprocess.state in _UP else 0
-        return Process(group, name, pid, getattr(subprocess, 'health_started', 0.0) if pid else 0.0)
 
     def _refresh(self) -> None:
         """Tell the record which instance of each process runs now."""
         now = self._clock()
         for group, name, subprocess in self._watched:
-            self.record.instance(self._instance(group, name, subprocess), now)
+            self.record.instance(_instance(group, name, subprocess), now)
 
-    def find(self, namespec: str) -> tuple[Process, Any]:
-        """Return the process of that name, as the instance that runs now, and supervisord's own object of it.
+    def find(self, namespec: str) -> Process:
+        """Return the process of that name, as the instance that runs now.
 
         :raises UnknownName: when there is none.
         """
-        group_name, _, name = namespec.partition(':')
-        name = name or (group_name if ':' not in namespec else '')
-        group = self._supervisord.process_groups.get(group_name)
-        subprocess = group.processes.get(name) if group else None
+        group, name = split_namespec(namespec)
+        subprocess = self._subprocess(Process(group, name or '', 0))
         if subprocess is None:
             raise UnknownName('process', namespec)
-        return self._instance(group_name, name, subprocess), subprocess
+        return _instance(group, name, subprocess)
 
-    # -- what the RPC interface asks
+    # -- what is known
 
     def is_stopping(self) -> bool:
         """Tell whether supervisord is shutting down or reloading."""
         return bool(self._supervisord.options.mood < SupervisorStates.RUNNING)
-
-    def run(self, pair: Pair) -> Pending | None:
-        """Have the check of `pair` run now, in the worker; None when too many runs are under way."""
-        pending = Pending(pair.spec, pair.process, 0.0)
-        if pair.spec.error:
-            pending.fail(pair.spec.error.splitlines()[0])
-            return pending
-        if not pair.process.pid:
-            state = getProcessStateDescription(self.find(pair.process.namespec)[1].get_state())
-            pending.fail(f'{pair.process.namespec} is not running ({state})')
-            return pending
-        last = pair.health.last
-        return self._worker.submit(pair.spec, pair.process, last.sample if last else None)
-
-    def is_done(self, pending: Pending) -> bool:
-        """Tell whether `pending` has its result."""
-        return pending.result is not None or self._worker.is_done(pending)
 
     def pairs(self) -> list[Pair]:
         """Return all pairs as of now, sorted by check and process."""
@@ -204,7 +209,7 @@ class HealthService:
 
         :raises UnknownName: when there is no such process.
         """
-        process, _ = self.find(namespec)
+        process = self.find(namespec)
         self._refresh()
         return self.record.pairs_of(process.namespec)
 
@@ -215,18 +220,57 @@ class HealthService:
         """
         if check not in self.record.specs:
             raise UnknownName('check', check)
-        process, _ = self.find(namespec)
+        process = self.find(namespec)
         self._refresh()
         return self.record.pair(check, process.namespec)
 
+    def selected(self, check: str, namespec: str) -> list[Pair]:
+        """Return the pairs of a check and a process as of now; '' is every check, and every process.
+
+        :raises UnknownName: when there is no such check, no such process, or no such process for the check.
+        """
+        if check and namespec:
+            return [self.pair(check, namespec)]
+        if namespec:
+            return self.pairs_of(namespec)
+        if check and check not in self.record.specs:
+            raise UnknownName('check', check)
+        return [pair for pair in self.pairs() if check in ('', pair.spec.name)]
+
     def status(self, pair: Pair) -> model.Status:
         """Return what is known of `pair` now."""
-        return self.record.status(pair, self._clock(), time.time())
+        return self._treatment.status(pair)
 
     def summary(self) -> tuple[str, dict[str, int], list[Pair]]:
         """Return the worst state, how many pairs are in each, and those that are neither healthy nor paused."""
         self._refresh()
         return self.record.summary(self._clock(), time.time())
+
+    # -- runs on demand
+
+    def _worker(self, lane: str = '') -> WorkerLink:
+        """Return the link to a worker process: one for all built-in checks, one for each section of custom code."""
+        if lane not in self._workers:
+            settings = self.config.settings
+            pidhistory = self._supervisord.options.pidhistory
+            self._workers[lane] = WorkerLink(self.log, pidhistory, settings.worker_user, settings.max_concurrent)
+        return self._workers[lane]
+
+    def run(self, pair: Pair) -> Pending | None:
+        """Have the check of `pair` run now, in a worker; None when too many runs are under way."""
+        pending = Pending(pair.spec, pair.process, self._worker())
+        if pair.spec.error:
+            pending.fail(pair.spec.error.splitlines()[0])
+            return pending
+        if not pair.process.pid:
+            state = getProcessStateDescription(self._subprocess(pair.process).get_state())
+            pending.fail(f'{pair.process.namespec} is not running ({state})')
+            return pending
+        last = pair.health.last
+        lane = pair.spec.name if check_modules.is_custom(pair.spec.type) else ''
+        return self._worker(lane).submit(pair.spec, pair.process, last.sample if last else None)
+
+    # -- what a person asks for
 
     def restart(self, namespec: str, reason: str) -> Restart:
         """Restart the process in place.
@@ -234,7 +278,46 @@ class HealthService:
         :raises UnknownName: when there is no such process.
         :raises CannotRestart: when it does not run.
         """
-        return self._restarts.request(self.find(namespec)[0], reason)
+        return self._treatment.restart(self.find(namespec), reason)
+
+    def reset_restarts(self, namespec: str) -> None:
+        """Forget our restarts of the process: no backoff, no suspension.
+
+        :raises UnknownName: when there is no such process.
+        """
+        self._treatment.policy.reset(self.find(namespec).namespec)
+
+    def pause(self, check: str, namespec: str, seconds: float) -> None:
+        """Stop checking these pairs for a time, with 0 until they are resumed; raises as `selected`."""
+        self.record.pause(self.selected(check, namespec), self._clock(), seconds)
+
+    def resume(self, check: str, namespec: str) -> None:
+        """Check these pairs again; raises as `selected`."""
+        self.record.resume(self.selected(check, namespec), self._clock())
+
+    def reload(self) -> dict[str, list[str]]:
+        """Read the configuration again; checks that did not change keep what is known of them.
+
+        :raises CannotReload: when the file cannot be read; then nothing changes.
+        """
+        loaded = config.load(self.config.path)
+        if not loaded.is_readable:
+            raise CannotReload(loaded.problems[0])
+        before = self.record.specs
+        if loaded.settings != self.config.settings:
+            for worker in self._workers.values():
+                worker.close()
+            self._workers = {}
+        self._take_config(loaded)
+        self.record.configure(loaded.specs, loaded.settings.history)
+        self._match()
+        after = self.record.specs
+        return {
+            'added': sorted(after.keys() - before.keys()),
+            'changed': sorted(name for name in after.keys() & before.keys() if after[name] != before[name]),
+            'removed': sorted(before.keys() - after.keys()),
+            'invalid': sorted(name for name, spec in after.items() if spec.error),
+        }
 
     # -- the listener's pair
 
@@ -256,31 +339,25 @@ class HealthService:
         if generation != self.generation:
             return 0
         self._refresh()
-        return sum(self._take_in(lease, result) for lease, result in results)
+        taken = sum(self._take_in(lease, result) for lease, result in results)
+        self._treatment.act()
+        return taken
 
-    def _take_in(self, lease: int, result: model.Result) -> bool:
+    def _take_in(self, lease: int, result: Result) -> bool:
         now = self._clock()
         leased = self.record.lease(lease)
         if leased is None or result.began > now:
             return False
         pair = self.record.pair(leased.spec.name, leased.process.namespec)
         state, last = pair.state, pair.health.last
-        self.record.report(lease, result, now, time.time())
+        if self.record.report(lease, result, now, time.time()) is None:
+            return False
         self._tell(pair, state, last)
-        if pair.state == model.UNHEALTHY and pair.spec.schedule.on_failure == 'restart':
-            self._restart_sick(pair, result)
+        self._treatment.observe(pair.process.namespec)
         return True
 
-    def _restart_sick(self, pair: Pair, result: model.Result) -> None:
-        if self._restarts.is_restarting(pair.process.namespec):
-            return
-        try:
-            self._restarts.request(pair.process, f'{pair.spec.name} {_streak(pair)}: {result.reason}')
-        except CannotRestart as why:
-            self.log.warn(f'health: {why}')
-
-    def _tell(self, pair: Pair, state: str, last: model.Result | None) -> None:
-        """Log what is news about `pair`, which was in `state` with `last` as its last result."""
+    def _tell(self, pair: Pair, state: str, last: Result | None) -> None:
+        """Say what is news about `pair`, which was in `state` with `last` as its last result."""
         result = pair.health.last
         if result is None or result is last:
             return
@@ -288,26 +365,21 @@ class HealthService:
         if result.outcome == model.ERROR:
             if last is None or (last.outcome, last.reason) != (result.outcome, result.reason):
                 self.log.warn(f'{what} could not run: {result.reason}')
-        elif pair.state != state and pair.state in (model.HEALTHY, model.UNHEALTHY):
-            log = self.log.info if pair.state == model.HEALTHY else self.log.warn
-            log(f'{what} is {pair.state}, {_streak(pair)}: {result.reason}')
+        elif pair.state != state and pair.state == model.HEALTHY:
+            self.log.info(f'{what} is healthy, {streak(pair)}: {result.reason}')
+            events.notify(ProcessHealthHealthyEvent(pair.process, pair.spec.name, pair.state, result.reason))
+        elif pair.state != state and pair.state == model.UNHEALTHY:
+            self.log.warn(f'{what} is unhealthy, {streak(pair)}: {result.reason}')
+            events.notify(ProcessHealthUnhealthyEvent(pair.process, pair.spec.name, pair.state, result.reason))
         elif result.outcome == model.FAILED:
-            self.log.info(f'{what} {_streak(pair)}: {result.reason}')
+            self.log.info(f'{what} {streak(pair)}: {result.reason}')
+
+
+def _instance(group: str, name: str, subprocess: Any) -> Process:
+    pid = subprocess.pid if subprocess.state in _UP else 0
+    return Process(group, name, pid, getattr(subprocess, 'health_started', 0.0) if pid else 0.0)
 
 
 def _path(options: Any) -> str:
     """The file that supervisord read; `here` was made absolute before supervisord changed its directory."""
     return os.path.join(options.here, os.path.basename(options.configfile)) if options.configfile else ''
-
-
-def _namespec(subprocess: Any) -> str:
-    return str(make_namespec(subprocess.group.config.name, subprocess.config.name))
-
-
-def _streak(pair: Pair) -> str:
-    health, schedule = pair.health, pair.spec.schedule
-    if health.last_outcome == model.PASSED:
-        return f'passed {health.successes} in a row'
-    if not health.failures:
-        return 'failed, not counted while it is starting'
-    return f'failed {health.failures} in a row (threshold {schedule.failure_threshold})'

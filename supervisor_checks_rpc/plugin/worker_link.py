@@ -29,27 +29,34 @@ GRACE = 2.0
 FIRST_GRACE = 10.0
 # A worker that has had nothing to do for so long is sent home.
 IDLE = 60.0
+MAX_PENDING = 10_000
 _LONGEST_ANSWER = 1024 * 1024
 
 
 class Pending:
     """A run on demand that is under way; `result` comes when it comes."""
 
-    def __init__(self, spec: CheckSpec, process: Process, deadline: float) -> None:
+    def __init__(self, spec: CheckSpec, process: Process, link: WorkerLink) -> None:
         self.spec = spec
         self.process = process
-        self.deadline = deadline
         self.result: Result | None = None
+        self._link = link
+
+    def is_done(self) -> bool:
+        """Tell whether there is a result; a worker that is late for it is replaced, and then there is one."""
+        if self.result is None:
+            self._link.see_to(self)
+        return self.result is not None
 
     def fail(self, reason: str) -> None:
         """End it as an error: the check could not be carried out."""
         self.result = Result(self.spec.name, self.spec.type, self.process, ERROR, reason, at=time.time(), attempts=0)
 
 
-class _Child(dispatcher):  # type: ignore[misc]
+class _Child(dispatcher):
     """One worker process: its socket in supervisord's loop, and its pid until supervisord has reaped it."""
 
-    def __init__(self, sock: socket.socket, pid: int, heard: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+    def __init__(self, sock: socket.socket, pid: int, heard: Callable[[bytes], None], ended: Callable[[], None]):
         self.pid = pid
         self.answered = False
         self._heard = heard
@@ -120,44 +127,46 @@ class WorkerLink:
         self._pending: dict[int, Pending] = {}
         self._numbers: dict[tuple[str, Process], int] = {}
         self._last_number = 0
-        self._idle_since = clock()
+        self._heard_at = clock()
 
     def submit(self, spec: CheckSpec, process: Process, sample: object) -> Pending | None:
         """Have `spec` run on `process`. The same run, if it is under way already, serves both callers.
 
-        Return None when too many are under way.
+        Return None when too many (MAX_PENDING) are under way.
         """
         under_way = self._pending.get(self._numbers.get((spec.name, process), 0))
         if under_way is not None:
             return under_way
-        if len(self._pending) >= self._max_concurrent:
+        if len(self._pending) >= MAX_PENDING:
             return None
-        grace = GRACE if self._child and self._child.answered else FIRST_GRACE
-        pending = Pending(spec, process, self._clock() + spec.schedule.timeout + grace)
+        pending = Pending(spec, process, self)
         try:
             child = self._child or self._start()
         except (OSError, ValueError) as why:
             pending.fail(f'cannot start the worker process: {why}')
             return pending
+        if not self._pending:
+            self._heard_at = self._clock()
         self._last_number += 1
         self._pending[self._last_number] = pending
         self._numbers[spec.name, process] = self._last_number
         child.say(wire.dump_job(self._last_number, spec, process, sample))
         return pending
 
-    def is_done(self, pending: Pending) -> bool:
-        """Tell whether there is a result; a worker that is late for it is replaced, and then there is one."""
-        if pending.result is None and self._clock() > pending.deadline:
+    def see_to(self, pending: Pending) -> None:
+        """Replace the worker when it is late for `pending`.
+
+        It answers in any order and keeps more waiting than it runs, so it is late when it said nothing at all.
+        """
+        grace = GRACE if self._child and self._child.answered else FIRST_GRACE
+        if self._clock() > self._heard_at + pending.spec.schedule.timeout + grace:
             self._end(f'the worker process did not answer within {pending.spec.schedule.timeout:g}s and was replaced')
-        return pending.result is not None
 
     def tick(self) -> None:
         """See to a worker that is late, though no caller waits for it any more, or that has nothing to do."""
-        now = self._clock()
-        late = next((pending for pending in self._pending.values() if now > pending.deadline), None)
-        if late is not None:
-            self.is_done(late)
-        elif not self._pending and self._child and now - self._idle_since > IDLE:
+        for pending in list(self._pending.values()):
+            pending.is_done()
+        if not self._pending and self._child and self._clock() - self._heard_at > IDLE:
             self.close()
 
     def close(self) -> None:
@@ -182,6 +191,7 @@ class WorkerLink:
         return child
 
     def _answer(self, line: bytes) -> None:
+        self._heard_at = self._clock()
         try:
             answer = wire.load_answer(line, self._run_of)
         except wire.BadMessage as why:
@@ -193,7 +203,6 @@ class WorkerLink:
         pending = self._pending.pop(number)
         del self._numbers[pending.spec.name, pending.process]
         pending.result = result
-        self._idle_since = self._clock()
 
     def _run_of(self, number: int) -> tuple[CheckSpec, Process] | None:
         pending = self._pending.get(number)
@@ -217,7 +226,7 @@ class WorkerLink:
             pending.fail(reason)
         self._pending.clear()
         self._numbers.clear()
-        self._idle_since = self._clock()
+        self._heard_at = self._clock()
 
 
 def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:

@@ -1,0 +1,184 @@
+"""When a sick process is restarted: the brakes. Pure; the caller brings the time (monotonic seconds).
+
+A restart that does not cure is tried again, later and later (backoff), a few times in a window only (cap), and not
+while another of the same group is coming back (rolling). What is known here outlives the instance of a process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .model import Schedule
+
+_NEVER = float('-inf')
+
+
+@dataclass(frozen=True)
+class Brakes:
+    """The limits of one process; durations in seconds. See config.SCHEDULE_OPTIONS."""
+
+    backoff_delay: float = 10.0
+    backoff_factor: float = 2.0
+    backoff_limit: float = 300.0
+    max_restarts: int = 5
+    restart_window: float = 600.0
+    max_restarting: int = 1
+
+
+def strictest(schedules: Sequence[Schedule]) -> Brakes:
+    """Return the brakes of a process with several checks: of each limit the one that restarts least."""
+    return Brakes(
+        max(s.backoff_delay for s in schedules),
+        max(s.backoff_factor for s in schedules),
+        max(s.backoff_limit for s in schedules),
+        min(s.max_restarts for s in schedules),
+        max(s.restart_window for s in schedules),
+        min(s.max_restarting for s in schedules),
+    )
+
+
+@dataclass(frozen=True)
+class Sick:
+    """A process that wants a restart: unhealthy since `since`; `needs_slot` unless it stays up (a signal)."""
+
+    namespec: str
+    group: str
+    since: float
+    brakes: Brakes
+    needs_slot: bool = True
+
+
+class _History:
+    """What we did to one process."""
+
+    def __init__(self) -> None:
+        self.brakes = Brakes()
+        self.times: deque[float] = deque()
+        self.streak = 0
+        self.well_since: float | None = None
+        self.suspended = False
+
+    def next_at(self) -> float:
+        """The earliest moment that the backoff allows."""
+        if not self.streak or not self.times:
+            return _NEVER
+        brakes = self.brakes
+        # Beyond a few hundred steps the power overflows, and the limit holds long before.
+        steps = min(self.streak - 1, 100)
+        return self.times[-1] + min(brakes.backoff_delay * brakes.backoff_factor**steps, brakes.backoff_limit)
+
+    def in_window(self, now: float) -> int:
+        """How many restarts the sliding window holds."""
+        while self.times and now - self.times[0] >= self._kept():
+            self.times.popleft()
+        return sum(now - at < self.brakes.restart_window for at in self.times)
+
+    def _kept(self) -> float:
+        return max(self.brakes.restart_window, self.brakes.backoff_limit)
+
+
+@dataclass
+class _Slot:
+    group: str
+    ends: float | None = None
+
+
+class RestartPolicy:
+    """Chooses which of the sick may be restarted now."""
+
+    def __init__(self) -> None:
+        self._histories: dict[str, _History] = {}
+        self._slots: dict[str, _Slot] = {}
+
+    def choose(self, sick: Iterable[Sick], now: float) -> tuple[list[Sick], list[Sick]]:
+        """Return who is to be restarted now, longest unhealthy first, and who is suspended from now on."""
+        chosen: list[Sick] = []
+        suspended: list[Sick] = []
+        busy = self._busy(now)
+        for one in sorted(sick, key=lambda s: (s.since, s.namespec)):
+            history = self._histories.setdefault(one.namespec, _History())
+            history.brakes = one.brakes
+            if history.suspended or one.namespec in self._slots and self._slots[one.namespec].ends is None:
+                continue
+            if history.in_window(now) >= one.brakes.max_restarts:
+                history.suspended = True
+                suspended.append(one)
+            elif now >= history.next_at() and self._has_slot(one, busy):
+                chosen.append(one)
+                busy.setdefault(one.group, set()).add(one.namespec)
+        return chosen, suspended
+
+    @staticmethod
+    def _has_slot(one: Sick, busy: Mapping[str, set[str]]) -> bool:
+        others = busy.get(one.group, set()) - {one.namespec}
+        return not one.needs_slot or len(others) < one.brakes.max_restarting
+
+    def _busy(self, now: float) -> dict[str, set[str]]:
+        """Who is coming back from a restart, by group."""
+        for namespec in [n for n, slot in self._slots.items() if slot.ends is not None and now >= slot.ends]:
+            del self._slots[namespec]
+        busy: dict[str, set[str]] = {}
+        for namespec, slot in self._slots.items():
+            busy.setdefault(slot.group, set()).add(namespec)
+        return busy
+
+    def acted(self, one: Sick, now: float) -> None:
+        """Take note that the restart of `one` begins."""
+        history = self._histories.setdefault(one.namespec, _History())
+        history.times.append(now)
+        history.streak += 1
+        history.well_since = None
+        if one.needs_slot:
+            self._slots[one.namespec] = _Slot(one.group)
+
+    def came_up(self, namespec: str, ends: float) -> None:
+        """Take note that its new instance runs: it holds its place in the group until it is healthy, or `ends`."""
+        if namespec in self._slots:
+            self._slots[namespec].ends = ends
+
+    def gave_up(self, namespec: str) -> None:
+        """Take note that its restart came to nothing: others need not wait for it."""
+        self._slots.pop(namespec, None)
+
+    def observe(self, namespec: str, is_well: bool, now: float) -> None:
+        """Take note that all checks of the process are healthy now, or that they are not."""
+        history = self._histories.get(namespec)
+        if history is None:
+            return
+        if not is_well:
+            history.well_since = None
+            return
+        self._slots.pop(namespec, None)
+        history.suspended = False
+        if history.well_since is None:
+            history.well_since = now
+        if now - history.well_since >= history.brakes.backoff_limit:
+            history.streak = 0
+
+    def reset(self, namespec: str) -> None:
+        """Forget what we did to the process: an operator took it in hand."""
+        self._histories.pop(namespec, None)
+        self._slots.pop(namespec, None)
+
+    def keep(self, namespecs: Container[str]) -> None:
+        """Forget all processes but these."""
+        for namespec in [n for n in self._histories if n not in namespecs]:
+            self.reset(namespec)
+
+    def is_suspended(self, namespec: str) -> bool:
+        """Tell whether the cap holds until a reset, an operator's restart, or recovery."""
+        return namespec in self._histories and self._histories[namespec].suspended
+
+    def restarts_in_window(self, namespec: str, now: float) -> int:
+        """Return how many restarts the sliding window of the process holds."""
+        return self._histories[namespec].in_window(now) if namespec in self._histories else 0
+
+    def next_at(self, namespec: str) -> float | None:
+        """Return the earliest moment of the next restart as the backoff has it; None if nothing holds it back."""
+        history = self._histories.get(namespec)
+        return None if history is None or not history.streak else history.next_at()
