@@ -16,6 +16,7 @@ from configparser import Error as ParserError
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
+from dataclasses import replace
 from glob import glob
 from typing import Any
 
@@ -139,6 +140,7 @@ def load(path: str) -> Config:
     for name in (s for s in parser.sections() if s.startswith(SECTION)):
         own, unreadable = _options(parser, name, here)
         specs.append(build_spec(name[len(SECTION) :], own, _kept(SCHEDULE_OPTIONS, defaults), unreadable))
+    specs = [_with_members(spec, specs) for spec in specs]
     problems.extend(line for spec in specs for line in spec.error.splitlines())
     specs.sort(key=lambda spec: spec.name)
     return Config(path, tuple(specs), tuple(problems), settings, logins=_logins(parser, here))
@@ -158,6 +160,9 @@ def build_spec(
             raise ValueError
     except ValueError:
         problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
+    if values.get('type') == 'heartbeat' and 'stale_after' not in given and not problems:
+        # A beat is good for its ttl, however often it is looked for.
+        values['stale_after'] = opt.DURATION.convert(own['ttl']) + 3 * values['interval'] + values['timeout']
     return CheckSpec(
         name,
         str(given.get('type', '')),
@@ -166,6 +171,36 @@ def build_spec(
         own,
         '\n'.join(f'[{SECTION}{name}] {line}' for line in problems),
     )
+
+
+def runs_custom_code(spec: CheckSpec) -> bool:
+    """Tell whether a run of `spec` runs code that is not ours, which no other check may have beside it."""
+    if spec.type == 'complex' and not spec.error:
+        return any(check_modules.is_custom(member.type) for member in _parsed(spec)['checks'])
+    return check_modules.is_custom(spec.type)
+
+
+def _parsed(spec: CheckSpec) -> dict[str, Any]:
+    return check_modules.built_in(spec.type).parse(spec.options)[0]
+
+
+def _with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
+    """Return a complex check with the names of other sections replaced by what these say."""
+    names = str(spec.options.get('checks', '')).strip()
+    if spec.type != 'complex' or spec.error or names.startswith(('{', '[')):
+        return spec
+    known = {other.name: other for other in specs}
+    members = []
+    problems = []
+    for name in opt.WORDS.convert(names):
+        other = known.get(name)
+        if other is None or other.error:
+            problems.append(f'checks: {name!r} {"cannot be used itself" if other else "is no check"}')
+        else:
+            members.append([name, other.type, dict(other.options)])
+    options = {**spec.options, 'checks': json.dumps(members)}
+    problems = problems or check_modules.built_in(spec.type).parse(options)[1]
+    return replace(spec, options=options, error='\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems))
 
 
 def fingerprint(spec: CheckSpec) -> str:
@@ -205,10 +240,17 @@ def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
 def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
     if type_name is None:
         return []
+    if check_modules.is_custom(type_name) or _names_members(type_name, own):
+        return []
     try:
         return check_modules.built_in(type_name).parse(own)[1]
     except InvalidCheckConfig as why:
         return [str(why)]
+
+
+def _names_members(type_name: str, own: Mapping[str, str]) -> bool:
+    """Tell whether a complex check names other sections, which are looked up when all have been read."""
+    return type_name == 'complex' and bool(own.get('checks')) and not own['checks'].lstrip().startswith('{')
 
 
 def _with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:

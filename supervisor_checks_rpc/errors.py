@@ -47,3 +47,11 @@ class UnknownName(HealthError):
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f'no {kind} named {name!r}')
         self.name = name
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line why a check could not be carried out."""
+    text = ' '.join(str(error).split())
+    if text and isinstance(error, (HealthError, OSError)):
+        return text
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__

@@ -12,6 +12,7 @@ from collections import deque
 from .model import ERROR
 from .model import FAILED
 from .model import HEALTHY
+from .model import INVALID
 from .model import PASSED
 from .model import STARTING
 from .model import UNHEALTHY
@@ -88,6 +89,8 @@ class Health:
 
     def state(self, now: float) -> str:
         """Return the state at `now`. Healthy needs a pass within `stale_after`, and that the last run was no error."""
+        if self.last and self.last.invalid:
+            return INVALID
         if self._sick and now - self._answered <= self.schedule.stale_after:
             return UNHEALTHY
         if self._well and now - self._passed <= self.schedule.stale_after and self.last_outcome != ERROR:

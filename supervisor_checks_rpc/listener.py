@@ -29,6 +29,7 @@ from .rpc import CannotAsk
 from .rpc import Client
 from .rpc import ShuttingDown
 from .runner import Runner
+from .worker_host import WorkerHost
 
 # Results that come within this time travel together.
 GATHER = 0.05
@@ -130,6 +131,7 @@ class Sweeper:
         self._path = path
         self._inbox: queue.SimpleQueue[tuple[str, int, Result] | None] = queue.SimpleQueue()
         self._runner = Runner()
+        self._hosts: dict[str, WorkerHost] = {}
         self._generation = ''
         self._specs: dict[str, CheckSpec] = {}
         self._complaint = ''
@@ -201,11 +203,22 @@ class Sweeper:
             now, type_name = time.monotonic(), spec.type if spec else ''
             done(Result(check, type_name, process, ERROR, reason, at=time.time(), began=now, attempts=0))
         else:
-            self._runner.submit(spec, process, sample, done)
+            self._host(spec).submit(spec, process, sample, done)
+
+    def _host(self, spec: CheckSpec) -> Runner | WorkerHost:
+        """Return what runs `spec`: our threads, or for custom code a worker process of its section."""
+        if not config.runs_custom_code(spec):
+            return self._runner
+        if spec.name not in self._hosts:
+            self._hosts[spec.name] = WorkerHost(self._runner.max_concurrent)
+        return self._hosts[spec.name]
 
     def _load(self, path: str) -> None:
         loaded = config.load(path)
-        self._specs = {spec.name: spec for spec in loaded.specs}
+        specs = {spec.name: spec for spec in loaded.specs}
+        for name in [name for name in self._hosts if specs.get(name) != self._specs[name]]:
+            self._hosts.pop(name).close()
+        self._specs = specs
         _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
 
     def _report(self, results: list[tuple[str, int, Result]]) -> None:

@@ -77,13 +77,19 @@ class CheckSpec:
     options: Mapping[str, object] = field(default_factory=dict)
     error: str = ''
 
+    @property
+    def is_passive(self) -> bool:
+        """Tell whether it is waited for (health.beat), and never runs."""
+        return self.type == 'heartbeat'
+
 
 @dataclass(frozen=True)
 class Result:
     """The outcome of one run of `check` on one instance of a process.
 
     `value` is what was measured, in the unit of the check; `sample` what the next run of the check wants back;
-    `began` (monotonic) and `at` (epoch) tell when the run began, `duration` how long it took, in seconds.
+    `began` (monotonic) and `at` (epoch) tell when the run began, `duration` how long it took, in seconds. `invalid`
+    goes with an error: the check itself cannot be used, and would not run on any process.
     """
 
     check: str
@@ -97,6 +103,7 @@ class Result:
     began: float = 0.0
     attempts: int = 1
     sample: object = None
+    invalid: bool = False
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class RestartPolicy:
         for one in sorted(sick, key=lambda s: (s.since, s.namespec)):
             history = self._histories.setdefault(one.namespec, _History())
             history.brakes = one.brakes
-            if history.suspended or one.namespec in self._slots and self._slots[one.namespec].ends is None:
+            if history.suspended or (one.namespec in self._slots and self._slots[one.namespec].ends is None):
                 continue
             if history.in_window(now) >= one.brakes.max_restarts:
                 history.suspended = True

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from . import model
+from . import options as opt
 from .errors import UnknownName
 from .health import Health
 from .model import CheckSpec
@@ -49,6 +50,7 @@ class Pair:
     def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
         self.spec = spec
         self.history: deque[Result] = deque(maxlen=history)
+        self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
         self.restarts = 0
         self.paused_until = _NEVER
         self.state = model.UNKNOWN
@@ -62,6 +64,7 @@ class Pair:
         self.begun = now
         self.health = Health(self.spec.schedule, process)
         self.next_due = now
+        self.last_beat = now
         self.release()
 
     def release(self) -> None:
@@ -85,6 +88,13 @@ class Pair:
         if now < self.paused_until:
             return model.PAUSED
         return self.health.state(now) if self.process.pid else model.UNKNOWN
+
+    def take_in(self, result: Result, now: float, at: float) -> Result:
+        """Keep a result, and draw the conclusions."""
+        self.history.append(result)
+        self.health.observe(result)
+        self.refresh(now, at)
+        return result
 
     def is_checked(self, now: float) -> bool:
         """Tell whether the check runs on this process at all."""
@@ -140,7 +150,7 @@ class Record:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
         runs = []
         for pair in self._pairs.values():
-            if not pair.is_checked(now) or pair.next_due > now + SLACK:
+            if not pair.is_checked(now) or pair.spec.is_passive or pair.next_due > now + SLACK:
                 continue
             if pair.leased_until > now and not _replaces(holder, pair.holder):
                 continue
@@ -162,7 +172,7 @@ class Record:
         """Return the seconds until something is due that nobody holds."""
         soonest = now + LONGEST_WAIT
         for pair in self._pairs.values():
-            if pair.is_checked(now):
+            if pair.is_checked(now) and not pair.spec.is_passive:
                 is_held = pair.next_due <= now + SLACK
                 soonest = min(soonest, pair.leased_until if is_held else pair.next_due)
         return max(soonest - now, 0.0)
@@ -179,10 +189,31 @@ class Record:
         if pair is None or now > pair.leased_until:
             return None
         pair.release()
-        pair.history.append(result)
-        pair.health.observe(result)
-        pair.refresh(now, at)
+        pair.take_in(result, now, at)
         return pair
+
+    def beat(self, pair: Pair, is_ok: bool, message: str, now: float, at: float) -> Result:
+        """Take in a sign of life, or of trouble, of a passive check."""
+        pair.last_beat = now
+        pair.next_due = now + pair.spec.schedule.interval
+        outcome = model.PASSED if is_ok else model.FAILED
+        return pair.take_in(self._said(pair, outcome, message or 'beat', now, at), now, at)
+
+    def silent(self, now: float, at: float) -> list[Pair]:
+        """Take in as a failure, once an interval, that a passive check was not heard of; return its pairs."""
+        silent = []
+        for pair in self._pairs.values():
+            silence = now - pair.last_beat
+            if pair.spec.is_passive and pair.is_checked(now) and silence > pair.ttl and now >= pair.next_due:
+                pair.next_due = now + pair.spec.schedule.interval
+                reason = f'no beat for {silence:.0f}s, expected one every {pair.ttl:g}s'
+                pair.take_in(self._said(pair, model.FAILED, reason, now, at), now, at)
+                silent.append(pair)
+        return silent
+
+    @staticmethod
+    def _said(pair: Pair, outcome: str, reason: str, now: float, at: float) -> Result:
+        return Result(pair.spec.name, pair.spec.type, pair.process, outcome, reason, at=at, began=now)
 
     def configure(self, specs: Iterable[CheckSpec], history: int) -> None:
         """Take other checks; to be followed by `match`. Pairs of a check that did not change keep what is known."""
@@ -208,6 +239,7 @@ class Record:
         """Drop the verdicts of a time in which the machine, or we, stood still: each gets one full interval."""
         for pair in self._pairs.values():
             pair.health.excuse(now + pair.spec.schedule.interval)
+            pair.last_beat = now
 
     def pairs(self) -> list[Pair]:
         """Return all pairs, sorted by check and process."""

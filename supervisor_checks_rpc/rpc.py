@@ -58,7 +58,7 @@ class Client:
         url = environ.get('SUPERVISOR_SERVER_URL', '')
         if not url:
             raise CannotAsk(
-                'SUPERVISOR_SERVER_URL is not set: this program is to be started by supervisord as an [eventlistener:x], '
+                'SUPERVISOR_SERVER_URL is not set: supervisord is to start this program, as an [eventlistener:x], '
                 'and supervisord needs a [unix_http_server] or [inet_http_server]'
             )
         username = environ.get('SUPERVISOR_USERNAME') or username

@@ -278,6 +278,19 @@ class HealthNamespaceRPCInterface:
         return True
 
     @_published
+    def beat(self, check: str, process: str, ok: bool, message: str) -> Any:
+        """Give a sign of life for a check of type heartbeat; silence for its ttl is a failure
+
+        @param string check    Name of the check
+        @param string process  Name of the process, or group:name
+        @param boolean ok      False says that something is wrong, which counts as a failure
+        @param string message  A line that says how it is
+        @return boolean result Always true unless error
+        """
+        self._service.beat(check, process, ok, message)
+        return True
+
+    @_published
     def reloadChecks(self) -> Any:
         """Read the checks from the configuration file again; those that did not change keep what is known of them
 

@@ -14,7 +14,8 @@ from .check_modules.base import BaseCheck
 from .check_modules.base import Deadline
 from .errors import CheckFailed
 from .errors import DeadlineExceeded
-from .errors import HealthError
+from .errors import InvalidCheckConfig
+from .errors import explain
 from .model import ERROR
 from .model import FAILED
 from .model import PASSED
@@ -50,14 +51,6 @@ def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: objec
             outcome, reason = ERROR, explain(broken)
         duration = time.monotonic() - began
         return Result(spec.name, spec.type, process, outcome, reason, value, duration, at, began, attempts, sample)
-
-
-def explain(error: BaseException) -> str:
-    """Say in one line why a check could not be carried out."""
-    text = ' '.join(str(error).split())
-    if text and isinstance(error, (HealthError, OSError)):
-        return text
-    return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
 @dataclass(eq=False)
@@ -104,7 +97,7 @@ class Runner:
             try:
                 result = run_check(self._check_of(job.spec), job.spec, job.process, job.sample)
             except Exception as why:
-                result = _failed_to_run(job, explain(why))
+                result = _failed_to_run(job, explain(why), isinstance(why, InvalidCheckConfig))
             with self._changed:
                 self._running.discard(job)
                 if job.left_behind:
@@ -158,11 +151,13 @@ class Runner:
         known = self._checks.get(spec.name)
         if known is not None and known[0] == spec:
             return known[1]
-        check = check_modules.built_in(spec.type)(spec.options, _log.debug)
+        check = check_modules.create(spec.type, spec.options)
         self._checks[spec.name] = (spec, check)
         return check
 
 
-def _failed_to_run(job: _Job, reason: str) -> Result:
-    name, type_name = job.spec.name, job.spec.type
-    return Result(name, type_name, job.process, ERROR, reason, at=time.time(), began=time.monotonic(), attempts=0)
+def _failed_to_run(job: _Job, reason: str, invalid: bool = False) -> Result:
+    return Result(
+        job.spec.name, job.spec.type, job.process, ERROR, reason,
+        at=time.time(), began=time.monotonic(), attempts=0, invalid=invalid,
+    )  # fmt: skip

@@ -221,11 +221,12 @@ def _row(result: Result) -> list[object]:
         result.began,
         result.attempts,
         result.sample,
+        result.invalid,
     ]
 
 
 def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Result:
-    outcome, reason, value, duration, at, began, attempts, sample = row
+    outcome, reason, value, duration, at, began, attempts, sample, invalid = row
     if outcome not in _OUTCOMES:
         raise ValueError(f'no outcome {outcome!r}')
     times = float(duration), float(at), float(began)
@@ -233,7 +234,7 @@ def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Res
         raise ValueError('a time is not finite')
     number = None if value is None else float(value)
     tries = min(int(attempts), 1000)
-    return Result(check, type_name, process, outcome, line(str(reason)), number, *times, tries, sample)
+    return Result(check, type_name, process, outcome, line(str(reason)), number, *times, tries, sample, bool(invalid))
 
 
 def _guarded(what: str, read: Callable[[], _Read]) -> _Read:

@@ -18,6 +18,21 @@ from .model import Result
 from .runner import Runner
 
 
+def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:
+    """Start a worker process with `fd` as its standard input, and return its pid.
+
+    posix_spawn and not subprocess: a Popen object would wait for a pid that supervisord reaps. The import path is
+    ours, so that the worker finds the same package; standard output goes where errors go.
+
+    :raises OSError: when it cannot be started.
+    """
+    path = [entry for entry in sys.path if entry]
+    code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker import main; main()'
+    argv = [sys.executable, '-c', code, str(max_concurrent), user or '']
+    actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
+    return os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setpgroup=0)
+
+
 def main() -> None:
     """Serve the socket on descriptor 0; arguments: how many runs at once, and the user to become or ''."""
     max_concurrent, user = sys.argv[1:3]

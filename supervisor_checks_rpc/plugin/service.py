@@ -22,7 +22,6 @@ from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 from supervisor.states import getProcessStateDescription
 
-from .. import check_modules
 from .. import config
 from .. import model
 from .. import wire
@@ -132,6 +131,10 @@ class HealthService:
         self._refresh()
         for worker in self._workers.values():
             worker.tick()
+        before = [(pair, pair.state, pair.health.last) for pair in self.record.pairs() if pair.spec.is_passive]
+        self.record.silent(self._clock(), time.time())
+        for pair, state, last in before:
+            self._tell(pair, state, last)
         self._treatment.act()
 
     def _on_turn(self) -> bool:
@@ -267,7 +270,12 @@ class HealthService:
             pending.fail(f'{pair.process.namespec} is not running ({state})')
             return pending
         last = pair.health.last
-        lane = pair.spec.name if check_modules.is_custom(pair.spec.type) else ''
+        if pair.spec.is_passive:
+            pending.result = last
+            if last is None:
+                pending.fail('no beat yet')
+            return pending
+        lane = pair.spec.name if config.runs_custom_code(pair.spec) else ''
         return self._worker(lane).submit(pair.spec, pair.process, last.sample if last else None)
 
     # -- what a person asks for
@@ -286,6 +294,20 @@ class HealthService:
         :raises UnknownName: when there is no such process.
         """
         self._treatment.policy.reset(self.find(namespec).namespec)
+
+    def beat(self, check: str, namespec: str, is_ok: bool, message: str) -> None:
+        """Take in a sign of life for a passive check.
+
+        :raises UnknownName: when there is no such check, no such process for it, or the check is not passive.
+        """
+        pair = self.pair(check, namespec)
+        if not pair.spec.is_passive or pair.spec.error:
+            raise UnknownName('check of type heartbeat', check)
+        state, last = pair.state, pair.health.last
+        self.record.beat(pair, is_ok, wire.line(message), self._clock(), time.time())
+        self._tell(pair, state, last)
+        self._treatment.observe(pair.process.namespec)
+        self._treatment.act()
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
         """Stop checking these pairs for a time, with 0 until they are resumed; raises as `selected`."""

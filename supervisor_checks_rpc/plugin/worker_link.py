@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from collections.abc import MutableMapping
@@ -23,6 +22,7 @@ from ..model import ERROR
 from ..model import CheckSpec
 from ..model import Process
 from ..model import Result
+from ..worker import spawn_worker
 
 # How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
 GRACE = 2.0
@@ -227,16 +227,3 @@ class WorkerLink:
         self._pending.clear()
         self._numbers.clear()
         self._heard_at = self._clock()
-
-
-def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:
-    """Start a worker process with `fd` as its standard input, and return its pid.
-
-    posix_spawn and not subprocess: a Popen object would wait for a pid that supervisord reaps. The import path is
-    ours, so that the worker finds the same package; standard output goes where errors go.
-    """
-    path = [entry for entry in sys.path if entry]
-    code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker import main; main()'
-    argv = [sys.executable, '-c', code, str(max_concurrent), user or '']
-    actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
-    return os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setpgroup=0)

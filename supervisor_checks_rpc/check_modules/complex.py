@@ -1,0 +1,132 @@
+"""Several checks at once, on one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from .. import options as opt
+from ..errors import CheckFailed
+from ..errors import InvalidCheckConfig
+from ..errors import explain
+from ..model import ERROR
+from ..model import FAILED
+from ..model import PASSED
+from ..model import Process
+from .base import BaseCheck
+from .base import Deadline
+from .base import Measured
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the checks: the name it goes by, its type and its options."""
+
+    name: str
+    type: str
+    options: Mapping[str, Any]
+
+
+def _members(value: object) -> tuple[Member, ...]:
+    """Read members: JSON `{"http": {...}}` as in supervisor_checks, or resolved already, a list of their fields.
+
+    Names of other sections are resolved by config, which knows them.
+    """
+    loaded = opt.JSON.convert(value)
+    if isinstance(loaded, dict) and loaded and all(isinstance(options, dict) for options in loaded.values()):
+        return tuple(Member(name, name, options) for name, options in loaded.items())
+    if isinstance(loaded, list) and loaded:
+        return tuple(Member(str(name), str(type_name), options) for name, type_name, options in loaded)
+    raise ValueError
+
+
+def _require(value: object) -> str | int:
+    text = str(value).strip().lower()
+    return text if text in ('all', 'any') else int(opt.integer(1).convert(text))
+
+
+class ComplexCheck(BaseCheck):
+    """Passes when all, any or a number of its members pass; they run at the same time, within one deadline."""
+
+    NAME = 'complex'
+    OPTIONS = (
+        opt.Option(
+            'checks', opt.Kind('names of other checks, or JSON {"type": {options}}', _members), opt.REQUIRED,
+            'names of other sections, or JSON {"http": {"url": ...}, "memory": {...}}', secret=True,
+        ),
+        opt.Option('require', opt.Kind('all, any or a number', _require), 'all', 'how many of them must pass'),
+    )  # fmt: skip
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the members, a line each."""
+        members: Sequence[Member] = values['checks']
+        found = []
+        if isinstance(values['require'], int) and values['require'] > len(members):
+            found.append(f'require: cannot use {values["require"]}, expected at most {len(members)}, as many as checks')
+        for member in members:
+            try:
+                found.extend(f'checks: {member.name}: {line}' for line in _problems_of(member))
+            except InvalidCheckConfig as why:
+                found.append(f'checks: {member.name}: {why}')
+        return found
+
+    def _validate_config(self) -> None:
+        super()._validate_config()
+        from . import create
+
+        self._members = [(m, create(m.type, m.options)) for m in self._config['checks']]
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Run all members, and count."""
+        samples = sample if isinstance(sample, dict) else {}
+        with ThreadPoolExecutor(len(self._members)) as pool:
+            answers = list(
+                pool.map(lambda m: _run(m[0].name, m[1], process, deadline, samples.get(m[0].name)), self._members)
+            )
+        counts = {outcome: sum(answer.outcome == outcome for answer in answers) for outcome in (PASSED, ERROR)}
+        require = self._config['require']
+        need = {'all': len(answers), 'any': 1}.get(require, require)
+        reason = f'{counts[PASSED]} of {len(answers)} passed, expected {require}: ' + '; '.join(a.line for a in answers)
+        kept = {answer.name: answer.sample for answer in answers if answer.sample is not None} or None
+        if counts[PASSED] >= need:
+            return Measured(reason, float(counts[PASSED]), kept)
+        if counts[PASSED] + counts[ERROR] >= need:
+            raise RuntimeError(reason)
+        raise CheckFailed(reason, float(counts[PASSED]), kept)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    name: str
+    outcome: str
+    reason: str
+    sample: object = None
+
+    @property
+    def line(self) -> str:
+        return f'{self.name} {self.outcome}: {self.reason}'
+
+
+def _run(name: str, check: BaseCheck, process: Process, deadline: Deadline, sample: object) -> _Answer:
+    try:
+        measured = check.check(process, deadline, sample)
+    except CheckFailed as failed:
+        return _Answer(name, FAILED, failed.reason, failed.sample)
+    except Exception as broken:
+        return _Answer(name, ERROR, explain(broken), sample)
+    return _Answer(name, PASSED, measured.note, measured.sample)
+
+
+def _problems_of(member: Member) -> list[str]:
+    from . import built_in
+    from . import is_custom
+
+    if is_custom(member.type):
+        return []
+    if member.type in ('complex', 'heartbeat'):
+        return [f'type: cannot use {member.type!r} inside complex']
+    return built_in(member.type).parse(member.options)[1]

@@ -1,0 +1,20 @@
+"""A passive check: the program, or a script, says that it is alive, and silence is a failure."""
+
+from __future__ import annotations
+
+from .. import options as opt
+from ..model import Process
+from .base import BaseCheck
+from .base import Deadline
+from .base import Measured
+
+
+class HeartbeatCheck(BaseCheck):
+    """Passes while `health.beat` is called within `ttl`. It is judged inside supervisord, and never runs."""
+
+    NAME = 'heartbeat'
+    OPTIONS = (opt.Option('ttl', opt.POSITIVE_DURATION, opt.REQUIRED, 'silence for so long is a failure'),)
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Refuse: there is nothing to run."""
+        raise RuntimeError('a heartbeat is waited for, not run')
