@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace
 
 from . import check_modules
 from .check_modules.base import BaseCheck
@@ -25,6 +26,8 @@ from .model import Result
 
 # A check ends by itself at its deadline. One that has not by then is left behind, with its thread.
 OVERDUE = 1.0
+# When nobody looked at the clock for so long, this process stood still, and a failure of that time may be its own.
+STALL = 1.5
 # A thread that finds no work for so long ends.
 IDLE = 30.0
 
@@ -61,6 +64,7 @@ class _Job:
     done: Done
     overdue: float = 0.0
     left_behind: bool = False
+    stalled: bool = False
 
 
 class Runner:
@@ -74,6 +78,7 @@ class Runner:
         self._idle = 0
         self._threads = 0
         self._watching = False
+        self._looked_at = 0.0
         self._checks: dict[str, tuple[CheckSpec, BaseCheck]] = {}
 
     def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
@@ -87,6 +92,7 @@ class Runner:
                 threading.Thread(target=self._work, daemon=True).start()
             if not self._watching:
                 self._watching = True
+                self._looked_at = time.monotonic()
                 threading.Thread(target=self._watch, daemon=True).start()
 
     def _work(self) -> None:
@@ -99,9 +105,12 @@ class Runner:
             except Exception as why:
                 result = _failed_to_run(job, explain(why), isinstance(why, InvalidCheckConfig))
             with self._changed:
+                self._look()
                 self._running.discard(job)
                 if job.left_behind:
                     return
+            if job.stalled and result.outcome == FAILED:
+                result = replace(result, outcome=ERROR, reason=f'stood still meanwhile, does not count: {result.reason}')
             self._deliver(job, result)
 
     def _next(self) -> _Job | None:
@@ -124,7 +133,7 @@ class Runner:
                 if not self._running and not self._waiting:
                     self._watching = False
                     return
-                now = time.monotonic()
+                now = self._look()
                 lost = [job for job in self._running if now > job.overdue]
                 for job in lost:
                     job.left_behind = True
@@ -138,6 +147,15 @@ class Runner:
                 timeout = job.spec.schedule.timeout
                 self._deliver(job, _failed_to_run(job, f'did not return within its timeout of {timeout:g}s'))
             time.sleep(0.1)
+
+    def _look(self) -> float:
+        """Look at the clock; if nobody did for long, what runs now has been stalled."""
+        now = time.monotonic()
+        if now - self._looked_at > STALL:
+            for job in self._running:
+                job.stalled = True
+        self._looked_at = now
+        return now
 
     @staticmethod
     def _deliver(job: _Job, result: Result) -> None:

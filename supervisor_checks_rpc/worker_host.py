@@ -1,4 +1,4 @@
-"""A worker process as the listener keeps one for each section of custom code: it may die, and costs that check alone."""
+"""A worker process, as the listener keeps one for each section of custom code: if it dies, that check alone suffers."""
 
 from __future__ import annotations
 
