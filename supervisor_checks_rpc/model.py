@@ -68,7 +68,7 @@ class Schedule:
 @dataclass(frozen=True)
 class CheckSpec:
     """One `[healthcheck:NAME]` section. `options` holds what the check itself reads, as given; `error` why the
-    section cannot be used, '' if it can."""
+    section cannot be used, '' if it can. An adopted one is no section: a program of its own runs it."""
 
     name: str
     type: str
@@ -76,6 +76,7 @@ class CheckSpec:
     schedule: Schedule = Schedule()
     options: Mapping[str, object] = field(default_factory=dict)
     error: str = ''
+    is_adopted: bool = False
 
     @property
     def is_passive(self) -> bool:

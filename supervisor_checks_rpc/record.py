@@ -20,6 +20,7 @@ from .health import Health
 from .model import CheckSpec
 from .model import Process
 from .model import Result
+from .model import Schedule
 from .model import Status
 
 # A lease outlives the deadline of its run by this much: the way from supervisord to the listener and back.
@@ -97,8 +98,9 @@ class Pair:
         return result
 
     def is_checked(self, now: float) -> bool:
-        """Tell whether the check runs on this process at all."""
-        return bool(self.process.pid) and not self.spec.error and now >= self.paused_until
+        """Tell whether we are to run the check on this process, or to wait for its beats."""
+        is_ours = not self.spec.error and not self.spec.is_adopted
+        return is_ours and bool(self.process.pid) and now >= self.paused_until
 
     def reason(self) -> str:
         """Say why the state is what it is, in one line."""
@@ -124,20 +126,41 @@ class Record:
         self._pairs: dict[tuple[str, str], Pair] = {}
         self._by_process: dict[str, list[Pair]] = {}
         self._leases: dict[int, Pair] = {}
+        self._adopted: dict[tuple[str, str], Pair] = {}
         self._lease_ids = count(1)
 
     def match(self, matched: Mapping[str, Iterable[Process]], now: float, at: float) -> None:
         """Set which processes each check is for; pairs that stay keep what is known of them."""
         pairs: dict[tuple[str, str], Pair] = {}
-        for check in sorted(matched):
-            for process in sorted(matched[check], key=lambda p: (p.group, p.name)):
+        for check, processes in matched.items():
+            for process in processes:
                 key = (check, process.namespec)
                 pairs[key] = self._pairs.get(key) or Pair(self.specs[check], process, self._history, now, at)
-        self._pairs = pairs
+        self._set_pairs({**pairs, **self._adopted})
+
+    def _set_pairs(self, pairs: Mapping[tuple[str, str], Pair]) -> None:
+        self._pairs = dict(sorted(pairs.items()))
         self._by_process = {}
-        for pair in pairs.values():
+        for pair in self._pairs.values():
             self._by_process.setdefault(pair.process.namespec, []).append(pair)
-        self._leases = {pair.lease: pair for pair in pairs.values() if pair.lease}
+        self._leases = {pair.lease: pair for pair in self._pairs.values() if pair.lease}
+
+    def adopt(self, check: str, type_name: str, process: Process, stale_after: float, now: float, at: float) -> Pair:
+        """Return the pair of a check that a program of its own runs, which is not in the configuration."""
+        key = (check, process.namespec)
+        schedule = Schedule(
+            start_period=0, failure_threshold=1, failure_window=1, stale_after=stale_after, on_failure='none'
+        )
+        spec = CheckSpec(check, type_name, (process.namespec,), schedule, is_adopted=True)
+        pair = self._adopted.get(key)
+        if pair is None or pair.spec != spec:
+            pair = self._adopted[key] = Pair(spec, process, self._history, now, at)
+            self._set_pairs({**self._pairs, key: pair})
+        return pair
+
+    def adopted(self) -> list[Process]:
+        """Return the processes that programs of their own check."""
+        return [pair.process for pair in self._adopted.values()]
 
     def instance(self, process: Process, now: float) -> None:
         """Tell that `process` is the instance that runs now, or with pid 0 that none does."""
@@ -219,6 +242,7 @@ class Record:
         """Take other checks; to be followed by `match`. Pairs of a check that did not change keep what is known."""
         self.specs = {spec.name: spec for spec in specs}
         self._history = history
+        self._adopted = {}
         self._pairs = {key: pair for key, pair in self._pairs.items() if self.specs.get(key[0]) == pair.spec}
 
     def pause(self, pairs: Iterable[Pair], now: float, seconds: float) -> None:
@@ -254,9 +278,9 @@ class Record:
 
         :raises UnknownName: when there is no such check, or it is not for this process.
         """
-        if check not in self.specs:
-            raise UnknownName('check', check)
         if (check, namespec) not in self._pairs:
+            if not any(known == check for known, _ in self._pairs) and check not in self.specs:
+                raise UnknownName('check', check)
             raise UnknownName(f'process of check {check}', namespec)
         return self._pairs[check, namespec]
 

@@ -291,6 +291,27 @@ class HealthNamespaceRPCInterface:
         return True
 
     @_published
+    def reportCheck(self, check: str, process: str, type: str, outcome: str, reason: str, stale_after: int) -> Any:
+        """Report the result of a check that is not in the configuration and runs in a program of its own
+
+        @param string check    Name of the check, other than those of the configuration
+        @param string process  Name of the process, or group:name
+        @param string type     Type of the check
+        @param string outcome  passed, failed or error
+        @param string reason   A line that says why
+        @param int stale_after For so many seconds the result holds
+        @return boolean result Always true unless error
+        """
+        if outcome not in (model.PASSED, model.FAILED, model.ERROR):
+            raise incorrect(f'outcome must be passed, failed or error, not {outcome!r}')
+        if stale_after < 1:
+            raise incorrect(f'stale_after must be 1 or more, not {stale_after}')
+        self._service.report_check(
+            self._service.result_now(wire.line(check), wire.line(type), process, outcome, wire.line(reason)), stale_after
+        )
+        return True
+
+    @_published
     def reloadChecks(self) -> Any:
         """Read the checks from the configuration file again; those that did not change keep what is known of them
 

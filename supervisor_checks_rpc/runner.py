@@ -110,7 +110,8 @@ class Runner:
                 if job.left_behind:
                     return
             if job.stalled and result.outcome == FAILED:
-                result = replace(result, outcome=ERROR, reason=f'stood still meanwhile, does not count: {result.reason}')
+                reason = f'does not count, the checker stood still meanwhile: {result.reason}'
+                result = replace(result, outcome=ERROR, reason=reason)
             self._deliver(job, result)
 
     def _next(self) -> _Job | None:

@@ -167,7 +167,8 @@ class HealthService:
         known = {(group, name): subprocess for group, name, subprocess, _ in self._subprocesses()}
         names = [(group, name, is_listener) for group, name, _, is_listener in self._subprocesses()]
         matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
-        self._watched = [(*key, known[key]) for key in sorted(set().union(*matched.values()))]
+        adopted = {(process.group, process.name) for process in self.record.adopted()} & known.keys()
+        self._watched = [(*key, known[key]) for key in sorted(adopted.union(*matched.values()))]
         instances = {(group, name): _instance(group, name, subprocess) for group, name, subprocess in self._watched}
         self.record.match(
             {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()
@@ -221,8 +222,6 @@ class HealthService:
 
         :raises UnknownName: when there is no such check, or no such process for it.
         """
-        if check not in self.record.specs:
-            raise UnknownName('check', check)
         process = self.find(namespec)
         self._refresh()
         return self.record.pair(check, process.namespec)
@@ -236,9 +235,10 @@ class HealthService:
             return [self.pair(check, namespec)]
         if namespec:
             return self.pairs_of(namespec)
-        if check and check not in self.record.specs:
+        found = [pair for pair in self.pairs() if check in ('', pair.spec.name)]
+        if not found and check and check not in self.record.specs:
             raise UnknownName('check', check)
-        return [pair for pair in self.pairs() if check in ('', pair.spec.name)]
+        return found
 
     def status(self, pair: Pair) -> model.Status:
         """Return what is known of `pair` now."""
@@ -377,6 +377,29 @@ class HealthService:
         self._tell(pair, state, last)
         self._treatment.observe(pair.process.namespec)
         return True
+
+    def result_now(self, check: str, type_name: str, namespec: str, outcome: str, reason: str) -> Result:
+        """Return a result on the instance of the process that runs now.
+
+        :raises UnknownName: when there is no such process.
+        """
+        return Result(check, type_name, self.find(namespec), outcome, reason, at=time.time(), began=self._clock())
+
+    def report_check(self, result: Result, stale_after: float) -> None:
+        """Take in the result of a check that a program of its own runs; it leads to no restart through us.
+
+        :raises UnknownName: when a section of the configuration has that name.
+        """
+        if result.check in self.record.specs:
+            raise UnknownName('check outside the configuration', result.check)
+        now, at = self._clock(), time.time()
+        before = len(self.record.pairs())
+        pair = self.record.adopt(result.check, result.type, result.process, stale_after, now, at)
+        if len(self.record.pairs()) != before:
+            self._match()
+        state, last = pair.state, pair.health.last
+        pair.take_in(result, now, at)
+        self._tell(pair, state, last)
 
     def _tell(self, pair: Pair, state: str, last: Result | None) -> None:
         """Say what is news about `pair`, which was in `state` with `last` as its last result."""
