@@ -159,7 +159,7 @@ class Sweeper:
             results, ticked = self._gather(next_sweep)
             try:
                 if results:
-                    self._report(results)
+                    next_sweep = time.monotonic() + self._report(results)
                 if ticked or time.monotonic() >= next_sweep:
                     next_sweep = time.monotonic() + max(self._sweep(), GATHER)
                 self._complain('')
@@ -221,10 +221,13 @@ class Sweeper:
         self._specs = specs
         _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
 
-    def _report(self, results: list[tuple[str, int, Result]]) -> None:
+    def _report(self, results: list[tuple[str, int, Result]]) -> float:
+        """Report, by the generation of the definitions that were run; return the seconds until more is due."""
+        wait = RETRY
         for generation in sorted({generation for generation, _, _ in results}):
             rows = [(lease, result) for mark, lease, result in results if mark == generation]
-            self._client.call('health.report', wire.dump_report(generation, rows))
+            _, wait = wire.load_taken(self._client.call('health.report', wire.dump_report(generation, rows)))
+        return wait
 
     def _complain(self, complaint: str) -> None:
         """Log what keeps us from working, once, and that it is over."""

@@ -196,7 +196,7 @@ class Record:
         soonest = now + LONGEST_WAIT
         for pair in self._pairs.values():
             if pair.is_checked(now) and not pair.spec.is_passive:
-                is_held = pair.next_due <= now + SLACK
+                is_held = pair.next_due <= now < pair.leased_until
                 soonest = min(soonest, pair.leased_until if is_held else pair.next_due)
         return max(soonest - now, 0.0)
 

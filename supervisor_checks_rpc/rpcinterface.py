@@ -306,9 +306,8 @@ class HealthNamespaceRPCInterface:
             raise incorrect(f'outcome must be passed, failed or error, not {outcome!r}')
         if stale_after < 1:
             raise incorrect(f'stale_after must be 1 or more, not {stale_after}')
-        self._service.report_check(
-            self._service.result_now(wire.line(check), wire.line(type), process, outcome, wire.line(reason)), stale_after
-        )
+        lines = wire.line(check), wire.line(type), process, outcome, wire.line(reason)
+        self._service.report_check(self._service.result_now(*lines), stale_after)
         return True
 
     @_published
@@ -333,7 +332,7 @@ class HealthNamespaceRPCInterface:
         """Report the results of leased runs; those that are not leased any more are left out
 
         @param string results  JSON: generation, results
-        @return int result     How many were taken in
+        @return string result  JSON: taken (how many), wait (seconds)
         """
         return self._service.report(results)
 

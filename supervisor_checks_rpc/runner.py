@@ -171,6 +171,7 @@ class Runner:
         if known is not None and known[0] == spec:
             return known[1]
         check = check_modules.create(spec.type, spec.options)
+        check.prepare()
         self._checks[spec.name] = (spec, check)
         return check
 

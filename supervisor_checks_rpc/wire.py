@@ -166,6 +166,24 @@ def load_report(text: str, run_of: Callable[[int], Run | None]) -> tuple[str, li
     return _guarded('the argument of report', read)
 
 
+def dump_taken(taken: int, wait: float) -> str:
+    """Return the answer to `report`: how many results were taken in, and when to ask again."""
+    return json.dumps({'taken': taken, 'wait': round(wait, 3)})
+
+
+def load_taken(text: str) -> tuple[int, float]:
+    """Read what `dump_taken` wrote.
+
+    :raises BadMessage: when it is something else.
+    """
+
+    def read() -> tuple[int, float]:
+        data = json.loads(text)
+        return int(data['taken']), float(data['wait'])
+
+    return _guarded('the answer to report', read)
+
+
 def dump_job(number: int, spec: CheckSpec, process: Process, sample: object) -> bytes:
     """Return one request to a worker, as a line."""
     job = {

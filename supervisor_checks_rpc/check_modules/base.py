@@ -19,6 +19,9 @@ from ..errors import InvalidPortSpec
 from ..model import Process
 
 LOCALHOST = '127.0.0.1'
+# The default of supervisor_checks, for a check that is called without a schedule.
+_TIMEOUT = 15.0
+_SCHEDULE = ('timeout', 'num_retries')
 
 
 class Deadline:
@@ -59,13 +62,14 @@ class BaseCheck:
     NAME: ClassVar[str | None] = None
     OPTIONS: ClassVar[tuple[opt.Option, ...]] = ()
 
-    def __init__(self, check_config: Mapping[str, Any], log: Callable[[str], None] = logging.getLogger(__name__).info) -> None:
-        """Take the configuration and a function that logs a line.
+    def __init__(self, check_config: Mapping[str, Any], log: Callable[[str], None] | None = None) -> None:
+        """Take the configuration and a function that logs a line (default: the logger of this package).
 
         :raises InvalidCheckConfig: when the configuration cannot be used.
         """
         self._config: Mapping[str, Any] = check_config
-        self.__log = log
+        self.__log = log or logging.getLogger(__name__).info
+        self._timeout = _TIMEOUT
         self._validate_config()
 
     @classmethod
@@ -85,9 +89,16 @@ class BaseCheck:
         :raises InvalidCheckConfig: when the configuration cannot be used.
         """
         if self.OPTIONS:
-            self._config, problems = self.parse(self._config)
+            names = {option.name for option in self.OPTIONS}
+            # Checks made by hand, as with supervisor_checks, may carry these; else they are the schedule's.
+            given = {key: value for key, value in self._config.items() if key in names or key not in _SCHEDULE}
+            self._timeout = float(self._config.get('timeout') or _TIMEOUT)
+            self._config, problems = self.parse(given)
             if problems:
                 raise InvalidCheckConfig('; '.join(problems))
+
+    def prepare(self) -> None:
+        """Do what is slow the first time, before the clock of a run starts: import what the check needs."""
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Run the check on `process` before `deadline`; `sample` is what the last run on this instance left behind.
@@ -101,7 +112,7 @@ class BaseCheck:
         """Run the check as supervisor_checks does, on a struct of supervisor.getProcessInfo; True if it passes."""
         process = Process(process_spec['group'], process_spec['name'], int(process_spec['pid']))
         try:
-            note = self.check(process, Deadline(float(self._config.get('timeout') or 15))).note
+            note = self.check(process, Deadline(self._timeout)).note
         except CheckFailed as failed:
             self._log('%s', failed.reason)
             return False
@@ -115,7 +126,7 @@ class BaseCheck:
 def _port(value: object) -> int | re.Pattern[str]:
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
-    elif isinstance(value, str) and value.strip().isdigit():
+    elif isinstance(value, str) and value.strip().isdecimal():
         number = int(value)
     elif isinstance(value, str):
         try:
@@ -148,7 +159,7 @@ def port_of(port: int | re.Pattern[str], process: Process) -> int:
         return port
     match = port.match(process.name)
     found = match[1] if match else None
-    if found is None or not found.isdigit() or not 1 <= int(found) <= 65535:
+    if found is None or not found.isdecimal() or not 1 <= int(found) <= 65535:
         raise InvalidPortSpec(f'port: expression {port.pattern!r} finds no port in the process name {process.name!r}')
     return int(found)
 

@@ -352,18 +352,18 @@ class HealthService:
         limit = self.config.settings.max_concurrent
         return wire.dump_due(self.config.path, self.generation, limit, wait, runs, self._fingerprints)
 
-    def report(self, text: str) -> int:
-        """Take in results of leased runs, act on them, and return how many were news.
+    def report(self, text: str) -> str:
+        """Take in results of leased runs, act on them, and tell how many were news and when to ask again.
 
         :raises BadMessage: when `text` is no report.
         """
         generation, results = wire.load_report(text, self.record.lease)
-        if generation != self.generation:
-            return 0
         self._refresh()
-        taken = sum(self._take_in(lease, result) for lease, result in results)
+        # Leases of another generation were given out by the same record, but for other definitions.
+        known = results if generation == self.generation else []
+        taken = sum(self._take_in(lease, result) for lease, result in known)
         self._treatment.act()
-        return taken
+        return wire.dump_taken(taken, self.record.wait(self._clock()))
 
     def _take_in(self, lease: int, result: Result) -> bool:
         now = self._clock()

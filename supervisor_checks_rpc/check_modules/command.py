@@ -1,0 +1,195 @@
+"""Check a process by running a command, without a shell: exit status 0 passes."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from typing import Any
+
+from .. import options as opt
+from ..errors import CheckFailed
+from ..errors import DeadlineExceeded
+from ..errors import HealthError
+from ..model import Process
+from .base import BaseCheck
+from .base import Deadline
+from .base import Measured
+from .base import excerpt
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+_OUTPUT_KEPT = 4096
+_LINE_SHOWN = 200
+# How the shell says "cannot execute" and "not found".
+_NOT_RUN = (126, 127)
+# Children may keep the pipe open after the command's end, which then shows only by asking.
+_SHORTEST_POLL, _LONGEST_POLL = 0.001, 0.05
+_PIPE_SIZE = 65536
+_LONGEST_END = 0.5
+
+
+def _arguments(value: object) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        raise TypeError
+    words = tuple(shlex.split(value))
+    if not words or not words[0]:
+        raise ValueError
+    return words
+
+
+def _environment(value: object) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        return {str(key): str(item) for key, item in value.items()}
+    # As supervisor/datatypes.py, dict_of_key_value_pairs, reads it.
+    lexer = shlex.shlex(str(value))
+    lexer.wordchars += '/.+-():'
+    words = list(lexer)
+    pairs = [words[start : start + 3] for start in range(0, len(words), 4)]
+    if any(len(pair) != 3 or pair[1] != '=' for pair in pairs):
+        raise ValueError
+    return {key: text.strip('\'"') for key, _, text in pairs}
+
+
+COMMAND = opt.Kind('a program and its arguments', _arguments, show=shlex.join)
+ENVIRONMENT = opt.Kind('KEY=value pairs separated by commas', _environment)
+
+
+class CommandCheck(BaseCheck):
+    """The command ends in time with exit status 0."""
+
+    NAME = 'command'
+    OPTIONS = (
+        opt.Option('command', COMMAND, opt.REQUIRED, 'the program and its arguments; no shell'),
+        opt.Option('user', opt.TEXT, None, 'the user to run it as; only root can run it as another'),
+        opt.Option('directory', opt.TEXT, None, 'the folder to run it in'),
+        opt.Option('environment', ENVIRONMENT, {}, 'more environment: KEY="value",KEY2="value2"', secret=True),
+    )
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Run the command and judge its exit status."""
+        name = excerpt(os.path.basename(self._config['command'][0]))
+        deadline.remaining()
+        running = self._start(name, process)
+        try:
+            output = _follow(running, deadline)
+        except DeadlineExceeded as late:
+            raise DeadlineExceeded(f'{name} {late.reason}') from None
+        finally:
+            _end(running)
+        return _judged(name, running.returncode, _last_line(output))
+
+    def _start(self, name: str, process: Process) -> Popen[bytes]:
+        import subprocess
+
+        # With SIGCHLD ignored every exit status reads as 0 (subprocess.py, Popen._internal_poll).
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            raise HealthError(f'cannot run {name}: SIGCHLD is ignored here')
+        try:
+            return subprocess.Popen(
+                self._config['command'],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                cwd=self._config['directory'],
+                env=self._environ(process),
+                start_new_session=True,
+                **_identity(self._config['user']),
+            )
+        except OSError as why:
+            place = f' in {why.filename}' if why.filename and why.filename == self._config['directory'] else ''
+            raise HealthError(f'cannot run {name}{place}: {str(why.strerror).lower()}') from None
+
+    def _environ(self, process: Process) -> dict[str, str]:
+        return {
+            **os.environ,
+            'SUPERVISOR_PROCESS_NAME': process.name,
+            'SUPERVISOR_GROUP_NAME': process.group,
+            'HEALTHCHECK_PID': str(process.pid),
+            **self._config['environment'],
+        }
+
+
+def _identity(user: str | None) -> dict[str, Any]:
+    """Return the arguments of Popen that make the command run as `user`."""
+    if user is None:
+        return {}
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError):
+        raise HealthError(f'user: there is no user {user!r}') from None
+    if os.geteuid() == entry.pw_uid:
+        return {}
+    if os.geteuid() != 0:
+        raise HealthError(f'user: cannot run as {user!r} without being root')
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return {'user': entry.pw_uid, 'group': entry.pw_gid, 'extra_groups': groups}
+
+
+def _follow(running: Popen[bytes], deadline: Deadline) -> bytes:
+    """Read what the command writes until it ends; return the end of it."""
+    assert running.stdout is not None
+    descriptor, output, is_open, pause = running.stdout.fileno(), b'', True, _SHORTEST_POLL
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
+    while running.poll() is None:
+        wait = min(pause, deadline.remaining())
+        if not is_open:
+            time.sleep(wait)
+        elif ready.poll(1000 * wait):
+            data = os.read(descriptor, _PIPE_SIZE)
+            output, is_open, pause = (output + data)[-_OUTPUT_KEPT:], bool(data), _SHORTEST_POLL
+            continue
+        pause = min(2 * pause, _LONGEST_POLL)
+    # One read empties the pipe; what its children go on writing is not waited for.
+    if is_open and ready.poll(0):
+        output += os.read(descriptor, _PIPE_SIZE)
+    return output[-_OUTPUT_KEPT:]
+
+
+def _end(running: Popen[bytes]) -> None:
+    """Kill the command with all its children, if it still runs."""
+    import subprocess
+
+    import psutil
+
+    assert running.stdout is not None
+    running.stdout.close()
+    if running.poll() is not None:
+        return
+    strays = []
+    with suppress(psutil.Error):
+        strays = psutil.Process(running.pid).children(recursive=True)
+    # Not reaped yet, so that the number is still that of its process group.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(running.pid, signal.SIGKILL)
+    for stray in strays:
+        with suppress(psutil.Error):
+            stray.kill()
+    with suppress(subprocess.TimeoutExpired):
+        running.wait(_LONGEST_END)
+
+
+def _last_line(output: bytes) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return excerpt(lines[-1], _LINE_SHOWN) if lines else ''
+
+
+def _judged(name: str, status: int, last_line: str) -> Measured:
+    said = f': {last_line}' if last_line else ''
+    if status == 0:
+        return Measured(f'{name} exited with status 0{said}')
+    if status in _NOT_RUN:
+        raise HealthError(f'{name} exited with status {status}, which says that it could not be run{said}')
+    if status < 0:
+        raise CheckFailed(f'{name} was ended by signal {-status} ({signal.strsignal(-status)}){said}')
+    raise CheckFailed(f'{name} exited with status {status}, expected 0{said}')

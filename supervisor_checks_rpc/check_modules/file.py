@@ -1,0 +1,105 @@
+"""Check the heartbeat file of a process. See NotificationFile in util.py for the program's side."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from .. import options as opt
+from ..errors import CheckFailed
+from ..errors import HealthError
+from ..model import Process
+from ..util import NotificationFile
+from ..util import heartbeat_age
+from .base import BaseCheck
+from .base import Deadline
+from .base import Measured
+
+# Clocks are compared that tick in different places.
+_SLACK = 1.0
+# A program that still beats with supervisor_checks' own class toggles this bit of an unreadable, empty file.
+_SUPERVISOR_CHECKS_BEAT = 0o001
+
+
+class FileCheck(BaseCheck):
+    """The heartbeat file of the process was written at most `max_age` ago."""
+
+    NAME = 'file'
+    OPTIONS = (
+        opt.Option('filepath', opt.TEXT, None, 'the file; default: GROUP-NAME-PID in root_dir'),
+        opt.Option('root_dir', opt.TEXT, None, 'where the files named by default are; default: the temporary folder'),
+        opt.Option('max_age', opt.POSITIVE_DURATION, opt.REQUIRED, 'the longest time between two heartbeats'),
+        opt.Option('fail_on_error', opt.BOOLEAN, True, 'no heartbeat yet is a failure; if false, it is an error'),
+    )
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Look how old the last heartbeat is; the value is its age in seconds."""
+        who, most = f'{process.namespec} (pid {process.pid})', self._config['max_age']
+        path = self._path(process)
+        age = _age(path, process)
+        if age is None:
+            raise self._no_heartbeat(f'no heartbeat of {who}: {path} does not exist')
+        running = time.monotonic() - process.started if process.started else float('inf')
+        # The file of an earlier instance: a pass on it would end the start period of this one.
+        if 0 <= running < age - _SLACK:
+            raise self._no_heartbeat(f'no heartbeat of {who} since it started {running:.1f}s ago: {path} is older')
+        note = f'last heartbeat of {who} was {age:.1f}s ago'
+        if age > most:
+            raise CheckFailed(f'{note}, expected at most {most:g}s ({path})', age)
+        return Measured(note, age)
+
+    def _path(self, process: Process) -> str:
+        explicit = self._config['filepath']
+        by_default = (self._config['root_dir'], process.group, process.name, process.pid)
+        return str(explicit) if explicit else NotificationFile.get_filepath(*by_default)
+
+    def _no_heartbeat(self, reason: str) -> HealthError:
+        return CheckFailed(reason) if self._config['fail_on_error'] else HealthError(reason)
+
+
+def _age(path: str, process: Process) -> float | None:
+    """Return the seconds since the file was written; None if there is none."""
+    try:
+        # Nobody's link is followed, and nobody's fifo waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as why:
+        text = 'it is a symbolic link' if why.errno in (errno.ELOOP, errno.EMLINK) else str(why.strerror).lower()
+        raise HealthError(f'cannot read {path}: {text}') from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise HealthError(f'cannot read {path}: it is not a regular file')
+        _insist_on_owner(path, status.st_uid, process)
+        age = heartbeat_age(os.read(descriptor, 256))
+    finally:
+        os.close(descriptor)
+    return _age_by_times(path, status) if age is None else age
+
+
+def _age_by_times(path: str, status: os.stat_result) -> float:
+    """Return the age of a file that something else than NotificationFile touches."""
+    is_old_style = status.st_size == 0 and status.st_mode & 0o777 in (0, _SUPERVISOR_CHECKS_BEAT)
+    age = time.time() - (status.st_ctime if is_old_style else status.st_mtime)
+    if age < -_SLACK:
+        raise HealthError(f'{path} was written {-age:.0f}s in the future: the clock was set back')
+    return max(0.0, age)
+
+
+def _insist_on_owner(path: str, owner: int, process: Process) -> None:
+    # In a folder that all may write to, anybody can create a file of this name.
+    if owner in (0, os.geteuid()):
+        return
+    import psutil
+
+    try:
+        users = psutil.Process(process.pid).uids()
+    except psutil.NoSuchProcess:
+        raise HealthError(f'{process.namespec} (pid {process.pid}) is gone') from None
+    except psutil.AccessDenied:
+        raise HealthError(f'no permission to look at {process.namespec} (pid {process.pid})') from None
+    if owner not in users:
+        raise HealthError(f'cannot trust {path}: it belongs to user {owner}, the process to user {users.effective}')

@@ -1,0 +1,194 @@
+"""Check that a service answers an HTTP request as it should."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+from typing import Any
+
+from .. import options as opt
+from ..errors import CheckFailed
+from ..model import Process
+from . import sockets
+from .base import LOCALHOST
+from .base import PORT
+from .base import BaseCheck
+from .base import Deadline
+from .base import Measured
+from .base import excerpt
+from .base import port_of
+from .hosts import HOST
+from .hosts import authority
+from .hosts import shown
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+    from .http_client import Client
+    from .http_client import Reply
+
+# RFC 9110: a token, and what a field value may not hold.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_FIELD = re.compile(r'[^\t\x20-\x7e\x80-\xff]')
+_PATH = re.compile(r'/[^\x00-\x1f\x7f]*')
+_RANGE = re.compile(r'([1-9]\d\d)(?:-([1-9]\d\d))?', re.ASCII)
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """The codes that `text` names, such as `200-299,302`."""
+
+    text: str
+    ranges: tuple[range, ...]
+
+    def __contains__(self, status: object) -> bool:
+        return any(status in codes for codes in self.ranges)
+
+
+def _statuses(value: object) -> Statuses:
+    text = str(value).replace(' ', '')
+    ranges = []
+    for part in text.split(','):
+        match = _RANGE.fullmatch(part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise ValueError
+        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return Statuses(text, tuple(ranges))
+
+
+def _path(value: object) -> str:
+    return _matching(_PATH, value)
+
+
+def _method(value: object) -> str:
+    return _matching(_TOKEN, value).upper()
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if pattern.fullmatch(value) is None:
+        raise ValueError
+    return value
+
+
+def _headers(value: object) -> dict[str, str]:
+    headers: dict[str, str] = opt.JSON_OBJECT.convert(value)
+    for name, text in headers.items():
+        if _TOKEN.fullmatch(name) is None or _NOT_IN_FIELD.search(text) or text != text.strip():
+            raise ValueError
+    return headers
+
+
+def _json_text(value: object) -> bytes:
+    # Not the value but its text: null, 0, {} and [] are to be sent as well.
+    return json.dumps(opt.JSON.convert(value), allow_nan=False).encode('ascii')
+
+
+PATH = opt.Kind("a path that begins with '/'", _path)
+METHOD = opt.Kind('a method such as GET', _method)
+STATUSES = opt.Kind('status codes such as 200,302 or 200-299', _statuses, show=lambda statuses: statuses.text)
+HEADERS = opt.Kind('a JSON object of header names and values', _headers)
+JSON_TEXT = opt.Kind('JSON', _json_text)
+
+
+class HTTPCheck(BaseCheck):
+    """Send a request; pass if the status and, if asked for, the body of the reply are as expected.
+
+    Each run has a connection of its own, and keeps no cookies. A body that nobody looks at is read only if it is short
+    and its length is given, so that a service need not log that its reply was cut off.
+    """
+
+    NAME = 'http'
+    OPTIONS = (
+        opt.Option('url', PATH, opt.REQUIRED, 'the path, with its query if there is one'),
+        opt.Option('port', PORT, opt.REQUIRED, 'the port to connect to'),
+        opt.Option('host', HOST, LOCALHOST, 'the host to connect to'),
+        opt.Option('scheme', opt.choice('http', 'https'), 'http', 'http or https'),
+        opt.Option('method', METHOD, 'GET', 'the method of the request'),
+        opt.Option('headers', HEADERS, help='headers to send', secret=True),
+        opt.Option('json', JSON_TEXT, help='a body to send, as application/json', secret=True),
+        opt.Option('body', opt.TEXT, help='a body to send, as it is', secret=True),
+        opt.Option('username', opt.TEXT, help='for basic authentication', secret=True),
+        opt.Option('password', opt.TEXT, help='for basic authentication; empty by default', secret=True),
+        opt.Option('expect_status', STATUSES, _statuses('200-299'), 'the status codes that pass'),
+        opt.Option('expect_body', opt.REGEX, help='what must be found in the first 64 KiB of the body'),
+        opt.Option('reject_body', opt.REGEX, help='what must not be found in the first 64 KiB of the body'),
+        opt.Option('follow_redirects', opt.BOOLEAN, False, 'whether to follow up to 10 redirects'),
+        opt.Option('verify', opt.BOOLEAN, True, 'whether to verify the certificate of the service'),
+        opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones'),
+    )
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the options as a whole."""
+        problems = []
+        if values['json'] is not None and values['body'] is not None:
+            problems.append('json: expected either json or body, not both')
+        if values['password'] is not None and values['username'] is None:
+            problems.append('password: expected a username as well')
+        for name in ('expect_body', 'reject_body'):
+            if values[name] is not None and values['method'] == 'HEAD':
+                problems.append(f'{name}: expected a method other than HEAD, which has no body')
+        return problems
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Send the request and look at the reply."""
+        request = self._request(port_of(self._config['port'], process))
+        where = f'{request.method} {shown(str(request.url))}: '
+        with sockets.told_as(where):
+            reply = self._client.fetch(request, deadline, self._config['follow_redirects'])
+            with closing(reply), sockets.told_as(reply.via):
+                self._look_at(reply)
+        return Measured(f'{where}{reply.via}status {reply.status}')
+
+    def prepare(self) -> None:
+        """Import requests, which takes longer than many a deadline."""
+        _ = self._client
+
+    @cached_property
+    def _client(self) -> Client:
+        # Not at the top: supervisord imports this module for its options, and must not import requests.
+        from .http_client import Client
+
+        return Client(self._config['verify'], self._config['ca_file'])
+
+    @cached_property
+    def _prepared(self) -> dict[int, PreparedRequest]:
+        return {}
+
+    def _request(self, port: int) -> PreparedRequest:
+        if port not in self._prepared:
+            self._prepared[port] = self._prepare(port)
+        return self._prepared[port]
+
+    def _prepare(self, port: int) -> PreparedRequest:
+        config = self._config
+        url = f'{config["scheme"]}://{authority(config["host"], port)}{config["url"]}'
+        headers = {'Content-Type': 'application/json'} if config['json'] is not None else {}
+        body = config['json'] if config['body'] is None else config['body'].encode('utf-8')
+        return self._client.prepare(config['method'], url, (headers, config['headers'] or {}), body, self._auth())
+
+    def _auth(self) -> tuple[bytes, bytes] | None:
+        username, password = self._config['username'], self._config['password']
+        return None if username is None else (username.encode('utf-8'), (password or '').encode('utf-8'))
+
+    def _look_at(self, reply: Reply) -> None:
+        status, expected = f'status {reply.status}', self._config['expect_status']
+        if reply.status not in expected:
+            raise CheckFailed(f'{status}, expected {expected.text}')
+        wanted, unwanted = self._config['expect_body'], self._config['reject_body']
+        if wanted is None and unwanted is None and not reply.is_short:
+            return
+        with sockets.told_as(f'{status}, body: '):
+            text = reply.text()
+        if wanted is not None and wanted.search(text) is None:
+            raise CheckFailed(f"body does not match '{excerpt(wanted.pattern)}', begins with '{excerpt(text)}'")
+        found = unwanted.search(text) if unwanted is not None else None
+        if found is not None:
+            raise CheckFailed(f"body matches the unwanted '{excerpt(unwanted.pattern)}': '{excerpt(found[0])}'")

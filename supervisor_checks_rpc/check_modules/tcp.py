@@ -1,0 +1,123 @@
+"""Check that something listens on a port or a Unix socket and, if asked to, that it answers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .. import options as opt
+from ..errors import CheckFailed
+from ..errors import DeadlineExceeded
+from ..errors import HealthError
+from ..model import Process
+from . import sockets
+from .base import LOCALHOST
+from .base import PORT
+from .base import BaseCheck
+from .base import Deadline
+from .base import Measured
+from .base import excerpt
+from .base import port_of
+from .hosts import HOST
+from .hosts import authority
+
+REPLY_CAP = 64 * 1024
+
+_ESCAPE = re.compile(rb'\\(?:([rnt\\])|x([0-9a-fA-F]{2})|)')
+_ESCAPED = {b'r': b'\r', b'n': b'\n', b't': b'\t', b'\\': b'\\'}
+# The least of sizeof(sun_path) - 1: Linux has 107, macOS and the BSDs 103.
+_LONGEST_PATH = 103
+
+
+def _payload(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError
+    return _ESCAPE.sub(_unescaped, value.encode('utf-8'))
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    letter, byte = match.groups()
+    if letter is None and byte is None:
+        raise ValueError
+    return _ESCAPED[letter] if letter else bytes.fromhex(byte.decode())
+
+
+def _bytes_regex(value: object) -> re.Pattern[bytes]:
+    # Bytes, so that \xNN means a byte; other characters stand for their UTF-8.
+    return re.compile(opt.REGEX.convert(value).pattern.encode('utf-8'))
+
+
+def _socket_path(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if '\0' in value or not 0 < len(os.fsencode(value)) <= _LONGEST_PATH:
+        raise ValueError
+    return value
+
+
+PAYLOAD = opt.Kind(r'text, with \r \n \t \xNN and \\ for bytes', _payload)
+BYTES_REGEX = opt.Kind('a regular expression', _bytes_regex, show=lambda pattern: pattern.pattern.decode('utf-8'))
+SOCKET_PATH = opt.Kind(f'the path of a Unix socket, of at most {_LONGEST_PATH} bytes', _socket_path)
+
+
+class TCPCheck(BaseCheck):
+    """Connect to a port or a Unix socket; with `send` say something, with `expect` wait for the reply.
+
+    The kernel accepts connections into the backlog of whoever listens, so that a process which hangs passes for as
+    long as there is room: only `expect` tells that it is alive.
+    """
+
+    NAME = 'tcp'
+    OPTIONS = (
+        opt.Option('port', PORT, help='the port to connect to'),
+        opt.Option('host', HOST, LOCALHOST, 'the host of the port'),
+        opt.Option('sock_path', SOCKET_PATH, help='the Unix socket to connect to, instead of a port'),
+        opt.Option('send', PAYLOAD, help=r'what to send, with \r \n \t \xNN \\', secret=True),
+        opt.Option('expect', BYTES_REGEX, help='what must be found in the first 64 KiB of the reply'),
+    )
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the options as a whole."""
+        if (values['port'] is None) == (values['sock_path'] is None):
+            return ['port: expected either port or sock_path']
+        return []
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Connect, and send and wait for what was asked."""
+        host, path = self._config['host'], self._config['sock_path']
+        port = 0 if path else port_of(self._config['port'], process)
+        where = excerpt(f'unix {path}' if path else f'connect {authority(host, port)}', limit=300)
+        with sockets.told_as(f'{where}: '):
+            with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:
+                return Measured(f'{where}: {self._talk(sock)}')
+
+    def _talk(self, sock: sockets.DeadlineSocket) -> str:
+        if self._config['send']:
+            try:
+                sock.sendall(self._config['send'])
+            except OSError as why:
+                raise sockets.verdict(why, 'cannot send: ') from None
+        return _await(sock, self._config['expect']) if self._config['expect'] else 'connected'
+
+
+def _await(sock: sockets.DeadlineSocket, expect: re.Pattern[bytes]) -> str:
+    received = b''
+    failure: type[HealthError] = CheckFailed
+    how = f'in the first {REPLY_CAP} bytes'
+    try:
+        while len(received) < REPLY_CAP:
+            chunk = sock.recv(REPLY_CAP - len(received))
+            received += chunk
+            if expect.search(received):
+                return f"reply matches '{excerpt(expect.pattern)}'"
+            if not chunk:
+                how = 'before the connection was closed'
+                break
+    except DeadlineExceeded:
+        failure, how = DeadlineExceeded, f'within {sock.deadline.seconds:g}s'
+    except OSError as why:
+        failure, how = type(sockets.verdict(why)), f'before the connection was lost ({why.strerror or why})'
+    raise failure(f"no match for '{excerpt(expect.pattern)}' {how}, got '{excerpt(received)}'")

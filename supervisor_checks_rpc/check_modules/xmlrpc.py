@@ -1,0 +1,184 @@
+"""Check a process by calling a method of its XML-RPC server."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from .. import options as opt
+from ..errors import CheckFailed
+from ..errors import InvalidCheckConfig
+from ..model import Process
+from . import sockets
+from .base import LOCALHOST
+from .base import PORT
+from .base import BaseCheck
+from .base import Deadline
+from .base import Measured
+from .base import excerpt
+from .base import port_of
+from .hosts import HOST
+from .hosts import authority
+
+REPLY_CAP = 1024 * 1024
+
+# sizeof(sun_path) - 1
+_LONGEST_PATH = 107 if sys.platform == 'linux' else 103
+_PREFIX = 'unix://'
+_PATH = re.compile(r'/[!-~]*')
+_METHOD = re.compile(r'[A-Za-z0-9_.:/]+')
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if pattern.fullmatch(value) is None:
+        raise ValueError
+    return value
+
+
+def _path(value: object) -> str:
+    return _matching(_PATH, value)
+
+
+def _method(value: object) -> str:
+    return _matching(_METHOD, value)
+
+
+def _socket_path(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    path = value[len(_PREFIX) :] if value.startswith(_PREFIX) else value
+    if not path or '\0' in path:
+        raise ValueError
+    return path
+
+
+PATH = opt.Kind("a path that begins with '/', without spaces", _path)
+METHOD = opt.Kind('the name of a method', _method)
+SOCKET_PATH = opt.Kind('a path', _socket_path)
+
+
+class XMLRPCCheck(BaseCheck):
+    """Call a method of an XML-RPC server; whatever it returns passes, a fault does not."""
+
+    NAME = 'xmlrpc'
+    OPTIONS = (
+        opt.Option('url', PATH, '/RPC2', 'the path to call'),
+        opt.Option('port', PORT, help='the port to call'),
+        opt.Option('host', HOST, LOCALHOST, 'the host of the port'),
+        opt.Option('sock_path', SOCKET_PATH, help='the Unix socket to call, instead of a port'),
+        opt.Option('sock_dir', SOCKET_PATH, help='the folder of one Unix socket for each process: PROCESS_NAME.sock'),
+        opt.Option('method', METHOD, 'status', 'the method to call, without arguments'),
+        opt.Option('username', opt.TEXT, help='the user for basic authentication'),
+        opt.Option('password', opt.TEXT, help='the password of that user', secret=True),
+    )
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the options as a whole."""
+        given = [name for name in ('port', 'sock_path', 'sock_dir') if values[name] is not None]
+        found = []
+        if len(given) != 1:
+            found.append(f'port: expected one of port, sock_path and sock_dir, got {" and ".join(given) or "none"}')
+        if values['password'] is not None and values['username'] is None:
+            found.append('password: expected username as well')
+        return found
+
+    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
+        """Call the method and read the whole reply."""
+        host, port, path = self._config['host'], 0, self._socket_of(process)
+        if path is None:
+            port = port_of(self._config['port'], process)
+        where = f'unix {path}' if path else authority(host, port)
+        request = self._request('localhost' if path else where)
+        with sockets.told_as(excerpt(f'{self._config["method"]}() at {where}', 300) + ': '):
+            with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:
+                body = _reply(sock, request)
+            _insist_on_value(body)
+        return Measured(f'{self._config["method"]}() at {where}: answered')
+
+    def _socket_of(self, process: Process) -> str | None:
+        folder, path = self._config['sock_dir'], self._config['sock_path']
+        path = os.path.join(folder, f'{process.name}.sock') if folder else path
+        if path and len(os.fsencode(path)) > _LONGEST_PATH:
+            raise InvalidCheckConfig(f'{excerpt(path, 300)}: too long, a socket has at most {_LONGEST_PATH} bytes')
+        return path
+
+    def _request(self, host: str) -> bytes:
+        import xmlrpc.client
+
+        body = xmlrpc.client.dumps((), self._config['method']).encode()
+        head = [
+            f'POST {self._config["url"]} HTTP/1.1',
+            f'Host: {host}',
+            'User-Agent: supervisor_checks_rpc',
+            'Content-Type: text/xml',
+            f'Content-Length: {len(body)}',
+            'Connection: close',
+        ]
+        user, password = self._config['username'], self._config['password'] or ''
+        if user is not None:
+            head.append('Authorization: Basic ' + b64encode(f'{user}:{password}'.encode()).decode())
+        return '\r\n'.join([*head, '', '']).encode() + body
+
+
+def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
+    """Send the request and return the body of the reply.
+
+    :raises CheckFailed: when there is none.
+    """
+    import http.client
+
+    try:
+        # All at once: supervisord refuses a user as soon as it has the headers, and closes the connection.
+        sock.sendall(request)
+        with closing(http.client.HTTPResponse(sock, method='POST')) as response:
+            response.begin()
+            if response.status != 200:
+                raise CheckFailed(f'HTTP status {response.status}, expected 200')
+            body = response.read(REPLY_CAP + 1)
+    except http.client.RemoteDisconnected:
+        raise CheckFailed('connection closed without a reply') from None
+    except http.client.HTTPException as why:
+        raise CheckFailed(f'not a reply of HTTP: {type(why).__name__}: {excerpt(str(why))}') from None
+    except OSError as why:
+        raise sockets.verdict(why, 'connection lost: ') from None
+    if len(body) > REPLY_CAP:
+        raise CheckFailed(f'a reply of more than {REPLY_CAP} bytes')
+    return body
+
+
+def _insist_on_value(body: bytes) -> None:
+    """Return if `body` is the reply to a call.
+
+    :raises CheckFailed: when it is a fault, or no XML-RPC at all.
+    """
+    import xmlrpc.client
+
+    try:
+        _refuse_doctype(body)
+        _, method = xmlrpc.client.loads(body)
+    except xmlrpc.client.Fault as fault:
+        raise CheckFailed(f"fault {fault.faultCode}: '{excerpt(str(fault.faultString))}'") from None
+    except Exception as why:  # The parser lets out whatever its parts raise.
+        raise CheckFailed(f'not a reply of XML-RPC: {excerpt(str(why) or type(why).__name__)}') from None
+    if method is not None:
+        raise CheckFailed('not a reply of XML-RPC but a call')
+
+
+def _refuse_doctype(body: bytes) -> None:
+    """Raise if `body` declares a document type: a few bytes of entities can grow to gigabytes."""
+    from xml.parsers import expat
+
+    def refuse(*_: object) -> None:
+        raise ValueError('it declares a document type')
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(body, True)
