@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 _WILD = frozenset('*?[')
 
 
-def matching(patterns: Iterable[str], processes: Iterable[tuple[str, str, bool]]) -> set[tuple[str, str]]:
+def matching(patterns: Collection[str], processes: Iterable[tuple[str, str, bool]]) -> set[tuple[str, str]]:
     """Return the (group, name) that any of `patterns` matches among `processes` of (group, name, is event listener).
 
     A pattern is `group:name` with shell wildcards, or a bare NAME: that process (NAME:NAME), or if there is none all
     of that group. `group:` is `group:*`, as in supervisor.options.split_namespec. An event listener is matched by its
-    full name only, never by a wildcard.
+    full name only, never by a wildcard. What a pattern after `!` matches is left out.
     """
     known = list(processes)
+    wanted = [pattern for pattern in patterns if not pattern.startswith('!')]
+    unwanted = [pattern[1:].lstrip() for pattern in patterns if pattern.startswith('!')]
+    return _found(wanted, known) - _found(unwanted, known)
+
+
+def _found(patterns: list[str], known: list[tuple[str, str, bool]]) -> set[tuple[str, str]]:
     names = {(group, name) for group, name, _ in known}
     found: set[tuple[str, str]] = set()
     for pattern in patterns:
