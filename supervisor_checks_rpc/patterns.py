@@ -6,8 +6,6 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-_WILD = frozenset('*?[')
-
 
 def matching(patterns: Collection[str], processes: Iterable[tuple[str, str, bool]]) -> set[tuple[str, str]]:
     """Return the (group, name) that any of `patterns` matches among `processes` of (group, name, is event listener).
@@ -30,10 +28,15 @@ def _found(patterns: list[str], known: list[tuple[str, str, bool]]) -> set[tuple
         if not colon and (pattern, pattern) in names:
             wanted_name = pattern
         wanted_name = wanted_name or '*'
-        exact = not _WILD.intersection(wanted_group + wanted_name)
         found.update(
             (group, name)
             for group, name, is_listener in known
-            if (exact or not is_listener) and fnmatchcase(group, wanted_group) and fnmatchcase(name, wanted_name)
+            if (group, name) == (wanted_group, wanted_name)
+            or (not is_listener and _fits(group, wanted_group) and _fits(name, wanted_name))
         )
     return found
+
+
+def _fits(name: str, pattern: str) -> bool:
+    # A process may have a wildcard in its name.
+    return name == pattern or fnmatchcase(name, pattern)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container
 from collections.abc import Iterable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .model import Schedule
 
 _NEVER = float('-inf')
+# The most that a window can have to count: the largest `max_restarts` (config.SCHEDULE_OPTIONS).
+_KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class _History:
 
     def __init__(self) -> None:
         self.brakes = Brakes()
-        self.times: deque[float] = deque()
+        self.times: deque[float] = deque(maxlen=_KEPT)
         self.streak = 0
         self.well_since: float | None = None
         self.suspended = False
@@ -74,18 +75,21 @@ class _History:
 
     def in_window(self, now: float) -> int:
         """How many restarts the sliding window holds."""
-        while self.times and now - self.times[0] >= self._kept():
-            self.times.popleft()
         return sum(now - at < self.brakes.restart_window for at in self.times)
-
-    def _kept(self) -> float:
-        return max(self.brakes.restart_window, self.brakes.backoff_limit)
 
 
 @dataclass
 class _Slot:
+    """A place among those of a group that come back, of which there are `limit`; without `ends` the restart is under
+    way."""
+
     group: str
+    limit: int
     ends: float | None = None
+
+
+# Who of each group comes back, and the limit of each.
+_Busy = dict[str, dict[str, int]]
 
 
 class RestartPolicy:
@@ -108,23 +112,25 @@ class RestartPolicy:
             if history.in_window(now) >= one.brakes.max_restarts:
                 history.suspended = True
                 suspended.append(one)
-            elif now >= history.next_at() and self._has_slot(one, busy):
+            elif now >= history.next_at() and (not one.needs_slot or self._takes_slot(one, busy)):
                 chosen.append(one)
-                busy.setdefault(one.group, set()).add(one.namespec)
         return chosen, suspended
 
     @staticmethod
-    def _has_slot(one: Sick, busy: Mapping[str, set[str]]) -> bool:
-        others = busy.get(one.group, set()) - {one.namespec}
-        return not one.needs_slot or len(others) < one.brakes.max_restarting
+    def _takes_slot(one: Sick, busy: _Busy) -> bool:
+        taken = busy.setdefault(one.group, {})
+        limits = {**taken, one.namespec: one.brakes.max_restarting}
+        if len(limits) > min(limits.values()):
+            return False
+        taken.update(limits)
+        return True
 
-    def _busy(self, now: float) -> dict[str, set[str]]:
-        """Who is coming back from a restart, by group."""
+    def _busy(self, now: float) -> _Busy:
         for namespec in [n for n, slot in self._slots.items() if slot.ends is not None and now >= slot.ends]:
             del self._slots[namespec]
-        busy: dict[str, set[str]] = {}
+        busy: _Busy = {}
         for namespec, slot in self._slots.items():
-            busy.setdefault(slot.group, set()).add(namespec)
+            busy.setdefault(slot.group, {})[namespec] = slot.limit
         return busy
 
     def acted(self, one: Sick, now: float) -> None:
@@ -134,7 +140,7 @@ class RestartPolicy:
         history.streak += 1
         history.well_since = None
         if one.needs_slot:
-            self._slots[one.namespec] = _Slot(one.group)
+            self._slots[one.namespec] = _Slot(one.group, one.brakes.max_restarting)
 
     def came_up(self, namespec: str, ends: float) -> None:
         """Take note that its new instance runs: it holds its place in the group until it is healthy, or `ends`."""
@@ -142,7 +148,7 @@ class RestartPolicy:
             self._slots[namespec].ends = ends
 
     def gave_up(self, namespec: str) -> None:
-        """Take note that its restart came to nothing: others need not wait for it."""
+        """Take note that its restart came to nothing, or is not ours any more: others need not wait for it."""
         self._slots.pop(namespec, None)
 
     def observe(self, namespec: str, is_well: bool, now: float) -> None:
@@ -153,7 +159,7 @@ class RestartPolicy:
         if not is_well:
             history.well_since = None
             return
-        self._slots.pop(namespec, None)
+        self._release(namespec)
         history.suspended = False
         if history.well_since is None:
             history.well_since = now

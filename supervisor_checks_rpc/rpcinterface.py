@@ -124,7 +124,12 @@ class HealthNamespaceRPCInterface:
 
         if ready():
             return struct([run.result for run in runs if run.result])
-        return deferred(ready, lambda: struct([run.result for run in runs if run.result]))
+
+        def subscribe(caller: Callable[[], None]) -> None:
+            for run in waiting:
+                run.call_when_done(caller)
+
+        return deferred(ready, lambda: struct([run.result for run in runs if run.result]), subscribe)
 
     @_published
     def getAPIVersion(self) -> Any:

@@ -39,11 +39,11 @@ def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: objec
     """Run `check` once, with its retries, and return the result whatever happens."""
     deadline = Deadline(spec.schedule.timeout)
     began, at = time.monotonic(), time.time()
-    value, attempts = None, 0
+    earlier, value, attempts = sample, None, 0
     while True:
         attempts += 1
         try:
-            measured = check.check(process, deadline, sample)
+            measured = check.check(process, deadline, earlier)
             outcome, reason, value, sample = PASSED, measured.note, measured.value, measured.sample
         except CheckFailed as failed:
             outcome, reason, value, sample = FAILED, failed.reason, failed.value, failed.sample

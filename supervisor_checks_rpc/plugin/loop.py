@@ -31,10 +31,13 @@ def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return door
 
 
-def deferred(ready: Callable[[], bool], answer: Callable[[], Any]) -> Callable[[], Any]:
+def deferred(
+    ready: Callable[[], bool], answer: Callable[[], Any], subscribe: Callable[[Callable[[], None]], None] | None = None
+) -> Callable[[], Any]:
     """Return an RPC result that comes later: `answer()` as soon as `ready()`; neither may block.
 
-    supervisor/xmlrpc.py takes a plain function with a `delay` for one; `ready` is for our Channel.
+    supervisor/xmlrpc.py takes a plain function with a `delay` for one. What else it carries is for our Channel:
+    `subscribe` is called with what to call when something changed.
     """
 
     def onwait() -> Any:
@@ -42,24 +45,58 @@ def deferred(ready: Callable[[], bool], answer: Callable[[], Any]) -> Callable[[
 
     onwait.delay = 0.05  # type: ignore[attr-defined]
     onwait.ready = ready  # type: ignore[attr-defined]
+    onwait.subscribe = subscribe  # type: ignore[attr-defined]
     return onwait
 
 
 class Channel(deferring_http_channel):
-    """An HTTP channel that asks a deferred answer of ours only when it is ready, and moves 256 KB a turn.
+    """An HTTP channel that asks a deferred answer of ours when it is ready, at once, and moves 256 KB a turn.
 
-    The stock channel asks by the clock (`delay`): late when poll sleeps, and without end when many callers wait.
+    The stock channel asks by the clock (`delay`): late when poll sleeps, and without end when many callers wait. It
+    also cuts a deferred answer off after 64 KB: the answer is pushed from inside more(), where sending at once makes
+    the outer refill_buffer drop the producer of the rest.
     """
 
     ac_in_buffer_size = ac_out_buffer_size = 256 * 1024
+    _refilling = False
 
     def writable(self, now: float | None = None) -> bool:
         """Tell whether supervisord should call for more to write."""
         if not self.ac_out_buffer and len(self.producer_fifo):
-            ready = getattr(getattr(self.producer_fifo.first(), 'callback', None), 'ready', None)
+            ready = getattr(_callback(self.producer_fifo.first()), 'ready', None)
             if ready is not None:
                 return bool(ready())
         return bool(super().writable(now))
+
+    def push_with_producer(self, producer: Any) -> None:
+        """Queue what is to be sent, and send it unless we are sending already."""
+        if self._refilling:
+            self.producer_fifo.push(producer)
+            return
+        super().push_with_producer(producer)
+        subscribe = getattr(_callback(producer), 'subscribe', None)
+        if subscribe is not None:
+            subscribe(self._flush)
+
+    def refill_buffer(self) -> None:
+        """Take from the queue what is to be sent next."""
+        self._refilling = True
+        try:
+            super().refill_buffer()
+        finally:
+            self._refilling = False
+
+    def _flush(self) -> None:
+        if self._fileno is None:
+            return  # the caller hung up
+        try:
+            self.handle_write_event()
+        except Exception:
+            self.handle_error()
+
+
+def _callback(producer: object) -> object:
+    return getattr(producer, 'callback', None)
 
 
 class Doorbell(dispatcher):

@@ -271,9 +271,10 @@ class HealthService:
             return pending
         last = pair.health.last
         if pair.spec.is_passive:
-            pending.result = last
             if last is None:
                 pending.fail('no beat yet')
+            else:
+                pending.finish(last)
             return pending
         lane = pair.spec.name if config.runs_custom_code(pair.spec) else ''
         return self._worker(lane).submit(pair.spec, pair.process, last.sample if last else None)

@@ -41,6 +41,18 @@ class Pending:
         self.process = process
         self.result: Result | None = None
         self._link = link
+        self._callers: list[Callable[[], None]] = []
+
+    def call_when_done(self, caller: Callable[[], None]) -> None:
+        """Have `caller` called when the result comes; it must not raise."""
+        self._callers.append(caller)
+
+    def finish(self, result: Result) -> None:
+        """Set the result, and tell those who wait for it."""
+        self.result = result
+        callers, self._callers = self._callers, []
+        for caller in callers:
+            caller()
 
     def is_done(self) -> bool:
         """Tell whether there is a result; a worker that is late for it is replaced, and then there is one."""
@@ -50,7 +62,8 @@ class Pending:
 
     def fail(self, reason: str) -> None:
         """End it as an error: the check could not be carried out."""
-        self.result = Result(self.spec.name, self.spec.type, self.process, ERROR, reason, at=time.time(), attempts=0)
+        name, type_name = self.spec.name, self.spec.type
+        self.finish(Result(name, type_name, self.process, ERROR, reason, at=time.time(), attempts=0))
 
 
 class _Child(dispatcher):
@@ -202,7 +215,7 @@ class WorkerLink:
         number, result = answer
         pending = self._pending.pop(number)
         del self._numbers[pending.spec.name, pending.process]
-        pending.result = result
+        pending.finish(result)
 
     def _run_of(self, number: int) -> tuple[CheckSpec, Process] | None:
         pending = self._pending.get(number)
@@ -222,8 +235,9 @@ class WorkerLink:
         self._fail_all(reason)
 
     def _fail_all(self, reason: str) -> None:
-        for pending in self._pending.values():
-            pending.fail(reason)
+        failed = list(self._pending.values())
         self._pending.clear()
         self._numbers.clear()
+        for pending in failed:
+            pending.fail(reason)
         self._heard_at = self._clock()

@@ -1,0 +1,1 @@
+"""Measurements, in ratios of one run on one machine. `python -m benchmarks` runs them all."""
