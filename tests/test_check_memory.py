@@ -14,13 +14,12 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from supervisor_checks_rpc.check_modules import memory
+from supervisor_checks_rpc.check_modules import process_table
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.memory import MemoryCheck
-from supervisor_checks_rpc.check_modules.memory import ProcessTable
+from supervisor_checks_rpc.check_modules.process_table import ProcessTable
 from supervisor_checks_rpc.errors import CheckFailed
-from supervisor_checks_rpc.errors import DeadlineExceeded
 from supervisor_checks_rpc.errors import HealthError
 from supervisor_checks_rpc.errors import InvalidCheckConfig
 from supervisor_checks_rpc.model import Process
@@ -180,10 +179,10 @@ def test_no_permission_for_a_child_is_an_error_that_names_both() -> None:
     assert reason == f'web (pid {program.pid}): no permission to look at its child {child}'
 
 
-def test_a_run_without_time_left_is_a_failure() -> None:
+def test_a_run_without_time_left_is_an_error_for_it_is_we_who_are_slow() -> None:
     deadline = Deadline(0.001)
     time.sleep(0.002)
-    with pytest.raises(DeadlineExceeded, match=r'timed out after 0\.001s'):
+    with pytest.raises(HealthError, match=r'in time: timed out after 0\.001s'):
         MemoryCheck({'max_rss': 1}).check(Process('web', 'web', os.getpid()), deadline)
 
 
@@ -222,7 +221,7 @@ def test_a_circle_in_the_process_table_ends() -> None:
     assert ProcessTable(lambda: {10: 12, 11: 10, 12: 11}).descendants(10) == [11, 12]
 
 
-@pytest.mark.parametrize('read', [memory.read_parents, memory._parents_by_psutil])
+@pytest.mark.parametrize('read', [process_table.read_parents, process_table._parents_by_psutil])
 def test_the_process_table_knows_who_is_whose_child(read: object) -> None:
     assert callable(read)
     with running(children=1) as (process, children):

@@ -13,8 +13,8 @@ from ..model import Process
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
-from .memory import described
-from .memory import observe
+from .process_table import described
+from .process_table import observe
 
 # CPU time is counted in ticks: less than _SHORTEST between two samples says little.
 _TICK = 0.01
