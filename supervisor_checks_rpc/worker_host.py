@@ -70,6 +70,9 @@ class WorkerHost:
         ours, theirs = socket.socketpair()
         try:
             self._pid = spawn_worker(theirs.fileno(), None, self._max_concurrent)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
         self._answered = False
@@ -92,7 +95,9 @@ class WorkerHost:
                 reason = '' if data else 'its worker process ended'
             except socket.timeout:
                 reason = self._lateness()
-            except (OSError, wire.BadMessage) as why:
+            except OSError:
+                reason = 'its worker process ended'
+            except wire.BadMessage as why:
                 reason = f'its worker process was ended: {why}'
         self._bury(sock, pid, reason)
 

@@ -17,11 +17,12 @@ from ..errors import DeadlineExceeded
 from ..errors import InvalidCheckConfig
 from ..errors import InvalidPortSpec
 from ..model import Process
+from ..old_config import RUN_OPTIONS
+from ..old_config import split
 
 LOCALHOST = '127.0.0.1'
 # The default of supervisor_checks, for a check that is called without a schedule.
 _TIMEOUT = 15.0
-_SCHEDULE = ('timeout', 'num_retries')
 
 
 class Deadline:
@@ -89,13 +90,13 @@ class BaseCheck:
         :raises InvalidCheckConfig: when the configuration cannot be used.
         """
         if self.OPTIONS:
-            names = {option.name for option in self.OPTIONS}
-            # Checks made by hand, as with supervisor_checks, may carry these; else they are the schedule's.
-            given = {key: value for key, value in self._config.items() if key in names or key not in _SCHEDULE}
-            self._timeout = float(self._config.get('timeout') or _TIMEOUT)
-            self._config, problems = self.parse(given)
-            if problems:
-                raise InvalidCheckConfig('; '.join(problems))
+            # Checks made by hand, as with supervisor_checks, carry what else is the schedule's, under its names.
+            own, run = split(self.OPTIONS, self._config)
+            runs, wrong = opt.parse(RUN_OPTIONS, run)
+            self._config, problems = self.parse(own)
+            if problems or wrong:
+                raise InvalidCheckConfig('; '.join(problems + wrong))
+            self._timeout = runs['timeout']
 
     def prepare(self) -> None:
         """Do what is slow the first time, before the clock of a run starts: import what the check needs."""
@@ -120,7 +121,15 @@ class BaseCheck:
         return True
 
     def _log(self, msg: str, *args: object) -> None:
-        self.__log(f'{type(self).__name__}: {msg % args if args else msg}')
+        self.__log(f'{type(self).__name__}: {formatted(msg, args)}')
+
+
+def formatted(msg: str, args: tuple[object, ...]) -> str:
+    """Return a line for a log: a `%` in it that fits no argument must not make a check of it."""
+    try:
+        return msg % args if args else msg
+    except (TypeError, ValueError):
+        return ' '.join(map(str, (msg, *args)))
 
 
 def _port(value: object) -> int | re.Pattern[str]:

@@ -16,6 +16,8 @@ from ..model import ERROR
 from ..model import FAILED
 from ..model import PASSED
 from ..model import Process
+from ..old_config import RUN_OPTIONS
+from ..old_config import split
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
@@ -129,4 +131,6 @@ def _problems_of(member: Member) -> list[str]:
         return []
     if member.type in ('complex', 'heartbeat'):
         return [f'type: cannot use {member.type!r} inside complex']
-    return built_in(member.type).parse(member.options)[1]
+    check_class = built_in(member.type)
+    own, run = split(check_class.OPTIONS, member.options)
+    return check_class.parse(own)[1] + opt.parse(RUN_OPTIONS, run)[1]

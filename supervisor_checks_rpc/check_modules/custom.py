@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -51,11 +52,14 @@ class OldStyleCheck(BaseCheck):
     def __init__(self, check_class: Callable[..., Any], options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._said = threading.local()
+        self._name = getattr(check_class, '__name__', repr(check_class))
         self._check = check_class(dict(options), self._hear)
 
     def _hear(self, message: str, *args: object) -> None:
         self._said.line = message % args if args else message
-        print(self._said.line, file=sys.stderr)
+        # Custom code may have closed it.
+        with suppress(OSError, ValueError):
+            print(f'{self._name}: {self._said.line}', file=sys.stderr)
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Call the check, and read what it returns: a bool, a Measured or a Result."""
