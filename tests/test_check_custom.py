@@ -35,7 +35,7 @@ class Old(base.BaseCheck):
 
     def _validate_config(self):
         if 'returns' not in self._config:
-            raise errors.InvalidCheckConfig('Required `returns` parameter is missing in %s check config.' % (self.NAME,))
+            raise errors.InvalidCheckConfig('Required `returns` parameter is missing in %s.' % (self.NAME,))
 
 
 class Counting:
@@ -122,7 +122,7 @@ def test_one_in_our_style_has_options_and_gets_its_sample_back() -> None:
         ('own_checks:Missing', {}, "type: cannot import 'own_checks:Missing': AttributeError"),
         ('broken_checks:Check', {}, "type: cannot import 'broken_checks:Check': RuntimeError: no licence"),
         ('own_checks:base', {}, "type: 'own_checks:base' is no class"),
-        ('own_checks:Old', {}, 'Required `returns` parameter is missing in old check config.'),
+        ('own_checks:Old', {}, 'Required `returns` parameter is missing in old.'),
         ('own_checks:New', {'most': 'many'}, "most: cannot use 'many', expected a whole number of at least 1"),
     ],
 )

@@ -20,7 +20,7 @@ from supervisor_checks_rpc.model import Result
 from supervisor_checks_rpc.model import Schedule
 from supervisor_checks_rpc.worker_host import WorkerHost
 
-MODULE = '''
+MODULE = """
 import ctypes
 import os
 import re
@@ -48,7 +48,7 @@ class Wild:
         WILD[self.config['does']]()
         self.log(str(os.getpid()))
         return True
-'''
+"""
 WEB = Process('web', 'web', os.getpid(), 1.0)
 
 

@@ -15,7 +15,7 @@ from harness import program
 
 Start = Callable[..., Supervisord]
 
-MODULE = '''
+MODULE = """
 import ctypes
 import os
 import re
@@ -57,7 +57,7 @@ class Hold(Good):
 class Exit(Good):
     def __call__(self, process_spec):
         os._exit(0)
-'''
+"""
 SOON = {'interval': '0.4s', 'timeout': '0.4s', 'start_period': 0}
 
 
