@@ -39,5 +39,16 @@ setup(
     data_files=[('share/supervisor_checks_rpc', ['etc/supervisord.conf.example'])],
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={'test': ['pytest', 'hypothesis', 'ruff', 'mypy', 'types-requests', 'types-psutil']},
-    entry_points={'console_scripts': ['supervisor_health_listener = supervisor_checks_rpc.listener:main']},
+    entry_points={
+        'console_scripts': [
+            'supervisor_health_listener = supervisor_checks_rpc.listener:main',
+            'supervisor_http_check = supervisor_checks_rpc.programs:http_check',
+            'supervisor_tcp_check = supervisor_checks_rpc.programs:tcp_check',
+            'supervisor_xmlrpc_check = supervisor_checks_rpc.programs:xmlrpc_check',
+            'supervisor_memory_check = supervisor_checks_rpc.programs:memory_check',
+            'supervisor_cpu_check = supervisor_checks_rpc.programs:cpu_check',
+            'supervisor_file_check = supervisor_checks_rpc.programs:file_check',
+            'supervisor_complex_check = supervisor_checks_rpc.programs:complex_check',
+        ]
+    },
 )

@@ -89,6 +89,7 @@ SERVICE_OPTIONS = (
     Option('worker_user', opt.TEXT, None, 'the user that on-demand checks run as'),
     Option('max_concurrent', opt.integer(1, 10000), 256, 'runs at the same time, in each process that runs checks'),
     Option('history', opt.integer(1, 1000), 20, 'results kept for each check and process'),
+    Option('http_auth', opt.BOOLEAN, True, 'GET /health asks for the user and password of its server'),
 )
 _COMMON = frozenset(option.name for option in COMMON_OPTIONS)
 
@@ -100,6 +101,7 @@ class Settings:
     worker_user: str | None = None
     max_concurrent: int = 256
     history: int = 20
+    http_auth: bool = True
 
 
 @dataclass(frozen=True)

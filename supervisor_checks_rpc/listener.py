@@ -16,6 +16,7 @@ import threading
 import time
 import xmlrpc.client
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -122,6 +123,28 @@ def _fields(line: bytes) -> dict[str, str]:
     return {key: value for key, colon, value in pairs if colon}
 
 
+class Ticks:
+    """Tells the ticks that count from those that are late or were seen already.
+
+    Ticks queue up while we are stopped, and supervisord sends events again that another listener rejected.
+    """
+
+    def __init__(self) -> None:
+        self._last_serial = -1
+
+    def period(self, event: Mapping[str, str]) -> int:
+        """Return the seconds between two ticks of the kind of `event`; 0 if it does not count, or is no tick."""
+        period = TICKS.get(event.get('eventname', ''), 0)
+        try:
+            serial, when = int(event['serial']), int(event['when'])
+        except (KeyError, ValueError):
+            return 0
+        if not period or serial <= self._last_serial or when < time.time() - 2 * period:
+            return 0
+        self._last_serial = serial
+        return period
+
+
 class Sweeper:
     """Asks for what is due, has it run, and reports: one thread, woken by ticks, results and its own timer."""
 
@@ -135,22 +158,12 @@ class Sweeper:
         self._generation = ''
         self._specs: dict[str, CheckSpec] = {}
         self._complaint = ''
-        self._last_serial = -1
+        self._ticks = Ticks()
 
     def tick(self, event: dict[str, str]) -> None:
-        """Take note of a tick; one that is late or was seen already is left out.
-
-        Ticks queue up while we are stopped, and supervisord sends events again that another listener rejected.
-        """
-        period = TICKS.get(event.get('eventname', ''))
-        try:
-            serial, when = int(event['serial']), int(event['when'])
-        except (KeyError, ValueError):
-            return
-        if period is None or serial <= self._last_serial or when < time.time() - 2 * period:
-            return
-        self._last_serial = serial
-        self._inbox.put(None)
+        """Take note of a tick that counts."""
+        if self._ticks.period(event):
+            self._inbox.put(None)
 
     def work(self) -> None:
         """Sweep for ever."""

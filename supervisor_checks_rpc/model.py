@@ -128,5 +128,6 @@ class Status:
     restarts_in_window: int = 0
     restarts_suspended: bool = False
     next_restart_at: float | None = None
+    paused_until: float | None = None
     last: Result | None = None
     history: tuple[Result, ...] = ()

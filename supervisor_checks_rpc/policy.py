@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from .model import Schedule
 
-_NEVER = float('-inf')
 # The most that a window can have to count: the largest `max_restarts` (config.SCHEDULE_OPTIONS).
 _KEPT = 1000
 
@@ -60,18 +59,24 @@ class _History:
     def __init__(self) -> None:
         self.brakes = Brakes()
         self.times: deque[float] = deque(maxlen=_KEPT)
-        self.streak = 0
+        # The backoff after the last restart; None before the first, and after a long time of health.
+        self.wait: float | None = None
         self.well_since: float | None = None
         self.suspended = False
 
-    def next_at(self) -> float:
-        """The earliest moment that the backoff allows."""
-        if not self.streak or not self.times:
-            return _NEVER
+    def next_at(self) -> float | None:
+        """The earliest moment that the backoff allows; None if nothing holds it back."""
+        if self.wait is None:
+            return None
+        return self.times[-1] + min(max(self.wait, self.brakes.backoff_delay), self.brakes.backoff_limit)
+
+    def acted(self, now: float) -> None:
+        """Take note of a restart, and have the next wait longer."""
         brakes = self.brakes
-        # Beyond a few hundred steps the power overflows, and the limit holds long before.
-        steps = min(self.streak - 1, 100)
-        return self.times[-1] + min(brakes.backoff_delay * brakes.backoff_factor**steps, brakes.backoff_limit)
+        self.wait = brakes.backoff_delay if self.wait is None else self.wait * brakes.backoff_factor
+        self.wait = min(self.wait, brakes.backoff_limit)
+        self.times.append(now)
+        self.well_since = None
 
     def in_window(self, now: float) -> int:
         """How many restarts the sliding window holds."""
@@ -103,16 +108,17 @@ class RestartPolicy:
         """Return who is to be restarted now, longest unhealthy first, and who is suspended from now on."""
         chosen: list[Sick] = []
         suspended: list[Sick] = []
-        busy = self._busy(now)
-        for one in sorted(sick, key=lambda s: (s.since, s.namespec)):
+        in_order = sorted(sick, key=lambda s: (s.since, s.namespec))
+        busy = self._busy({one.namespec for one in in_order}, now)
+        for one in in_order:
             history = self._histories.setdefault(one.namespec, _History())
             history.brakes = one.brakes
-            if history.suspended or (one.namespec in self._slots and self._slots[one.namespec].ends is None):
+            if history.suspended or one.namespec in self._slots:
                 continue
             if history.in_window(now) >= one.brakes.max_restarts:
                 history.suspended = True
                 suspended.append(one)
-            elif now >= history.next_at() and (not one.needs_slot or self._takes_slot(one, busy)):
+            elif now >= (history.next_at() or 0.0) and (not one.needs_slot or self._takes_slot(one, busy)):
                 chosen.append(one)
         return chosen, suspended
 
@@ -125,9 +131,11 @@ class RestartPolicy:
         taken.update(limits)
         return True
 
-    def _busy(self, now: float) -> _Busy:
-        for namespec in [n for n, slot in self._slots.items() if slot.ends is not None and now >= slot.ends]:
-            del self._slots[namespec]
+    def _busy(self, sick: Container[str], now: float) -> _Busy:
+        for namespec, slot in list(self._slots.items()):
+            # One that is unhealthy again does not come back any more: it waits for its turn like any other.
+            if slot.ends is not None and (now >= slot.ends or namespec in sick):
+                del self._slots[namespec]
         busy: _Busy = {}
         for namespec, slot in self._slots.items():
             busy.setdefault(slot.group, {})[namespec] = slot.limit
@@ -135,10 +143,7 @@ class RestartPolicy:
 
     def acted(self, one: Sick, now: float) -> None:
         """Take note that the restart of `one` begins."""
-        history = self._histories.setdefault(one.namespec, _History())
-        history.times.append(now)
-        history.streak += 1
-        history.well_since = None
+        self._histories.setdefault(one.namespec, _History()).acted(now)
         if one.needs_slot:
             self._slots[one.namespec] = _Slot(one.group, one.brakes.max_restarting)
 
@@ -153,32 +158,36 @@ class RestartPolicy:
 
     def observe(self, namespec: str, is_well: bool, now: float) -> None:
         """Take note that all checks of the process are healthy now, or that they are not."""
+        slot = self._slots.get(namespec)
+        # One whose restart is under way is about to be stopped, however well it is.
+        if is_well and slot is not None and slot.ends is not None:
+            del self._slots[namespec]
         history = self._histories.get(namespec)
         if history is None:
             return
         if not is_well:
             history.well_since = None
             return
-        self._release(namespec)
         history.suspended = False
         if history.well_since is None:
             history.well_since = now
         if now - history.well_since >= history.brakes.backoff_limit:
-            history.streak = 0
+            history.wait = None
 
     def reset(self, namespec: str) -> None:
-        """Forget what we did to the process: an operator took it in hand."""
+        """Forget what we did to the process: an operator took it in hand. If it is coming back, it still is."""
         self._histories.pop(namespec, None)
-        self._slots.pop(namespec, None)
 
     def keep(self, namespecs: Container[str]) -> None:
         """Forget all processes but these."""
-        for namespec in [n for n in self._histories if n not in namespecs]:
+        for namespec in [n for n in (*self._histories, *self._slots) if n not in namespecs]:
             self.reset(namespec)
+            self.gave_up(namespec)
 
-    def is_suspended(self, namespec: str) -> bool:
-        """Tell whether the cap holds until a reset, an operator's restart, or recovery."""
-        return namespec in self._histories and self._histories[namespec].suspended
+    def suspended_by(self, namespec: str) -> Brakes | None:
+        """Return the limits that were exceeded, and hold until a reset, an operator's restart, or recovery."""
+        history = self._histories.get(namespec)
+        return history.brakes if history is not None and history.suspended else None
 
     def restarts_in_window(self, namespec: str, now: float) -> int:
         """Return how many restarts the sliding window of the process holds."""
@@ -187,4 +196,4 @@ class RestartPolicy:
     def next_at(self, namespec: str) -> float | None:
         """Return the earliest moment of the next restart as the backoff has it; None if nothing holds it back."""
         history = self._histories.get(namespec)
-        return None if history is None or not history.streak else history.next_at()
+        return history.next_at() if history is not None else None

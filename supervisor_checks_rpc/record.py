@@ -31,7 +31,7 @@ SLACK = 0.2
 LONGEST_WAIT = 5.0
 _NEVER = float('-inf')
 _FOREVER = float('inf')
-_WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.PAUSED, model.HEALTHY)
+_WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.HEALTHY, model.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -245,19 +245,26 @@ class Record:
         self._adopted = {}
         self._pairs = {key: pair for key, pair in self._pairs.items() if self.specs.get(key[0]) == pair.spec}
 
-    def pause(self, pairs: Iterable[Pair], now: float, seconds: float) -> None:
+    def pause(self, pairs: Iterable[Pair], seconds: float, now: float, at: float) -> None:
         """Leave `pairs` alone for `seconds`, with 0 until they are resumed."""
         for pair in pairs:
             pair.paused_until = now + seconds if seconds else _FOREVER
             self._leases.pop(pair.lease, None)
             pair.release()
+            pair.refresh(now, at)
 
-    def resume(self, pairs: Iterable[Pair], now: float) -> None:
+    def resume(self, pairs: Iterable[Pair], now: float, at: float) -> None:
         """Check `pairs` again, now; what was known before does not count."""
         for pair in pairs:
             if now < pair.paused_until:
                 pair.paused_until = _NEVER
                 pair.begin(pair.process, now)
+                pair.refresh(now, at)
+
+    def refresh(self, now: float, at: float) -> None:
+        """Bring all states up to `now`, so that `since` is the moment of a change that no result brought."""
+        for pair in self._pairs.values():
+            pair.refresh(now, at)
 
     def stalled(self, now: float) -> None:
         """Drop the verdicts of a time in which the machine, or we, stood still: each gets one full interval."""
@@ -299,6 +306,7 @@ class Record:
             health.failures,
             health.failures_in_window,
             pair.restarts,
+            paused_until=at + pair.paused_until - now if now < pair.paused_until < _FOREVER else None,
             last=health.last,
             history=tuple(pair.history),
         )
@@ -308,17 +316,26 @@ class Record:
 
         A check that cannot be used counts as one `invalid`, be it for no process at all.
         """
-        counts = Counter(dict.fromkeys(reversed(_WORST_FIRST), 0))
-        failing = []
-        for pair in self._pairs.values():
-            state = pair.refresh(now, at)
-            counts[state] += 1
-            if state not in (model.HEALTHY, model.PAUSED):
-                failing.append(pair)
+        self.refresh(now, at)
         matched = {check for check, _ in self._pairs}
-        counts[model.INVALID] += sum(bool(spec.error) for name, spec in self.specs.items() if name not in matched)
-        worst = next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN)
-        return worst, dict(counts), failing
+        lost = sum(bool(spec.error) for name, spec in self.specs.items() if name not in matched)
+        return summarized(self._pairs.values(), lost)
+
+
+def summarized(pairs: Iterable[Pair], lost: int) -> tuple[str, dict[str, int], list[Pair]]:
+    """Return the worst state of `pairs`, how many are in each, and those that are neither healthy nor paused.
+
+    `lost` checks that cannot be used, and are for no process, count as `invalid`. What is paused has no say while
+    anything else has.
+    """
+    counts = Counter(dict.fromkeys(_WORST_FIRST, 0))
+    counts[model.INVALID] += lost
+    failing = []
+    for pair in pairs:
+        counts[pair.state] += 1
+        if pair.state not in (model.HEALTHY, model.PAUSED):
+            failing.append(pair)
+    return next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing
 
 
 def _replaces(holder: str, earlier: str) -> bool:

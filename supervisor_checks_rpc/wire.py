@@ -64,7 +64,7 @@ def result_struct(result: Result) -> Struct:
     }
 
 
-def status_struct(status: Status) -> Struct:
+def status_struct(status: Status, now: float, with_history: bool = True) -> Struct:
     """Return `status` as an XML-RPC struct: the last result, and what is known beside it."""
     last = status.last or Result(status.check, status.type, status.process, '', '', attempts=0)
     return {
@@ -79,7 +79,9 @@ def status_struct(status: Status) -> Struct:
         'restarts_in_window': status.restarts_in_window,
         'restarts_suspended': status.restarts_suspended,
         'next_restart_at': status.next_restart_at or 0.0,
-        'history': [result_struct(result) for result in status.history],
+        'paused_until': status.paused_until or 0.0,
+        'now': now,
+        'history': [result_struct(result) for result in status.history] if with_history else [],
     }
 
 

@@ -11,10 +11,16 @@ import signal
 import socket
 import sys
 import threading
+import time
+from contextlib import suppress
 from functools import partial
 
 from . import wire
+from .model import ERROR
+from .model import CheckSpec
+from .model import Process
 from .model import Result
+from .runner import Done
 from .runner import Runner
 
 
@@ -36,18 +42,37 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:
 def main() -> None:
     """Serve the socket on descriptor 0; arguments: how many runs at once, and the user to become or ''."""
     max_concurrent, user = sys.argv[1:3]
-    if user:
-        become(user)
     # A Ctrl-C at the terminal is supervisord's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sock = take_over_stdin()
-    serve(sock, Runner(int(max_concurrent)))
+    runner: Runner | Refusal = Runner(int(max_concurrent))
+    if user:
+        try:
+            become(user)
+        except (LookupError, OSError) as why:
+            runner = Refusal(f'cannot run as worker_user {user!r}: {why}')
+    serve(take_over_stdin(), runner)
     # Without waiting for the threads: a check may hang in one.
     os._exit(0)
 
 
+class Refusal:
+    """Takes the place of the Runner when nothing may run, and says why to all who ask."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
+        """Have nothing run; `done` is called with an error."""
+        now, at = time.monotonic(), time.time()
+        done(Result(spec.name, spec.type, process, ERROR, self._reason, at=at, began=now, attempts=0))
+
+
 def become(user: str) -> None:
-    """Give up our rights for those of `user`: a name or a number, as in supervisor's `user` option."""
+    """Give up our rights for those of `user`: a name or a number, as in supervisor's `user` option.
+
+    :raises LookupError: when there is no such user.
+    :raises OSError: when we may not.
+    """
     entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     if os.getuid() == entry.pw_uid:
         return
@@ -65,14 +90,15 @@ def take_over_stdin() -> socket.socket:
     return sock
 
 
-def serve(sock: socket.socket, runner: Runner) -> None:
-    """Run the jobs that come in, until the socket closes."""
+def serve(sock: socket.socket, runner: Runner | Refusal) -> None:
+    """Run the jobs that come in, until the socket closes; what is under way then interests nobody."""
     sending = threading.Lock()
 
     def answer(number: int, result: Result) -> None:
-        with sending:
+        with sending, suppress(ConnectionError):
             sock.sendall(wire.dump_answer(number, result))
 
-    for line in sock.makefile('rb'):
-        number, spec, process, sample = wire.load_job(line)
-        runner.submit(spec, process, sample, partial(answer, number))
+    with suppress(ConnectionError):
+        for line in sock.makefile('rb'):
+            number, spec, process, sample = wire.load_job(line)
+            runner.submit(spec, process, sample, partial(answer, number))

@@ -216,7 +216,7 @@ def test_the_file_of_the_processs_own_user_is_a_heartbeat(path: Path) -> None:
         ({}, 'max_age: required and missing, expected a duration above zero'),
         ({'max_age': '0'}, "max_age: cannot use '0', expected a duration above zero"),
         ({'max_age': '30', 'fail_on_error': 'maybe'}, "fail_on_error: cannot use 'maybe', expected true or false"),
-        ({'max_age': '30', 'file': '/tmp/x'}, 'file: unknown option, expected one of: '),
+        ({'max_age': '30', 'fiel': '/tmp/x'}, 'fiel: unknown option, expected one of: '),
     ],
 )
 def test_a_bad_option_is_one_line(options: dict[str, object], problem: str) -> None:

@@ -359,7 +359,7 @@ def test_a_percent_without_a_name_does_not_pour_the_environment_into_the_value(
     """`'%s' % expansions` is the whole mapping, which supervisor's expand() lets be."""
     monkeypatch.setenv('A_HEALTH_TEST_PASSWORD', 'hunter2')
     loaded = files.load(WEB + f'interval = %{conversion}\nsend = %{conversion}\n')
-    assert 'ENV_' not in ' '.join(loaded.problems)
+    assert "{'" not in ' '.join(loaded.problems)
     assert 'hunter2' not in str(loaded.specs[0].options)
 
 
@@ -423,7 +423,13 @@ def test_a_broken_included_file_is_a_problem(files: Files) -> None:
     assert 'broken.conf' in problem
 
 
-@pytest.mark.parametrize('pattern', ['[c-b]*.conf', '[', '**', '*' * 50, '/dev/null'])
+def test_an_include_that_glob_cannot_read_is_a_problem_or_matches_nothing(files: Files) -> None:
+    """Before Python 3.11 it raised re.error."""
+    loaded = files.load(WEB + '[include]\nfiles = [c-b]*.conf\n')
+    assert bool(loaded.specs) != bool(loaded.problems)
+
+
+@pytest.mark.parametrize('pattern', ['[', '**', '*' * 50, '/dev/null'])
 def test_an_odd_include_is_no_problem(files: Files, pattern: str) -> None:
     assert files.load(WEB + f'[include]\nfiles = {pattern}\n').specs[0].name == 'web'
 
@@ -452,7 +458,7 @@ def check_sanity(loaded: Config) -> None:
 
 
 @given(st.one_of(st.binary(), st.text().map(lambda text: text.encode('utf-8', 'surrogatepass'))))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_whatever_is_in_the_file_nothing_is_raised(data: bytes) -> None:
     check_sanity(load_quietly(data))
 
@@ -478,7 +484,7 @@ VALUES = st.one_of(
 
 
 @given(st.lists(st.tuples(SECTION_NAMES, st.lists(st.tuples(KEYS, VALUES), max_size=8)), max_size=5))
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_the_options_nothing_is_raised(sections: list[tuple[str, list[tuple[str, str]]]]) -> None:
     text = '\n'.join(
         '\n'.join([f'[{name}]', *(f'{key} = {value}' for key, value in options)]) for name, options in sections
@@ -490,7 +496,7 @@ def test_whatever_the_options_nothing_is_raised(sections: list[tuple[str, list[t
     st.sampled_from(sorted(check_modules.BUILT_IN)),
     st.dictionaries(st.sampled_from(CHECK_OPTIONS), VALUES, min_size=1, max_size=8),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_whatever_the_values_of_known_options_a_check_is_usable_or_says_why_not(
     type_name: str, options: dict[str, Any]
 ) -> None:

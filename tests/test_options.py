@@ -220,7 +220,7 @@ ANY_VALUE = st.one_of(
 
 
 @given(kind=ANY_KIND, value=ANY_VALUE)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_whatever_is_given_is_either_read_or_a_problem(kind: Kind, value: object) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # re.compile on what may be meant as a nested set

@@ -95,7 +95,7 @@ def test_names_without_wildcards_mean_what_they_mean_to_supervisor(
 
 
 @given(st.lists(st.text(max_size=10), max_size=4), st.lists(st.tuples(st.text(), st.text(), st.booleans()), max_size=6))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_whatever_the_patterns_what_is_matched_is_among_the_processes(
     patterns: list[str], processes: list[tuple[str, str, bool]]
 ) -> None:

@@ -185,7 +185,7 @@ def test_never_twice_within_an_interval_whenever_somebody_asks(interval: float, 
 
 
 @given(st.lists(st.sampled_from((0.3, 1.0, 4.0, 10.0, 3600.0)), max_size=5), TIMES)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=70)
 def test_whoever_asks_after_the_wait_that_was_told_finds_work(intervals: list[float], steps: list[float]) -> None:
     """And none is lost: what is told never goes beyond what is due, nor beyond the longest wait."""
     record = record_of(*((spec(f'c{index}', interval=interval), WEB) for index, interval in enumerate(intervals)))
@@ -377,7 +377,7 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_several_listeners_share_the_work_without_overlap(actions: list[tuple[str, int]]) -> None:
     listeners = Listeners()
     for verb, number in actions:

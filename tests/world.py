@@ -1,22 +1,28 @@
-"""What tests need of the real world: polling with a deadline, another user's rights, Python processes of our own."""
+"""What tests need of the real world: polling with a deadline, another user's rights, Python processes of our own, and
+what supervisord can put on the wire."""
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
+import xmlrpc.client
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from supervisor.xmlrpc import xmlrpc_marshal
+
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
+BIGGEST_INT = 2**31 - 1
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     """Return what `condition` returns as soon as that is true; fail when it never is within `seconds`."""
     end = time.monotonic() + seconds
     while True:
@@ -52,3 +58,32 @@ def run_python(*args: str, **more_environment: str) -> subprocess.CompletedProce
         [sys.executable, *args], env=environment(**more_environment), stdin=subprocess.DEVNULL, capture_output=True,
         text=True, timeout=30, check=False,
     )  # fmt: skip
+
+
+def scalars(value: Any) -> Iterator[object]:
+    """Yield what stands in `value`, keys as well."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from scalars(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from scalars(item)
+    else:
+        yield value
+
+
+def assert_fit_for_supervisord(value: Any) -> None:
+    """All that supervisord can send, and clients can read."""
+    for scalar in scalars(value):
+        assert type(scalar) in (str, int, float, bool)
+        if isinstance(scalar, str):
+            assert scalar.isascii()
+            assert scalar == '' or scalar.isprintable()
+        elif isinstance(scalar, float):
+            assert math.isfinite(scalar)
+        else:
+            assert -BIGGEST_INT <= scalar <= BIGGEST_INT
+    body = xmlrpc_marshal(value)
+    assert body.isascii()
+    assert xmlrpc.client.loads(body)[0] == (value,)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,8 +66,16 @@ class Channel(deferring_http_channel):
         if not self.ac_out_buffer and len(self.producer_fifo):
             ready = getattr(_callback(self.producer_fifo.first()), 'ready', None)
             if ready is not None:
-                return bool(ready())
+                return self._is(ready)
         return bool(super().writable(now))
+
+    @staticmethod
+    def _is(ready: Callable[[], bool]) -> bool:
+        try:
+            return bool(ready())
+        except Exception:
+            # What it raises again when it is asked for the answer is logged, and answered with HTTP status 500.
+            return True
 
     def push_with_producer(self, producer: Any) -> None:
         """Queue what is to be sent, and send it unless we are sending already."""
@@ -85,6 +94,13 @@ class Channel(deferring_http_channel):
             super().refill_buffer()
         finally:
             self._refilling = False
+
+    def handle_error(self) -> None:
+        """Close it; that a caller hung up is nothing to report."""
+        if isinstance(sys.exc_info()[1], OSError):
+            self.close()
+        else:
+            super().handle_error()
 
     def _flush(self) -> None:
         if self._fileno is None:

@@ -33,6 +33,7 @@ from ..patterns import matching
 from ..record import Pair
 from ..record import Record
 from . import operator
+from . import web
 from .events import ProcessHealthHealthyEvent
 from .events import ProcessHealthUnhealthyEvent
 from .loop import Channel
@@ -71,6 +72,7 @@ class HealthService:
         self.log = supervisord.options.logger
         self._clock = clock
         self._watched: list[tuple[str, str, Any]] = []
+        self._unmatched: tuple[str, ...] = ()
         self._doorbell: Doorbell | None = None
         self._workers: dict[str, WorkerLink] = {}
         self._pulse = clock(), time.time()
@@ -106,6 +108,7 @@ class HealthService:
             server.channel_class = Channel
         operator.watch(httpservers, guarded(self.log, self._treatment.operator_asked))
         self._match()
+        guarded(self.log, web.install)(httpservers, self, self._subprocesses)
 
     def _on_stopping(self, _event: object) -> None:
         for worker in self._workers.values():
@@ -131,8 +134,10 @@ class HealthService:
         self._refresh()
         for worker in self._workers.values():
             worker.tick()
+        now, at = self._clock(), time.time()
+        self.record.refresh(now, at)
         before = [(pair, pair.state, pair.health.last) for pair in self.record.pairs() if pair.spec.is_passive]
-        self.record.silent(self._clock(), time.time())
+        self.record.silent(now, at)
         for pair, state, last in before:
             self._tell(pair, state, last)
         self._treatment.act()
@@ -174,10 +179,14 @@ class HealthService:
             {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()
         )
         self._treatment.keep({process.namespec for process in instances.values()})
-        for spec in self.config.specs:
-            if not spec.error and not matched[spec.name]:
-                patterns = ', '.join(spec.processes)
-                self.log.warn(f'health: [{config.SECTION}{spec.name}] processes: no process matches {patterns!r}')
+        before, self._unmatched = self._unmatched, tuple(
+            f'[{config.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
+            for spec in self.config.specs
+            if not spec.error and not matched[spec.name]
+        )
+        for problem in self._unmatched:
+            if problem not in before:
+                self.log.warn(f'health: {wire.line(problem)}')
         self._refresh()
 
     def _refresh(self) -> None:
@@ -236,13 +245,17 @@ class HealthService:
         if namespec:
             return self.pairs_of(namespec)
         found = [pair for pair in self.pairs() if check in ('', pair.spec.name)]
-        if not found and check and check not in self.record.specs:
-            raise UnknownName('check', check)
+        if check and not found:
+            raise UnknownName('check' if check not in self.record.specs else 'process of check', check)
         return found
 
     def status(self, pair: Pair) -> model.Status:
         """Return what is known of `pair` now."""
         return self._treatment.status(pair)
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what is wrong with the configuration, one line each; a check that is for no process checks nothing."""
+        return self.config.problems + self._unmatched
 
     def summary(self) -> tuple[str, dict[str, int], list[Pair]]:
         """Return the worst state, how many pairs are in each, and those that are neither healthy nor paused."""
@@ -270,6 +283,9 @@ class HealthService:
             pending.fail(f'{pair.process.namespec} is not running ({state})')
             return pending
         last = pair.health.last
+        if pair.spec.is_adopted:
+            pending.fail(f'{pair.spec.name} runs in a program of its own, and nowhere else')
+            return pending
         if pair.spec.is_passive:
             if last is None:
                 pending.fail('no beat yet')
@@ -312,11 +328,11 @@ class HealthService:
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
         """Stop checking these pairs for a time, with 0 until they are resumed; raises as `selected`."""
-        self.record.pause(self.selected(check, namespec), self._clock(), seconds)
+        self.record.pause(self.selected(check, namespec), seconds, self._clock(), time.time())
 
     def resume(self, check: str, namespec: str) -> None:
         """Check these pairs again; raises as `selected`."""
-        self.record.resume(self.selected(check, namespec), self._clock())
+        self.record.resume(self.selected(check, namespec), self._clock(), time.time())
 
     def reload(self) -> dict[str, list[str]]:
         """Read the configuration again; checks that did not change keep what is known of them.

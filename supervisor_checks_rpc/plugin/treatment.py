@@ -10,6 +10,7 @@ from typing import Any
 
 from supervisor import events
 from supervisor.datatypes import signal_number
+from supervisor.states import RUNNING_STATES
 from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 from supervisor.states import getProcessStateDescription
@@ -19,6 +20,7 @@ from ..model import CheckSpec
 from ..model import Process
 from ..model import Schedule
 from ..model import Status
+from ..policy import Brakes
 from ..policy import RestartPolicy
 from ..policy import Sick
 from ..policy import strictest
@@ -51,6 +53,8 @@ class Treatment:
         self._worker = worker
         self._find = find
         self._clock = clock
+        # Processes that a person stopped, and did not start since: FATAL and EXITED do not tell.
+        self._left_alone: set[str] = set()
         self.policy = RestartPolicy()
         self.restarts = Restarts(supervisord, ring, self._ended)
 
@@ -80,14 +84,18 @@ class Treatment:
             )
         if not pair.spec.schedule.revive or pair.spec.error or now < pair.paused_until:
             return False
+        if pair.process.namespec in self._left_alone:
+            return False
         return now - pair.begun >= REVIVE_AFTER and self._state(pair.process) in pair.spec.schedule.revive
 
-    @staticmethod
-    def _case(pairs: Sequence[Pair]) -> Sick:
+    def _case(self, pairs: Sequence[Pair]) -> Sick:
         process = pairs[0].process
         since = min(pair.changed if process.pid else pair.begun for pair in pairs)
-        brakes = strictest([pair.spec.schedule for pair in pairs])
-        return Sick(process.namespec, process.group, since, brakes, _signal(pairs) is None)
+        return Sick(process.namespec, process.group, since, self._brakes(process.namespec), _signal(pairs) is None)
+
+    def _brakes(self, namespec: str) -> Brakes:
+        """Return the limits of the process, which are the same whichever of its checks fails."""
+        return strictest([pair.spec.schedule for pair in self._record.pairs_of(namespec) if _treats(pair)])
 
     def _treat(self, one: Sick, pairs: Sequence[Pair], now: float) -> None:
         process = pairs[0].process
@@ -104,16 +112,15 @@ class Treatment:
             self._log.warn(f'health: {why}')
             self.policy.gave_up(one.namespec)
             return
-        events.notify(ProcessHealthRestartedEvent(process, '', model.UNHEALTHY, reason))
+        events.notify(ProcessHealthRestartedEvent(process, '', pairs[0].state, reason))
 
     def _suspend(self, one: Sick, pairs: Sequence[Pair]) -> None:
-        brakes = one.brakes
-        reason = f'{brakes.max_restarts} restarts in {brakes.restart_window:g}s did not help: {self._reason(pairs)}'
+        reason = f'{_in_vain(one.brakes)}: {self._reason(pairs)}'
         self._log.critical(
             f'health: {one.namespec} is suspended, not restarted until its recovery, a restart by an operator or '
             f'health.resetRestarts: {reason}'
         )
-        events.notify(ProcessHealthSuspendedEvent(pairs[0].process, '', model.UNHEALTHY, reason))
+        events.notify(ProcessHealthSuspendedEvent(pairs[0].process, '', pairs[0].state, reason))
 
     def _reason(self, pairs: Sequence[Pair]) -> str:
         if not pairs[0].process.pid:
@@ -163,7 +170,10 @@ class Treatment:
             return
         for pair in pairs:
             pair.restarts += 1
+        subprocess = self._find(pairs[0].process) if pairs else None
+        # Before `startsecs` it is not RUNNING yet.
         longest = max((pair.spec.schedule.start_period for pair in pairs), default=0.0)
+        longest = max(longest, subprocess.config.startsecs if subprocess else 0.0)
         self.policy.came_up(namespec, self._clock() + longest)
 
     def restart(self, process: Process, reason: str) -> Restart:
@@ -172,6 +182,8 @@ class Treatment:
         :raises CannotRestart: when it does not run.
         """
         restart = self.restarts.request(process, reason)
+        # Of one that is under way, and was to end in a stop, the last word counts.
+        restart.wanted = True
         self.policy.reset(process.namespec)
         return restart
 
@@ -180,50 +192,78 @@ class Treatment:
         self.policy.reset(namespec)
         for pair in self._record.pairs_of(namespec):
             pair.health.pardon()
+            # Runs that are under way saw it as it was before.
+            pair.health.excuse(self._clock())
 
     def process_changed(self, namespec: str, subprocess: Any) -> None:
         """Take note that a process changed its state; a stop that is not ours is an operator's."""
+        if subprocess.state == ProcessStates.STARTING:
+            self._left_alone.discard(namespec)
         if subprocess.state == ProcessStates.STOPPING and not self.restarts.is_stopping(namespec):
             self.reset(namespec)
+            self.policy.gave_up(namespec)
         self.restarts.process_changed(namespec)
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note of what a person asked of supervisord: stop, start or signal; '' is the whole group, or all."""
-        self.restarts.operator_asked(verb, group, name)
-        for pair in self._record.pairs():
-            process = pair.process
-            if group in ('', process.group) and name in ('', process.name) and (verb == 'signal' or not process.pid):
-                self.reset(process.namespec)
+        if verb != 'signal':
+            self.restarts.operator_asked(verb, group, name)
+        for process in {pair.process for pair in self._record.pairs()}:
+            if group in ('', process.group) and name in ('', process.name):
+                self._heed(verb, process)
+
+    def _heed(self, verb: str, process: Process) -> None:
+        subprocess = self._find(process)
+        if verb == 'stop':
+            self._left_alone.add(process.namespec)
+        # supervisord refuses to start what is up.
+        if verb != 'start' or subprocess is None or subprocess.get_state() not in RUNNING_STATES:
+            self.reset(process.namespec)
 
     def observe(self, namespec: str) -> None:
         """Take note of a result: it may be the recovery that lifts a suspension."""
-        pairs = [pair for pair in self._record.pairs_of(namespec) if pair.spec.schedule.on_failure != 'none']
-        self.policy.observe(namespec, all(pair.state == model.HEALTHY for pair in pairs), self._clock())
+        now, at = self._clock(), time.time()
+        pairs = [pair for pair in self._record.pairs_of(namespec) if _treats(pair)]
+        states = {pair.refresh(now, at) for pair in pairs if _has_a_say(pair, now)}
+        self.policy.observe(namespec, states == {model.HEALTHY}, now)
 
     def keep(self, namespecs: set[str]) -> None:
         """Forget processes that are gone from the configuration."""
         self.policy.keep(namespecs)
+        self._left_alone &= namespecs
 
     def status(self, pair: Pair) -> Status:
         """Return what is known of `pair` now, with what we did and will do to its process."""
         now, at = self._clock(), time.time()
         status = self._record.status(pair, now, at)
-        wait = self._next_restart_in(pair)
+        namespec = pair.process.namespec
+        limits = self.policy.suspended_by(namespec)
+        # The seconds until the backoff lets go of a sick process.
+        wait = max((self.policy.next_at(namespec) or 0.0) - now, 0.0)
+        why = f'; restarts are suspended: {_in_vain(limits)}' if limits else ''
         return replace(
             status,
-            restarts_in_window=self.policy.restarts_in_window(pair.process.namespec, now),
-            restarts_suspended=self.policy.is_suspended(pair.process.namespec),
-            next_restart_at=None if wait is None else at + wait,
+            reason=status.reason + why,
+            restarts_in_window=self.policy.restarts_in_window(namespec, now),
+            restarts_suspended=limits is not None,
+            next_restart_at=at + wait if self._is_sick(pair, now) and limits is None else None,
         )
 
-    def _next_restart_in(self, pair: Pair) -> float | None:
-        """Return the seconds until the backoff lets go of a sick process; None if no restart is to come."""
-        namespec = pair.process.namespec
-        if pair.state != model.UNHEALTHY or pair.spec.schedule.on_failure == 'none':
-            return None
-        if self.policy.is_suspended(namespec):
-            return None
-        return max((self.policy.next_at(namespec) or 0.0) - self._clock(), 0.0)
+
+def _treats(pair: Pair) -> bool:
+    """Tell whether the check may have its process restarted or signalled."""
+    schedule = pair.spec.schedule
+    return not pair.spec.error and (schedule.on_failure != 'none' or bool(schedule.revive))
+
+
+def _has_a_say(pair: Pair, now: float) -> bool:
+    """Tell whether what is known of `pair` says how the process is; one that could not be run says nothing."""
+    could_not = pair.health.last_outcome == model.ERROR and pair.health.state(now) != model.UNHEALTHY
+    return now >= pair.paused_until and not could_not
+
+
+def _in_vain(brakes: Brakes) -> str:
+    return f'{brakes.max_restarts} restarts in {brakes.restart_window:g}s did not help'
 
 
 def _signal(pairs: Sequence[Pair]) -> str | None:

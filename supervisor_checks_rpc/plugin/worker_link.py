@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from supervisor.medusa.asyncore_25 import dispatcher
@@ -50,6 +51,10 @@ class Pending:
     def finish(self, result: Result) -> None:
         """Set the result, and tell those who wait for it."""
         self.result = result
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell those who wait that there is a result, before the loop asks for it on its next turn."""
         callers, self._callers = self._callers, []
         for caller in callers:
             caller()
@@ -61,9 +66,8 @@ class Pending:
         return self.result is not None
 
     def fail(self, reason: str) -> None:
-        """End it as an error: the check could not be carried out."""
-        name, type_name = self.spec.name, self.spec.type
-        self.finish(Result(name, type_name, self.process, ERROR, reason, at=time.time(), attempts=0))
+        """End it as an error: the check could not be carried out. Nobody is told: one who waits may be asking."""
+        self.result = Result(self.spec.name, self.spec.type, self.process, ERROR, reason, at=time.time(), attempts=0)
 
 
 class _Child(dispatcher):
@@ -183,11 +187,12 @@ class WorkerLink:
             self.close()
 
     def close(self) -> None:
-        """Send the worker home: it leaves when its socket closes."""
-        child, self._child = self._child, None
-        if child:
-            child.close()
-        self._fail_all('supervisord is stopping')
+        """End the worker. Those who wait are told: there may be no next turn of the loop."""
+        waiting = list(self._pending.values())
+        self._kill()
+        self._fail_all('the worker process was sent home: supervisord is stopping, or its settings changed')
+        for pending in waiting:
+            pending.tell()
 
     def _start(self) -> _Child:
         ours, theirs = socket.socketpair()
@@ -226,18 +231,24 @@ class WorkerLink:
 
     def _end(self, reason: str) -> None:
         """Replace the worker: it is killed, what it was doing is an error, and the next call starts another."""
+        child = self._kill()
+        if child:
+            self._log.warn(f'health: {reason} (pid {child.pid or child.exit})')
+        self._fail_all(reason)
+
+    def _kill(self) -> _Child | None:
+        """Hang up on the worker and kill it, since one that stands still does not see that we hung up."""
         child, self._child = self._child, None
         if child:
             child.close()
             if child.pid:
-                os.kill(child.pid, signal.SIGKILL)
-            self._log.warn(f'health: {reason} (pid {child.pid or child.exit})')
-        self._fail_all(reason)
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)
+        return child
 
     def _fail_all(self, reason: str) -> None:
-        failed = list(self._pending.values())
+        for pending in self._pending.values():
+            pending.fail(reason)
         self._pending.clear()
         self._numbers.clear()
-        for pending in failed:
-            pending.fail(reason)
         self._heard_at = self._clock()

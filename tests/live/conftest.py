@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterator
 
 import pytest
 
+from harness import NOT_YET
 from harness import Supervisord
 
 _STARTED = pytest.StashKey[list[Supervisord]]()
@@ -29,6 +32,36 @@ def supervisord(request: pytest.FixtureRequest) -> Iterator[Callable[..., Superv
             return instance.start(daemon=daemon) if start else instance
 
         yield create
+
+
+@pytest.fixture(autouse=True)
+def quiet(request: pytest.FixtureRequest, supervisord: object) -> Iterator[None]:
+    """Hold each test to this: nothing broke inside a supervisord, to its very end."""
+    yield
+    for instance in request.node.stash.get(_STARTED, []):
+        if instance.alive():
+            _end(instance)
+        said = instance.report()
+        assert 'Traceback' not in said
+        assert 'internal error' not in said
+
+
+def _end(instance: Supervisord) -> None:
+    with contextlib.suppress(AssertionError):
+        # A child between fork and exec would lose the SIGTERM, and be waited for.
+        instance.wait(lambda: not instance._is_forking(), 2)
+    for signum in (signal.SIGTERM, signal.SIGCONT):
+        os.kill(instance.pid, signum)
+
+    def has_ended() -> bool:
+        with contextlib.suppress(*NOT_YET):
+            # It sleeps for up to a second between the steps of its end; a call wakes it.
+            instance.supervisor.getState()
+        return not instance.alive()
+
+    # One that does not end is for `stop` to kill.
+    with contextlib.suppress(AssertionError):
+        instance.wait(has_ended, 5)
 
 
 @pytest.hookimpl(wrapper=True)

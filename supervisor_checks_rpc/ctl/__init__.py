@@ -1,0 +1,1 @@
+"""`supervisorctl health`, as far as it does not know supervisor: see controllerplugin."""

@@ -1,0 +1,131 @@
+"""What supervisorctl says while it works, and how long it waits: lines, progress, calls at the same time."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import threading
+import xmlrpc.client
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import suppress
+from queue import Empty
+from queue import SimpleQueue
+from typing import Any
+from typing import TypeVar
+from xml.parsers.expat import ExpatError
+
+from .table import Screen
+
+# What a call of supervisord may end with.
+CALL_ERRORS = (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError)
+# So many seconds supervisord may take for an answer that it only has to look up.
+PATIENCE = 20.0
+# So many runs are asked for at the same time.
+CALLERS = 32
+_REFRESH = 0.25
+_ERASE = '\r\033[K'
+
+T = TypeVar('T')
+
+
+class Unread(Exception):
+    """Nobody reads our output any more."""
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Give up on a supervisord that says nothing for so long: its own transport would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+class Console:
+    """Lines for the standard output of a controller, each of them there at once."""
+
+    def __init__(self, controller: Any, environ: Mapping[str, str] = os.environ) -> None:
+        self._ctl = controller
+        self.screen = Screen.of(controller.stdout.isatty(), shutil.get_terminal_size().columns, environ)
+        self._shows_progress = False
+
+    def say(self, text: str) -> None:
+        """Write a line.
+
+        :raises Unread: when the reader of a pipe has left.
+        """
+        self.erase()
+        self._write(lambda: self._ctl.output(text))
+
+    def progress(self, text: str) -> None:
+        """Write a line that the next one takes the place of; on a terminal only."""
+        if self.screen.redraws:
+            self._shows_progress = True
+            self._write(lambda: self._ctl.stdout.write(_ERASE + self.screen.cut(text)))
+
+    def erase(self) -> None:
+        """Take the line of progress away."""
+        if self._shows_progress:
+            self._shows_progress = False
+            self._write(lambda: self._ctl.stdout.write(_ERASE))
+
+    def abandon(self) -> None:
+        """Send what is left to nowhere: Python would complain about it at its end."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._ctl.stdout.fileno())
+            os.close(nowhere)
+
+    def _write(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+            self._ctl.stdout.flush()
+        except BrokenPipeError:
+            raise Unread from None
+
+
+def completed(call: Callable[[T], Any], items: Sequence[T]) -> Iterator[tuple[T, Any] | None]:
+    """Call with all `items`, several at a time, and yield each with what came of it (an Exception, maybe) as it comes.
+
+    None is yielded when nothing came for a moment.
+    """
+    todo: SimpleQueue[T] = SimpleQueue()
+    done: SimpleQueue[tuple[T, Any]] = SimpleQueue()
+    is_over = threading.Event()
+    for item in items:
+        todo.put(item)
+    for _ in range(min(CALLERS, len(items))):
+        # Not waited for at the end of the program: Ctrl-C has to work while they wait.
+        threading.Thread(target=_work, args=(call, todo, done, is_over), daemon=True).start()
+    left = len(items)
+    try:
+        while left:
+            try:
+                one = done.get(timeout=_REFRESH)
+            except Empty:
+                yield None
+            else:
+                left -= 1
+                yield one
+    finally:
+        is_over.set()
+
+
+def _work(
+    call: Callable[[T], Any], todo: SimpleQueue[T], done: SimpleQueue[tuple[T, Any]], is_over: threading.Event
+) -> None:
+    with suppress(Empty):
+        while not is_over.is_set():
+            item = todo.get_nowait()
+            try:
+                done.put((item, call(item)))
+            except Exception as why:
+                done.put((item, why))

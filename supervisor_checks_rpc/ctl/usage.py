@@ -1,0 +1,116 @@
+"""The subcommands of `health`, their usage, and what is said and returned to the shell when one goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import xmlrpc.client
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Exit statuses of supervisorctl (supervisor/supervisorctl.py, LSBInitExitStatuses and LSBStatusExitStatuses).
+SUCCESS = 0
+GENERIC = 1
+INVALID_ARGS = 2
+NO_INTERFACE = 3
+UNKNOWN_NAME = 4
+REFUSED = 4
+NOT_RUNNING = 7
+
+# Faults of supervisord (supervisor/xmlrpc.py).
+UNKNOWN_METHOD = 1
+SHUTDOWN_STATE = 6
+BAD_NAME = 10
+_DEAD_PROGRAM = (40, 50, 70)
+
+_NO_INTERFACE = (
+    'supervisord has no health interface: add [rpcinterface:health] to its configuration and restart it '
+    '(reread and update do not load it)'
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word after `health`: its arguments, how many names they hold, and whether it has --json."""
+
+    arguments: str
+    least: int
+    most: int
+    has_json: bool
+    about: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    '': Command('[CHECK] [PROCESS]', 0, 2, True, 'what is known of all, or of these'),
+    'run': Command('[CHECK] [PROCESS]', 0, 2, True, 'run checks now; each result as it comes'),
+    'history': Command('[CHECK] PROCESS', 1, 2, True, 'the last results of periodic runs'),
+    'pause': Command('[CHECK] PROCESS [TIME]', 1, 2, False, 'do not check, for TIME or until resumed'),
+    'resume': Command('[CHECK] PROCESS', 1, 2, False, 'check again'),
+    'reset': Command('PROCESS', 1, 1, False, 'forget our restarts: no backoff, not suspended'),
+    'reload': Command('', 0, 0, False, 'read the checks from the configuration again'),
+}
+_NOTES = """
+PROCESS is NAME, GROUP:NAME, GROUP:* or all. A CHECK alone is that check on all of
+its processes. TIME is in seconds, or has a unit: 90, 5m, 1h. With --json the
+output is one JSON document.
+
+Exit status: 0 all are healthy (paused ones aside), or have passed, or it is done
+             1 something is not healthy, did not pass, or cannot be done
+             2 wrong usage
+             3 supervisord has no health interface
+             4 no such check or process, or supervisord refuses us
+             7 supervisord does not run"""
+
+
+class Problem(Exception):
+    """Why a command cannot be carried out, for the person, and its exit status."""
+
+    def __init__(self, text: str, exitstatus: int = GENERIC) -> None:
+        super().__init__(text)
+        self.exitstatus = exitstatus
+
+
+def usage(name: str) -> str:
+    """Return how a command is used, in one line."""
+    command = COMMANDS[name]
+    return ' '.join(filter(None, ['health', name, '[--json]' if command.has_json else '', command.arguments]))
+
+
+def help_text() -> str:
+    """Return the help on all commands."""
+    width = max(map(len, map(usage, COMMANDS)))
+    return '\n'.join([*(f'{usage(name):{width}}  {one.about}' for name, one in COMMANDS.items()), _NOTES])
+
+
+def misused(name: str, why: str) -> Problem:
+    """Return the problem of a command that was used wrongly."""
+    return Problem(f'Error: {why}\nusage: {usage(name)}', INVALID_ARGS)
+
+
+def of_fault(label: str, fault: xmlrpc.client.Fault) -> Problem:
+    """Return what a fault means to who asked about `label`."""
+    if fault.faultCode == UNKNOWN_METHOD:
+        return Problem(_NO_INTERFACE, NO_INTERFACE)
+    if fault.faultCode == SHUTDOWN_STATE:
+        return Problem('ERROR: supervisor shutting down')
+    name, _, reason = fault.faultString.partition(': ')
+    codes = {BAD_NAME: UNKNOWN_NAME, **dict.fromkeys(_DEAD_PROGRAM, NOT_RUNNING)}
+    return Problem(f'{label}: ERROR ({reason or name})', codes.get(fault.faultCode, GENERIC))
+
+
+def of_error(why: Exception, url: str) -> Problem:
+    """Return what an error of a call means, in supervisorctl's own words where it has any (Controller.upcheck)."""
+    if isinstance(why, xmlrpc.client.Fault):
+        return of_fault('health', why)
+    if isinstance(why, xmlrpc.client.ProtocolError):
+        if why.errcode == 401:
+            return Problem('Server requires authentication', REFUSED)
+        return Problem(f'{url} answers with HTTP status {why.errcode}')
+    known = {
+        errno.ECONNREFUSED: Problem(f'{url} refused connection', REFUSED),
+        errno.ENOENT: Problem(f'{url} no such file', NOT_RUNNING),
+        errno.EACCES: Problem(f'{url} permission denied', REFUSED),
+    }
+    if isinstance(why, OSError) and why.errno in known:
+        return known[why.errno]
+    reason = (getattr(why, 'strerror', '') or str(why) or type(why).__name__).splitlines()[0]
+    return Problem(f'{url}: ERROR ({reason})')

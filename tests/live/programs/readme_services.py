@@ -1,0 +1,92 @@
+"""readme_services.py KIND MODEFILE [PORT]: what the README checks; bad while MODEFILE says how.
+
+web       200 for any GET; `bad`: 503
+redis     +PONG; `bad`: -ERR
+rpc       status() returns a string; `bad`: a fault
+worker    runs notify.py beside MODEFILE, which is the README's own, and goes on writing heartbeats; `mute`: the last
+          one is long ago; `hog`: 320 MB; `files`: 600 files; `stopped`: by SIGSTOP, to be ended by SIGCONT
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import socketserver
+import sys
+import time
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault
+from xmlrpc.server import SimpleXMLRPCServer
+
+kind, mode_file, port = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0
+
+
+def modes() -> set[str]:
+    try:
+        return set(mode_file.read_text().split())
+    except FileNotFoundError:
+        return set()
+
+
+class Web(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(503 if modes() else 200)
+        self.send_header('Content-Length', '0')
+        self.end_headers()
+
+
+class Redis(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        if self.request.recv(1024) == b'PING\r\n':
+            self.request.sendall(b'-ERR loading\r\n' if modes() else b'+PONG\r\n')
+
+
+class Threads(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+
+
+def status() -> str:
+    if modes():
+        raise Fault(500, 'the database is gone')
+    return 'all well'
+
+
+def grow_old(path: str) -> None:
+    Path(path).write_text('')
+    os.utime(path, (time.time() - 60, time.time() - 60))
+
+
+def work() -> None:
+    heartbeat = runpy.run_path(str(mode_file.with_name('notify.py')))['heartbeat']
+    held: Any = []
+    while True:
+        mode = modes()
+        if 'mute' in mode:
+            grow_old(heartbeat.filepath)
+        else:
+            heartbeat.notify()
+        if 'hog' in mode and not held:
+            held.append(b'x' * (320 << 20))
+        if 'files' in mode and not held:
+            held.extend(map(open, [os.devnull] * 600))
+        if not mode:
+            held.clear()
+        if 'stopped' in mode:
+            signal.raise_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+
+
+if kind == 'web':
+    ThreadingHTTPServer(('127.0.0.1', port), Web).serve_forever()
+elif kind == 'redis':
+    Threads(('127.0.0.1', port), Redis).serve_forever()
+elif kind == 'rpc':
+    server = SimpleXMLRPCServer(('127.0.0.1', port), logRequests=False)
+    server.register_function(status)
+    server.serve_forever()
+else:
+    work()
