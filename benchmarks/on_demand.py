@@ -53,7 +53,8 @@ def quantiles(times: list[float]) -> tuple[float, float]:
 def main() -> None:
     """Print the table."""
     with listening(True) as well, listening(False) as hung:
-        sections = program('web', 'sleeper.py') + program('many', 'sleeper.py', numprocs=HUNG, process_name='p%(process_num)s')
+        many = {'numprocs': HUNG, 'process_name': 'p%(process_num)s'}
+        sections = program('web', 'sleeper.py') + program('many', 'sleeper.py', **many)
         sections += healthcheck('ok', 'tcp', 'web', port=well)
         sections += healthcheck('hung', 'tcp', 'many', port=hung, expect='never', timeout=60)
         supervisord = Supervisord(sections, options='loglevel = info')

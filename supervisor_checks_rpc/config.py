@@ -11,13 +11,16 @@ import json
 import os
 import platform
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from configparser import Error as ParserError
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
 from dataclasses import replace
+from difflib import get_close_matches
 from glob import glob
+from types import MappingProxyType
 from typing import Any
 
 from supervisor.datatypes import dict_of_key_value_pairs
@@ -34,6 +37,7 @@ from .options import Kind
 from .options import Option
 
 SECTION = 'healthcheck:'
+_SERVERS = ('unix_http_server', 'inet_http_server')
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 
@@ -56,6 +60,7 @@ def _revive(value: object) -> tuple[str, ...]:
 
 
 ON_FAILURE = Kind('restart, none, or signal NAME', _on_failure)
+TYPE = Kind(f'package.module:Class or one of: {" ".join(check_modules.BUILT_IN)}', opt.TEXT.convert)
 REVIVE = Kind('a list of FATAL and EXITED', _revive, show=', '.join)
 
 SCHEDULE_OPTIONS = (
@@ -81,7 +86,7 @@ SCHEDULE_OPTIONS = (
     Option('max_restarting', opt.integer(1, 1000), 1, 'processes of one group in a health restart at the same time'),
 )
 COMMON_OPTIONS = (
-    Option('type', opt.TEXT, opt.REQUIRED, 'http, tcp, ... or package.module:Class'),
+    Option('type', TYPE, opt.REQUIRED, 'http, tcp, ... or package.module:Class'),
     Option('processes', opt.WORDS, opt.REQUIRED, 'group:name with shell wildcards, or a bare name'),
     *SCHEDULE_OPTIONS,
 )
@@ -114,13 +119,17 @@ class Login:
 
 @dataclass(frozen=True)
 class Config:
-    """What a configuration file says about health: checks sorted by name, and all problems, one line each."""
+    """What a configuration file says about health: checks sorted by name, and all problems, one line each.
+
+    `gaps` tells what else is needed for checks to run, and is not in the file.
+    """
 
     path: str
     specs: tuple[CheckSpec, ...] = ()
     problems: tuple[str, ...] = ()
     settings: Settings = Settings()
     is_readable: bool = True
+    gaps: tuple[str, ...] = ()
     logins: Mapping[str, Login] = field(default_factory=dict)
 
 
@@ -133,10 +142,11 @@ def load(path: str) -> Config:
         return Config(path, problems=(f'cannot read {path}: {text}',), is_readable=False)
     here = os.path.dirname(path)
     section = next((s for s in parser.sections() if _is_ours(parser, s)), None)
-    given, problems = _options(parser, section, here) if section else ({}, [])
+    given, unreadable = _options(parser, section, here) if section else ({}, {})
     given.pop(FACTORY_KEY, None)
     defaults, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
-    problems = [f'[{section}] {line}' for line in problems + wrong]
+    problems = [f'[{section}] {line}' for line in [*unreadable.values(), *wrong]]
+    problems.extend(_misspelt(parser.sections()))
     settings = Settings(**_kept(SERVICE_OPTIONS, defaults))
     specs = []
     for name in (s for s in parser.sections() if s.startswith(SECTION)):
@@ -145,17 +155,27 @@ def load(path: str) -> Config:
     specs = [_with_members(spec, specs) for spec in specs]
     problems.extend(line for spec in specs for line in spec.error.splitlines())
     specs.sort(key=lambda spec: spec.name)
-    return Config(path, tuple(specs), tuple(problems), settings, logins=_logins(parser, here))
+    gaps = tuple(_gaps(parser, section))
+    return Config(path, tuple(specs), tuple(problems), settings, logins=_logins(parser, here), gaps=gaps)
 
 
 def build_spec(
-    name: str, given: Mapping[str, str], defaults: Mapping[str, Any], unreadable: Iterable[str] = ()
+    name: str,
+    given: Mapping[str, str],
+    defaults: Mapping[str, Any],
+    unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> CheckSpec:
-    """Make the CheckSpec of one section from its options as they stand in the file."""
+    """Make the CheckSpec of one section from its options as they stand in the file.
+
+    `unreadable` holds a line for each option that is there and could not be expanded.
+    """
     common = {key: value for key, value in given.items() if key in _COMMON}
     own = {key: value for key, value in given.items() if key not in _COMMON}
     values, problems = opt.parse(_with_defaults(COMMON_OPTIONS, defaults), common)
-    problems = [*unreadable, *problems, *_schedule_problems(values), *_own_problems(values.get('type'), own)]
+    problems += [*_schedule_problems(values), *_own_problems(values.get('type'), own)]
+    # What could not be expanded is not there for those who read on, but it is not missing.
+    problems = [line for line in problems if line.partition(':')[0] not in unreadable]
+    problems = [*unreadable.values(), *problems]
     try:
         process_or_group_name(name)
         if not name or not name.isascii() or not name.isprintable():
@@ -245,7 +265,7 @@ def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
     if check_modules.is_custom(type_name) or _names_members(type_name, own):
         return []
     try:
-        return check_modules.built_in(type_name).parse(own)[1]
+        return check_modules.built_in(type_name).parse(own, _COMMON)[1]
     except InvalidCheckConfig as why:
         return [str(why)]
 
@@ -288,30 +308,49 @@ def _parse(path: str) -> UnhosedConfigParser:
     return parser
 
 
+def _misspelt(sections: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each section that is almost one of ours: supervisord ignores what it does not know."""
+    for section in sections:
+        prefix, colon, name = section.partition(':')
+        if colon and prefix + colon != SECTION and get_close_matches(prefix.lower(), [SECTION[:-1]], 1, 0.8):
+            yield f'[{section}]: unknown section, did you mean [{SECTION}{name}]?'
+
+
+def _gaps(parser: UnhosedConfigParser, ours: str | None) -> Iterator[str]:
+    if ours is None:
+        yield f'there is no [rpcinterface:health] with {FACTORY_KEY} = {FACTORY}: nobody reads these checks'
+    if not any(parser.has_section(section) for section in _SERVERS):
+        yield f'there is neither [{_SERVERS[0]}] nor [{_SERVERS[1]}]: nobody can ask, and no listener can work'
+    listeners = [section for section in parser.sections() if section.startswith('eventlistener:')]
+    commands = [parser.get(section, 'command', fallback='') for section in listeners]
+    if not any('supervisor_health_listener' in c or 'supervisor_checks_rpc.listener' in c for c in commands):
+        yield 'there is no [eventlistener:health] with command = supervisor_health_listener: checks run on demand only'
+
+
 def _is_ours(parser: UnhosedConfigParser, section: str) -> bool:
     return section.startswith('rpcinterface:') and parser.has_option(section, FACTORY_KEY) and (
         parser.get(section, FACTORY_KEY).strip() == FACTORY
     )
 
 
-def _options(parser: UnhosedConfigParser, section: str, here: str) -> tuple[dict[str, str], list[str]]:
+def _options(parser: UnhosedConfigParser, section: str, here: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the options of a section, expanded, and a line for each that cannot be."""
     given = {}
-    problems = []
+    unreadable = {}
     expansions = {'here': here, 'host_node_name': platform.node()}
     for key in parser.options(section):
         try:
             given[key] = parser.saneget(section, key, expansions=expansions)
         except ValueError:
             # The text of supervisor's error holds the value, which may be a password.
-            problems.append(f'{key}: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%')
-    return given, problems
+            unreadable[key] = f'{key}: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
+    return given, unreadable
 
 
 def _logins(parser: UnhosedConfigParser, here: str) -> dict[str, Login]:
     """Return user and password of the HTTP servers that want one, by section."""
     logins = {}
-    for section in ('unix_http_server', 'inet_http_server'):
+    for section in _SERVERS:
         if parser.has_section(section):
             given, _ = _options(parser, section, here)
             if given.get('username'):

@@ -38,8 +38,8 @@ class Health:
         self._answered = self._passed = self._excused_until = float('-inf')
 
     def observe(self, result: Result) -> None:
-        """Take in the result of a run on this very instance; any other is not for this record and is left out."""
-        if result.process != self.process or result.began < self._answered:
+        """Take in the result of a run on this very instance; any other is left out, and so is one that comes late."""
+        if result.process != self.process or (self.last is not None and result.began < self.last.began):
             return
         self.last = result
         if result.outcome == PASSED:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from difflib import get_close_matches
 from typing import Any
 
 from .errors import InvalidCheckConfig
@@ -56,8 +57,13 @@ class Option:
     secret: bool = False
 
 
-def parse(options: Iterable[Option], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Read `given` by `options`; return the values and the problems, one line for each."""
+def parse(
+    options: Iterable[Option], given: Mapping[str, Any], others: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Read `given` by `options`; return the values and the problems, one line for each.
+
+    `others` are names that may be meant by one that is unknown, and are read elsewhere.
+    """
     values: dict[str, Any] = {}
     problems: list[str] = []
     known = {option.name: option for option in options}
@@ -74,8 +80,10 @@ def parse(options: Iterable[Option], given: Mapping[str, Any]) -> tuple[dict[str
             detail = f' ({why})' if isinstance(why, InvalidCheckConfig) and not option.secret else ''
             shown = _shown(option, given[name])
             problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')
-    unknown = sorted(str(name) for name in given if name not in known)
-    problems.extend(f'{name}: unknown option, expected one of: {" ".join(sorted(known))}' for name in unknown)
+    for name in sorted(str(name) for name in given if name not in known):
+        meant = get_close_matches(name, [*known, *others], 1)
+        hint = f' (did you mean {meant[0]}?)' if meant else ''
+        problems.append(f'{name}: unknown option, expected one of: {" ".join(sorted(known))}{hint}')
     return values, problems
 
 

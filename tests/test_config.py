@@ -283,11 +283,28 @@ def test_a_missing_type_is_told_with_the_types_there_are(files: Files) -> None:
     assert set(TYPES.split()) <= set(problem.replace(',', ' ').split())
 
 
-def test_an_unknown_key_is_told_with_all_keys_that_the_section_takes(files: Files) -> None:
-    """Those that all checks take as well: who writes `intervall` wants to hear of `interval`."""
-    (problem,) = files.load(WEB + 'intervall = 5s\n').problems
-    assert problem.startswith('[healthcheck:web] intervall: unknown option, expected one of: ')
-    assert {'interval', 'port', 'host'} <= set(problem.split())
+@pytest.mark.parametrize(('key', 'meant'), [('intervall', 'interval'), ('prot', 'port'), ('procesess', 'processes')])
+def test_an_unknown_key_is_told_with_the_one_that_may_be_meant(files: Files, key: str, meant: str) -> None:
+    """Be it one that all checks take, or one of the type."""
+    (problem,) = files.load(WEB + f'{key} = 5s\n').problems
+    assert problem.startswith(f'[healthcheck:web] {key}: unknown option, expected one of: ')
+    assert problem.endswith(f' (did you mean {meant}?)')
+
+
+@pytest.mark.parametrize('section', ['healthchecks:web', 'healtcheck:web', 'Healthcheck:web'])
+def test_a_section_that_is_almost_one_of_ours_is_a_problem(files: Files, section: str) -> None:
+    """supervisord ignores what it does not know."""
+    loaded = files.load(f'[{section}]\ntype = tcp\n[health:x]\n[program:healthcheck]\ncommand = x\n')
+    assert loaded.problems == (f'[{section}]: unknown section, did you mean [healthcheck:web]?',)
+
+
+def test_what_is_needed_for_checks_to_run_and_is_not_there_is_told_beside_the_problems(files: Files) -> None:
+    loaded = files.load(WEB)
+    assert [gap.split('[')[1].split(']')[0] for gap in loaded.gaps] == [
+        'rpcinterface:health', 'unix_http_server', 'eventlistener:health',
+    ]  # fmt: skip
+    complete = '[unix_http_server]\nfile = x\n[eventlistener:x]\ncommand = /bin/supervisor_health_listener -c x\n'
+    assert files.load(WEB + PLUGIN + complete).gaps == ()
 
 
 def test_a_required_value_that_cannot_be_expanded_is_one_problem_and_not_missing(files: Files) -> None:

@@ -235,7 +235,7 @@ def history(steps: Iterable[Step]) -> list[Result]:
 
 
 @given(PLAIN_SCHEDULES, STEPS)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_never_unhealthy_before_so_many_failures_in_a_row(rules: Schedule, steps: list[Step]) -> None:
     """Of this instance, errors aside, and not counting what failed while it was starting."""
     health = Health(rules, WEB)
@@ -251,7 +251,7 @@ def test_never_unhealthy_before_so_many_failures_in_a_row(rules: Schedule, steps
 
 
 @given(SCHEDULES, STEPS)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_never_healthy_without_a_fresh_pass_of_this_very_instance(rules: Schedule, steps: list[Step]) -> None:
     health = Health(rules, WEB)
     passed_at = float('-inf')
@@ -265,7 +265,7 @@ def test_never_healthy_without_a_fresh_pass_of_this_very_instance(rules: Schedul
 
 
 @given(SCHEDULES, OWN_STEPS)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_an_error_never_moves_anything_toward_a_restart(rules: Schedule, steps: list[Step]) -> None:
     """With the errors taken out of a history its verdicts are the same."""
     with_errors, without = Health(rules, WEB), Health(rules, WEB)
@@ -279,7 +279,7 @@ def test_an_error_never_moves_anything_toward_a_restart(rules: Schedule, steps: 
 
 
 @given(SCHEDULES, OWN_STEPS)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_never_healthy_right_after_an_error(rules: Schedule, steps: list[Step]) -> None:
     health = Health(rules, WEB)
     for run in history(steps):
@@ -288,7 +288,7 @@ def test_never_healthy_right_after_an_error(rules: Schedule, steps: list[Step]) 
 
 
 @given(SCHEDULES, STEPS)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_failures_before_the_first_pass_do_not_count_within_the_start_period(
     rules: Schedule, steps: list[Step]
 ) -> None:
@@ -301,7 +301,7 @@ def test_failures_before_the_first_pass_do_not_count_within_the_start_period(
 
 
 @given(SCHEDULES, OWN_STEPS, st.sampled_from([FOREIGN, replace(WEB, started=STARTED + 1), replace(WEB, pid=0)]), RUN)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_a_result_of_another_instance_changes_nothing(
     rules: Schedule, steps: list[Step], other: Process, letter: str
 ) -> None:
@@ -317,7 +317,7 @@ def test_a_result_of_another_instance_changes_nothing(
 
 
 @given(SCHEDULES, OWN_STEPS.filter(bool), RUN, PAUSE)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_a_result_that_comes_out_of_order_changes_nothing(
     rules: Schedule, steps: list[Step], letter: str, earlier: float
 ) -> None:
@@ -331,7 +331,7 @@ def test_a_result_that_comes_out_of_order_changes_nothing(
 
 
 @given(SCHEDULES, st.permutations(history(Step(letter, 7.0) for letter in 'FPFEFFPE')))
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=50)
 def test_results_in_any_order_are_those_in_order_with_the_late_ones_left_out(
     rules: Schedule, shuffled: list[Result]
 ) -> None:

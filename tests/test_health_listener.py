@@ -284,10 +284,24 @@ def due_of(path: str, *checks: str, generation: str = 'g1', **fingerprints: str)
     return wire.dump_due(path, generation, 8, 1000.0, runs, {**marks, **fingerprints})
 
 
+COMPLETE = f"""
+[unix_http_server]
+file = supervisor.sock
+
+[rpcinterface:health]
+{config.FACTORY_KEY} = {config.FACTORY}
+
+[eventlistener:health]
+command = supervisor_health_listener
+events = TICK_5
+
+"""
+
+
 def write(tmp_path: Path, **ports: int) -> str:
-    """Write a supervisord.conf with a check on each port."""
+    """Write a supervisord.conf with a check on each port, and all that checks need."""
     path = tmp_path / 'supervisord.conf'
-    path.write_text(''.join(
+    path.write_text(COMPLETE + ''.join(
         f'[healthcheck:{name}]\ntype = tcp\nprocesses = web\nport = {port}\n' for name, port in ports.items()
     ))  # fmt: skip
     return str(path)
@@ -501,6 +515,15 @@ def test_a_good_file_is_told_and_exits_0(tmp_path: Path) -> None:
     path = write(tmp_path, web=80, api=81)
     ended = run_python('-m', 'supervisor_checks_rpc.listener', '--test-config', '-c', path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f'{path}: 2 checks, 0 problems\n', '')
+
+
+def test_what_is_not_there_is_noted_and_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / 'supervisord.conf'
+    path.write_text('[healthcheck:web]\ntype = tcp\nprocesses = web\nport = 80\n')
+    assert status_of('--test-config', '-c', str(path)) == 0
+    *notes, last = capsys.readouterr().out.splitlines()
+    assert [note.split(':')[0] for note in notes] == ['note'] * 3
+    assert last == f'{path}: 1 checks, 0 problems'
 
 
 def test_all_problems_of_a_file_are_told_and_it_exits_2(tmp_path: Path) -> None:

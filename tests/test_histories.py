@@ -187,6 +187,14 @@ class Bench:
                 program.move_on()
             self.turn()
 
+    def pause(self, pairs: list[Pair], seconds: float = 0) -> None:
+        """Pause for so long, with 0 until it is resumed."""
+        self.record.pause(pairs, seconds, self.now, self.now)
+
+    def resume(self, pairs: list[Pair]) -> None:
+        """Resume what is paused."""
+        self.record.resume(pairs, self.now, self.now)
+
     def ask(self, verb: str, program: Any) -> bool:
         """Be a person who asks supervisord for a stop, a start or a signal; tell whether supervisord does it."""
         self.treatment.operator_asked(verb, program.group.config.name, program.config.name)
@@ -522,14 +530,14 @@ def test_one_that_was_paused_in_its_backoff_is_not_restarted(seconds: int) -> No
         unhealthy(bench)
         bench.act()
         bench.settle()
-    bench.record.pause([pair], bench.now, seconds)
+    bench.pause([pair], seconds)
     for _ in range(9):
+        assert bench.take() == []
         bench.now += TICK
-        bench.probe(lambda _run: 'F')
         bench.act()
     assert (web.stops, LETTERS[pair.refresh(bench.now, bench.now)]) == (1, '?' if seconds else 'p')
     if seconds == 0:
-        bench.record.resume([pair], bench.now)
+        bench.resume([pair])
     unhealthy(bench, 2)
     bench.act()
     assert web.stops == 1
@@ -659,7 +667,7 @@ def test_a_check_that_could_not_run_has_no_say_in_a_recovery(second: str, lifted
     """Without a word of the second check the first alone tells that the process is well; a paused one likewise."""
     bench = Bench([spec('ping', max_restarts=1), spec('queue')])
     if second == 'paused':
-        bench.record.pause([bench.record.pair('queue', 'web')], bench.now, 0)
+        bench.pause([bench.record.pair('queue', 'web')])
     for _ in range(6):
         bench.now += TICK
         bench.probe(lambda run: 'F' if run.spec.name == 'ping' else second)
@@ -700,6 +708,19 @@ def test_a_status_says_what_is_to_come_and_why_nothing_is() -> None:
     assert status.next_restart_at is None
     assert status.reason.endswith('restarts are suspended: 2 restarts in 600s did not help')
     assert len([line for line in bench.log.lines if 'suspended' in line]) == 1
+
+
+def test_those_of_a_group_that_are_never_well_are_restarted_in_turn() -> None:
+    """The new instance of the one that was first is not the longest unhealthy, though it fails at once."""
+    bench = Bench([spec(failure_threshold=1, backoff_delay=0.0)], 'web:0', 'web:1', 'web:2')
+    turns = []
+    for _ in range(6):
+        stops = [program.stops for program in bench.programs]
+        unhealthy(bench, 1)
+        bench.act()
+        bench.settle()
+        turns += [program.config.name for program, before in zip(bench.programs, stops) if program.stops > before]
+    assert turns == ['0', '1', '2', '0', '1', '2']
 
 
 def test_the_next_of_a_group_waits_until_the_last_is_running_and_not_only_started() -> None:
@@ -838,7 +859,7 @@ def test_what_supervisord_gave_up_on_is_brought_back_if_revive_says_so(state: in
 def test_what_is_paused_is_not_revived() -> None:
     bench = Bench([spec(revive=('FATAL',))])
     (web,) = bench.programs
-    bench.record.pause(bench.record.pairs(), bench.now, 100)
+    bench.pause(bench.record.pairs(), 100)
     web.end(ProcessStates.FATAL)
     for _ in range(9):
         bench.now += TICK
@@ -1031,12 +1052,12 @@ class Shaken(Bench):
     def ask_pause(self, program: Witness, number: int) -> None:
         seconds = (0, 20)[number % 2]
         pairs = self.record.pairs_of(program.namespec)[: 1 + number % 2]
-        self.record.pause(pairs, self.now, seconds)
+        self.pause(pairs, seconds)
         for pair in pairs:
             self.paused[pair.spec.name, program.namespec] = self.now + (seconds or float('inf'))
 
     def ask_resume(self, program: Witness, _number: int) -> None:
-        self.record.resume(self.record.pairs_of(program.namespec), self.now)
+        self.resume(self.record.pairs_of(program.namespec))
         for check in self.record.specs:
             if self.paused.pop((check, program.namespec), 0.0) > self.now:
                 program.seen.pop(check, None)

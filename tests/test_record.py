@@ -567,7 +567,7 @@ def test_a_check_that_changed_starts_anew_and_one_that_did_not_keeps_what_is_kno
 def test_what_is_paused_is_neither_run_nor_judged() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
-    record.pause(record.pairs(), 1.0, 60.0)
+    record.pause(record.pairs(), 60.0, 1.0, EPOCH + 1.0)
     assert report(record, run, 2.0, FAILED) is None
     assert record.take_due('l#1', 30.0) == []
     assert state(record, 30.0) == PAUSED
@@ -577,7 +577,7 @@ def test_what_is_paused_is_neither_run_nor_judged() -> None:
 def test_a_pause_ends_by_itself() -> None:
     record = record_of((spec(), WEB))
     run_at(record, 0.0)
-    record.pause(record.pairs(), 1.0, 60.0)
+    record.pause(record.pairs(), 60.0, 1.0, EPOCH + 1.0)
     assert state(record, 61.0) == UNKNOWN
     assert run_at(record, 61.0) == ['ping web']
     assert state(record, 61.0) == HEALTHY
@@ -586,16 +586,16 @@ def test_a_pause_ends_by_itself() -> None:
 def test_a_pause_without_a_length_ends_when_it_is_resumed() -> None:
     record = record_of((spec(failure_threshold=1, failure_window=1), WEB))
     run_at(record, 0.0, FAILED)
-    record.pause(record.pairs(), 1.0, 0.0)
+    record.pause(record.pairs(), 0.0, 1.0, EPOCH + 1.0)
     assert state(record, 1e9) == PAUSED
-    record.resume(record.pairs(), 2.0)
+    record.resume(record.pairs(), 2.0, EPOCH + 2.0)
     assert (state(record, 2.0), named(record.take_due('l#1', 2.0))) == (UNKNOWN, ['ping web'])
 
 
 def test_to_resume_what_is_not_paused_changes_nothing() -> None:
     record = record_of((spec(), WEB))
     run_at(record, 0.0)
-    record.resume(record.pairs(), 1.0)
+    record.resume(record.pairs(), 1.0, EPOCH + 1.0)
     assert (state(record, 1.0), record.take_due('l#1', 1.0)) == (HEALTHY, [])
 
 

@@ -115,19 +115,21 @@ def test_a_status_holds_the_last_result_and_what_is_known_beside_it() -> None:
     status = Status(
         'ping', 'tcp', WEB, 'unhealthy', 'not well', 99.5, 0, 3, 3, 1, last=RESULT, history=(RESULT, RESULT)
     )
-    struct = wire.status_struct(status)
-    assert {key: struct[key] for key in ('state', 'reason', 'since', 'successes', 'failures', 'restarts')} == {
-        'state': 'unhealthy', 'reason': 'not well', 'since': 99.5, 'successes': 0, 'failures': 3, 'restarts': 1,
+    struct = wire.status_struct(status, 100.5)
+    assert {key: struct[key] for key in ('now', 'state', 'reason', 'since', 'successes', 'failures', 'restarts')} == {
+        'now': 100.5, 'state': 'unhealthy', 'reason': 'not well', 'since': 99.5,
+        'successes': 0, 'failures': 3, 'restarts': 1,
     }  # fmt: skip
     assert struct['outcome'] == 'failed'
     assert struct['history'] == [wire.result_struct(RESULT)] * 2
+    assert wire.status_struct(status, 100.5, with_history=False) == {**struct, 'history': []}
 
 
 def test_a_status_without_a_result_has_the_same_keys() -> None:
     status = Status('ping', 'tcp', WEB, 'unknown', 'no result yet', 99.5)
-    struct = wire.status_struct(status)
+    struct = wire.status_struct(status, 100.5)
     assert (struct['outcome'], struct['attempts'], struct['history']) == ('', 0, [])
-    assert struct.keys() == wire.status_struct(replace(status, last=RESULT)).keys()
+    assert struct.keys() == wire.status_struct(replace(status, last=RESULT), 100.5).keys()
     assert_fit_for_supervisord(struct)
 
 
@@ -141,12 +143,12 @@ def test_whatever_a_result_holds_supervisord_can_send_it(result: Result) -> None
     st.builds(
         Status, ANY_TEXT, ANY_TEXT, PROCESSES, st.just('unknown'), ANY_TEXT, TIMES,
         last=st.one_of(st.none(), ANY_RESULT), history=st.lists(ANY_RESULT, max_size=2).map(tuple),
-        next_restart_at=st.one_of(st.none(), TIMES),
+        next_restart_at=st.one_of(st.none(), TIMES), paused_until=st.one_of(st.none(), TIMES),
     )
 )  # fmt: skip
 @settings(deadline=None, max_examples=50)
 def test_whatever_a_status_holds_supervisord_can_send_it(status: Status) -> None:
-    assert_fit_for_supervisord(wire.status_struct(status))
+    assert_fit_for_supervisord(wire.status_struct(status, 1.7e9))
 
 
 # -- the listener's pair

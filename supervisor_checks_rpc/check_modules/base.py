@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,9 +80,9 @@ class BaseCheck:
         return []
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Read `given` by OPTIONS; return the values and the problems, one line for each."""
-        values, problems = opt.parse(cls.OPTIONS, given)
+    def parse(cls, given: Mapping[str, Any], others: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
+        """Read `given` by OPTIONS; return the values and the problems, one line for each. See options.parse."""
+        values, problems = opt.parse(cls.OPTIONS, given, others)
         return values, problems or cls.problems(values)
 
     def _validate_config(self) -> None:

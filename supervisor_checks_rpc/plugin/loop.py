@@ -18,6 +18,9 @@ from supervisor.http import NOT_DONE_YET
 from supervisor.http import deferring_http_channel
 from supervisor.medusa.asyncore_25 import dispatcher
 
+_STOCK = 4096
+_MOST_A_TURN = 256 * 1024
+
 
 def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` as a door from supervisord's loop: what it raises is logged, and the loop goes on with None."""
@@ -58,8 +61,14 @@ class Channel(deferring_http_channel):
     the outer refill_buffer drop the producer of the rest.
     """
 
-    ac_in_buffer_size = ac_out_buffer_size = 256 * 1024
+    ac_out_buffer_size = _MOST_A_TURN
     _refilling = False
+
+    @property
+    def ac_in_buffer_size(self) -> int:
+        """How much is read at once: the rest of a body, but not thousands of requests that come one behind another."""
+        rest = self.terminator if isinstance(self.terminator, int) else 0
+        return min(max(rest, _STOCK), _MOST_A_TURN)
 
     def writable(self, now: float | None = None) -> bool:
         """Tell whether supervisord should call for more to write."""

@@ -78,7 +78,8 @@ class Restarts:
             return self._under_way[namespec]
         subprocess = self._find(process)
         if subprocess is None or not _is_instance(process, subprocess):
-            raise CannotRestart(f'{namespec} (pid {process.pid}) is not running any more')
+            instance = f' any more (pid {process.pid})' if process.pid else ''
+            raise CannotRestart(f'{namespec} is not running{instance}')
         self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
         restart = self._under_way[namespec] = Restart(process, subprocess, prepared)
         self._step(restart)

@@ -49,6 +49,9 @@ from .worker_link import WorkerLink
 STALL = 3.0
 # The wall clock may differ by so much from the monotonic one between two turns before it counts as a step.
 STEP = 2.0
+# When no listener asked for work in this time, checks do not run, and somebody should know.
+LISTENER_MISSED = 60.0
+_TOLD_EACH = 8
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
@@ -76,6 +79,8 @@ class HealthService:
         self._doorbell: Doorbell | None = None
         self._workers: dict[str, WorkerLink] = {}
         self._pulse = clock(), time.time()
+        self._asked_at = clock()
+        self._is_missed = False
         self._take_config(config.load(_path(supervisord.options)))
         self.record = Record(self.config.specs, self.config.settings.history)
         self._treatment = Treatment(supervisord, self.record, self._worker, self._subprocess, self._ring, clock)
@@ -138,9 +143,24 @@ class HealthService:
         self.record.refresh(now, at)
         before = [(pair, pair.state, pair.health.last) for pair in self.record.pairs() if pair.spec.is_passive]
         self.record.silent(now, at)
+        self._miss_listener(now)
         for pair, state, last in before:
             self._tell(pair, state, last)
         self._treatment.act()
+
+    def _miss_listener(self, now: float) -> None:
+        """Say once that no listener asks for work, and that one does again."""
+        is_missed = now - self._asked_at > LISTENER_MISSED and any(
+            pair.is_checked(now) and not pair.spec.is_passive for pair in self.record.pairs()
+        )
+        if is_missed and not self._is_missed:
+            self.log.warn(
+                f'health: no listener asked for work for {LISTENER_MISSED:g}s, checks run on demand only: is '
+                f'[eventlistener:health] RUNNING? supervisorctl tail health stderr tells more'
+            )
+        elif self._is_missed and not is_missed:
+            self.log.info('health: a listener asks for work again')
+        self._is_missed = is_missed
 
     def _on_turn(self) -> bool:
         """Look at the clocks on every turn of the loop; tell whether restarts want to be brought a step further."""
@@ -363,7 +383,7 @@ class HealthService:
     def take_due(self, listener: str) -> str:
         """Hand out all runs that are due."""
         self._refresh()
-        now = self._clock()
+        now = self._asked_at = self._clock()
         runs = self.record.take_due(listener, now)
         wait = self.record.wait(now)
         limit = self.config.settings.max_concurrent
@@ -423,7 +443,7 @@ class HealthService:
         result = pair.health.last
         if result is None or result is last:
             return
-        what = f'health: {pair.process.namespec} {pair.spec.name}'
+        what = f'health: {pair.process.namespec}: {pair.spec.name}'
         if result.outcome == model.ERROR:
             if last is None or (last.outcome, last.reason) != (result.outcome, result.reason):
                 self.log.warn(f'{what} could not run: {result.reason}')
@@ -433,8 +453,13 @@ class HealthService:
         elif pair.state != state and pair.state == model.UNHEALTHY:
             self.log.warn(f'{what} is unhealthy, {streak(pair)}: {result.reason}')
             events.notify(ProcessHealthUnhealthyEvent(pair.process, pair.spec.name, pair.state, result.reason))
-        elif result.outcome == model.FAILED:
+        elif result.outcome == model.FAILED and _is_told(pair.health.failures):
             self.log.info(f'{what} {streak(pair)}: {result.reason}')
+
+
+def _is_told(failures: int) -> bool:
+    """Tell whether the log is to say so: each of the first failures in a row, then ever more rarely."""
+    return failures <= _TOLD_EACH or failures & (failures - 1) == 0
 
 
 def _instance(group: str, name: str, subprocess: Any) -> Process:

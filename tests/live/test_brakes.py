@@ -124,7 +124,7 @@ def test_of_four_replicas_whose_dependency_dies_one_at_a_time_is_down(supervisor
     with watched(sv, names) as down:
         for name in order:
             (sv.dir / f'down.{name}').touch()
-            sv.wait(lambda name=name: f'health: web:{name} up is unhealthy' in sv.log(), what='its verdict')
+            sv.wait(lambda name=name: f'health: web:{name}: up is unhealthy' in sv.log(), what='its verdict')
         sv.wait(lambda: all(starts(sv, name) == 2 for name in names), 20, 'the restart of all')
     assert max(down) == 1
     assert re.findall(r'restarting web:(\S+) ', sv.log()) == order

@@ -272,6 +272,17 @@ def test_nothing_to_check_is_not_healthy(supervisord):
     assert answer.said['problems'] == ['nothing is checked here']
 
 
+def test_a_problem_of_the_configuration_matters_to_the_whole_alone(supervisord):
+    job = program('job', 'sleeper.py') + healthcheck('port', 'tcp', 'job', port=1)
+    sv = supervisord(job, health=f'{SLOW}\nintervall = 5')
+    sv.wait_state('job')
+    report(sv, {'port': 'passed'})
+    whole = ask(sv)
+    assert (whole.status, whole.said['failing'], len(whole.said['problems'])) == (503, [], 1)
+    assert (whole.said['healthy'], sv.health.getHealth()['healthy']) == (False, False)
+    assert statuses(sv, '/health/job', '/health?checks=port', '/health?processes=*') == [200, 200, 200]
+
+
 def test_a_supervisord_that_ends_says_so(supervisord):
     sv = supervisord(program('job', 'stubborn.py', 1) + healthcheck('port', 'tcp', 'job', port=1), health=SLOW)
     sv.wait(lambda: 'ready' in sv.output('job'), what='the program')
@@ -285,9 +296,9 @@ def test_a_supervisord_that_ends_says_so(supervisord):
 def test_head_says_the_same_without_the_body(of_all_kinds):
     for target in ('/health', '/health/well', '/health/none', '/health?processes=pool:*'):
         with connected(of_all_kinds) as connection:
-            # One connection: a body where there should be none would be taken for the next answer.
             got, head, again = (send(connection, target, method) for method in ('GET', 'HEAD', 'GET'))
         assert (head.status, head.body, head.headers['Content-Length']) == (got.status, b'', str(len(got.body)))
+        assert raw(of_all_kinds, f'HEAD {target} '.encode() + HEAD + b'\r\n').endswith(b'\r\n\r\n')
         assert (again.status, again.body) == (got.status, got.body)
 
 
@@ -402,6 +413,8 @@ def test_other_methods_are_405_and_their_body_is_nothing(of_all_kinds, over):
         came = raw(sv, b'GET /health/well ' + HEAD + end + smuggled, over)
         assert came.startswith(b'HTTP/1.1 200 OK\r\n')
         assert (came.count(b'HTTP/'), b'Connection: close' in came) == (1, True)
+    # Nor is it when that comes later.
+    assert b'Connection: close' in raw(sv, b'GET /health/well ' + HEAD + b'Transfer-Encoding: chunked\r\n\r\n', over)
     without_space = b'POST /health/well ' + HEAD + b'Content-Length:%d\r\n\r\n' % len(smuggled) + smuggled
     assert raw(sv, without_space, over).count(b'HTTP/') == 1
     assert statuses(sv, '/health/well') == [200]
@@ -651,6 +664,13 @@ def test_under_haproxy(service):
                 sv.supervisor.startProcess('web')
             sv.wait(lambda: server() == ('UP', '200'), what='the backend to come back')
             assert through() == 200
+
+
+def test_in_ci_nothing_is_skipped(monkeypatch):
+    for setting, outcome in (('true', pytest.fail.Exception), ('', pytest.skip.Exception)):
+        monkeypatch.setenv('CI', setting)
+        with pytest.raises(outcome, match='no-such-program'):
+            tool('no-such-program')
 
 
 @contextlib.contextmanager

@@ -328,7 +328,7 @@ def test_keys_of_a_result_and_of_a_status(promised):
     result, status = re.findall(r'`((?:\w+\s){4,}\w+)`', section('Ask'))
     results = list(wire.result_struct(Result('', '', NOBODY, '', '')))
     assert result.split() == results
-    struct = wire.status_struct(Status('', '', NOBODY, '', '', 0))
+    struct = wire.status_struct(Status('', '', NOBODY, '', '', 0), 0)
     assert status.split() == [key for key in struct if key not in results]
     asked = promised.sv.health.runCheck('web-ping', 'web')
     known = promised.sv.health.getCheckStatus('web-ping', 'web')
@@ -500,7 +500,7 @@ def test_the_example_restarts_the_hung_service():
                 break
             time.sleep(0.1)
         said = console.read_text()
-        assert re.search('health: web web-ping is unhealthy', said)
+        assert re.search('health: web: web-ping is unhealthy', said)
         assert re.search('health: restarting web ', said)
         assert 'Traceback' not in said
         commands = re.findall(r'(supervisorctl -c .*)$', EXAMPLE.read_text(), re.MULTILINE)
