@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ from .options import Option
 
 SECTION = 'healthcheck:'
 _SERVERS = ('unix_http_server', 'inet_http_server')
+_EXPANDED = re.compile(r'%%|%\(')
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 
@@ -137,7 +139,7 @@ def load(path: str) -> Config:
     """Read the supervisord.conf at `path` with its includes. Never raises for what is in it, or if it is not there."""
     try:
         parser = _parse(path)
-    except (OSError, ValueError, ParserError) as why:
+    except (OSError, ValueError, ParserError, re.error) as why:
         text = ' '.join(str(getattr(why, 'strerror', None) or why).split())
         return Config(path, problems=(f'cannot read {path}: {text}',), is_readable=False)
     here = os.path.dirname(path)
@@ -145,15 +147,15 @@ def load(path: str) -> Config:
     given, unreadable = _options(parser, section, here) if section else ({}, {})
     given.pop(FACTORY_KEY, None)
     defaults, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
-    problems = [f'[{section}] {line}' for line in [*unreadable.values(), *wrong]]
+    problems = [_line(f'[{section}] {line}') for line in [*unreadable.values(), *wrong]]
     problems.extend(_misspelt(parser.sections()))
     settings = Settings(**_kept(SERVICE_OPTIONS, defaults))
     specs = []
     for name in (s for s in parser.sections() if s.startswith(SECTION)):
         own, unreadable = _options(parser, name, here)
-        specs.append(build_spec(name[len(SECTION) :], own, _kept(SCHEDULE_OPTIONS, defaults), unreadable))
+        specs.append(build_spec(name[len(SECTION) :].strip(), own, _kept(SCHEDULE_OPTIONS, defaults), unreadable))
     specs = [_with_members(spec, specs) for spec in specs]
-    problems.extend(line for spec in specs for line in spec.error.splitlines())
+    problems.extend(line for spec in specs for line in spec.error.split('\n') if line)
     specs.sort(key=lambda spec: spec.name)
     gaps = tuple(_gaps(parser, section))
     return Config(path, tuple(specs), tuple(problems), settings, logins=_logins(parser, here), gaps=gaps)
@@ -191,7 +193,7 @@ def build_spec(
         values.get('processes', ()),
         _schedule(values),
         own,
-        '\n'.join(f'[{SECTION}{name}] {line}' for line in problems),
+        '\n'.join(_line(f'[{SECTION}{name}] {line}') for line in problems),
     )
 
 
@@ -248,6 +250,11 @@ def _schedule(values: Mapping[str, Any]) -> Schedule:
     if 'failure_window' not in kept and 'failure_threshold' in kept:
         kept['failure_window'] = kept['failure_threshold']
     return Schedule(**kept)
+
+
+def _line(text: str) -> str:
+    """Return `text` without what str.splitlines() takes for the end of a line."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
@@ -313,7 +320,7 @@ def _misspelt(sections: Iterable[str]) -> Iterator[str]:
     for section in sections:
         prefix, colon, name = section.partition(':')
         if colon and prefix + colon != SECTION and get_close_matches(prefix.lower(), [SECTION[:-1]], 1, 0.8):
-            yield f'[{section}]: unknown section, did you mean [{SECTION}{name}]?'
+            yield _line(f'[{section}]: unknown section, did you mean [{SECTION}{name}]?')
 
 
 def _gaps(parser: UnhosedConfigParser, ours: str | None) -> Iterator[str]:
@@ -340,6 +347,8 @@ def _options(parser: UnhosedConfigParser, section: str, here: str) -> tuple[dict
     expansions = {'here': here, 'host_node_name': platform.node()}
     for key in parser.options(section):
         try:
+            if '%' in _EXPANDED.sub('', parser.get(section, key)):
+                raise ValueError  # %s would be the whole environment
             given[key] = parser.saneget(section, key, expansions=expansions)
         except ValueError:
             # The text of supervisor's error holds the value, which may be a password.

@@ -51,7 +51,10 @@ class UnknownName(HealthError):
 
 def explain(error: BaseException) -> str:
     """Say in one line why a check could not be carried out."""
-    text = ' '.join(str(error).split())
+    try:
+        text = ' '.join(str(error).split())
+    except Exception:  # of custom code
+        text = ''
     if text and isinstance(error, (HealthError, OSError)):
         return text
     return f'{type(error).__name__}: {text}' if text else type(error).__name__

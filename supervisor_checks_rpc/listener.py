@@ -18,6 +18,7 @@ import xmlrpc.client
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import BinaryIO
 
 from . import config
@@ -108,16 +109,15 @@ def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
 
     The answer is always OK: after FAIL supervisord sends the event again at once, to every listener.
     """
-    while True:
-        stdout.write(b'READY\n')
-        header = _fields(stdin.readline())
-        try:
-            length = int(header['len'])
-        except (KeyError, ValueError):
-            return
-        body = stdin.read(length)
-        stdout.write(b'RESULT 2\nOK')
-        yield {**_fields(body), **header}
+    with suppress(BrokenPipeError):
+        while True:
+            stdout.write(b'READY\n')
+            header = _fields(stdin.readline())
+            if not header.get('len', '').isdecimal():
+                return
+            body = stdin.read(int(header['len']))
+            stdout.write(b'RESULT 2\nOK')
+            yield {**_fields(body), **header}
 
 
 def _fields(line: bytes) -> dict[str, str]:
@@ -181,6 +181,10 @@ class Sweeper:
             except (CannotAsk, wire.BadMessage, xmlrpc.client.Error) as why:
                 next_sweep = time.monotonic() + RETRY
                 self._complain('' if isinstance(why, ShuttingDown) else str(why))
+            except Exception as why:
+                # Without this thread the listener would go on to say OK, and check nothing.
+                next_sweep = time.monotonic() + RETRY
+                self._complain(f'internal error: {type(why).__name__}: {why}')
 
     def _gather(self, until: float) -> tuple[list[tuple[str, int, Result]], bool]:
         """Return the results that came in, and whether a tick did."""

@@ -76,7 +76,7 @@ def parse(
             continue
         try:
             values[name] = option.kind.convert(given[name])
-        except (ValueError, TypeError, OverflowError) as why:
+        except (ValueError, TypeError, OverflowError, RecursionError) as why:
             detail = f' ({why})' if isinstance(why, InvalidCheckConfig) and not option.secret else ''
             shown = _shown(option, given[name])
             problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -39,4 +40,7 @@ def _found(patterns: list[str], known: list[tuple[str, str, bool]]) -> set[tuple
 
 def _fits(name: str, pattern: str) -> bool:
     # A process may have a wildcard in its name.
-    return name == pattern or fnmatchcase(name, pattern)
+    try:
+        return name == pattern or fnmatchcase(name, pattern)
+    except re.error:  # [c-b], before Python 3.11
+        return False

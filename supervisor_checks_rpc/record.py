@@ -74,8 +74,15 @@ class Pair:
         self.holder = ''
         self.leased_until = _NEVER
 
+    def resume(self, now: float) -> None:
+        """End a pause; what was known before it does not count."""
+        self.paused_until = _NEVER
+        self.begin(self.process, now)
+
     def refresh(self, now: float, at: float) -> str:
         """Bring the state up to `now` and return it."""
+        if _NEVER < self.paused_until <= now:
+            self.resume(now)
         state = self._state(now)
         if state != self.state:
             self.state = state
@@ -173,9 +180,13 @@ class Record:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
         runs = []
         for pair in self._pairs.values():
-            if not pair.is_checked(now) or pair.spec.is_passive or pair.next_due > now + SLACK:
+            if not pair.is_checked(now) or pair.spec.is_passive:
                 continue
-            if pair.leased_until > now and not _replaces(holder, pair.holder):
+            if pair.lease:
+                # Out, and lost when its holder is late or another life of it asks.
+                if pair.leased_until > now and not _replaces(holder, pair.holder):
+                    continue
+            elif pair.next_due > now + SLACK:
                 continue
             runs.append(self._lease(pair, holder, now))
         return runs
@@ -187,7 +198,8 @@ class Record:
         pair.holder = holder
         pair.leased_until = now + schedule.timeout + LEASE_GRACE
         # Keep the beat while we are in time; never run twice to catch up.
-        pair.next_due = max(pair.next_due + schedule.interval, now + schedule.interval - SLACK)
+        beat = pair.next_due if pair.next_due <= now + SLACK else now
+        pair.next_due = max(beat + schedule.interval, now + schedule.interval - SLACK)
         self._leases[pair.lease] = pair
         return Run(pair.lease, pair.spec, pair.process, pair.health.last.sample if pair.health.last else None)
 
@@ -196,8 +208,7 @@ class Record:
         soonest = now + LONGEST_WAIT
         for pair in self._pairs.values():
             if pair.is_checked(now) and not pair.spec.is_passive:
-                is_held = pair.next_due <= now < pair.leased_until
-                soonest = min(soonest, pair.leased_until if is_held else pair.next_due)
+                soonest = min(soonest, pair.leased_until if pair.lease else pair.next_due)
         return max(soonest - now, 0.0)
 
     def lease(self, lease: int) -> Run | None:
@@ -257,8 +268,7 @@ class Record:
         """Check `pairs` again, now; what was known before does not count."""
         for pair in pairs:
             if now < pair.paused_until:
-                pair.paused_until = _NEVER
-                pair.begin(pair.process, now)
+                pair.resume(now)
                 pair.refresh(now, at)
 
     def refresh(self, now: float, at: float) -> None:

@@ -12,6 +12,7 @@ import xmlrpc.client
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+from xml.parsers.expat import ExpatError
 
 from .errors import HealthError
 
@@ -78,10 +79,11 @@ class Client:
                 f'cannot connect to supervisord at {self._url}: permission denied: run this program as the owner of '
                 'the socket, or see chmod and chown of [unix_http_server]'
             ) from None
-        except (OSError, http.client.HTTPException) as why:
-            raise CannotAsk(f'cannot ask supervisord at {self._url}: {why or type(why).__name__}') from None
         except xmlrpc.client.Fault as fault:
             raise self._translated(fault, method) from None
+        except (OSError, http.client.HTTPException, ValueError, ExpatError, xmlrpc.client.Error) as why:
+            text = ' '.join(str(why).split()) or type(why).__name__
+            raise CannotAsk(f'cannot ask supervisord at {self._url}: {text}') from None
         return value
 
     def _post(self, body: bytes) -> str:

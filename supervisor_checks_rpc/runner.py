@@ -47,11 +47,12 @@ def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: objec
             outcome, reason, value, sample = PASSED, measured.note, measured.value, measured.sample
         except CheckFailed as failed:
             outcome, reason, value, sample = FAILED, failed.reason, failed.value, failed.sample
-            if attempts <= spec.schedule.num_retries and not isinstance(failed, DeadlineExceeded):
+            may_retry = attempts <= spec.schedule.num_retries and deadline.is_ahead()
+            if may_retry and not isinstance(failed, DeadlineExceeded):
                 continue
         except BaseException as broken:
             # SystemExit as well: a check must not end the thread of all checks.
-            outcome, reason = ERROR, explain(broken)
+            outcome, reason, value = ERROR, explain(broken), None
         duration = time.monotonic() - began
         return Result(spec.name, spec.type, process, outcome, reason, value, duration, at, began, attempts, sample)
 
@@ -102,7 +103,7 @@ class Runner:
                 return
             try:
                 result = run_check(self._check_of(job.spec), job.spec, job.process, job.sample)
-            except Exception as why:
+            except BaseException as why:
                 result = _failed_to_run(job, explain(why), isinstance(why, InvalidCheckConfig))
             with self._changed:
                 self._look()

@@ -140,7 +140,8 @@ def load_due(text: str) -> Due:
             for row in data['runs']
         )
         wait = float(data['wait'])
-        return Due(data['path'], data['generation'], int(data['max_concurrent']), wait, dict(checks), runs)
+        limit = int(data['max_concurrent'])
+        return Due(_text(data['path']), _text(data['generation']), limit, _finite(wait), dict(checks), runs)
 
     return _guarded('the answer to takeDue', read)
 
@@ -181,7 +182,7 @@ def load_taken(text: str) -> tuple[int, float]:
 
     def read() -> tuple[int, float]:
         data = json.loads(text)
-        return int(data['taken']), float(data['wait'])
+        return int(data['taken']), _finite(float(data['wait']))
 
     return _guarded('the answer to report', read)
 
@@ -206,8 +207,11 @@ def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
     def read() -> tuple[int, CheckSpec, Process, object]:
         data = json.loads(text)
         name, type_name, timeout, num_retries, options = data['check']
-        spec = CheckSpec(name, type_name, (), Schedule(timeout=timeout, num_retries=num_retries), options)
-        return int(data['id']), spec, Process(*data['process']), data['sample']
+        schedule = Schedule(timeout=_finite(float(timeout)), num_retries=int(num_retries))
+        spec = CheckSpec(_text(name), _text(type_name), (), schedule, dict(options.items()))
+        group, process_name, pid, started = data['process']
+        process = Process(_text(group), _text(process_name), int(pid), _finite(float(started)))
+        return int(data['id']), spec, process, data['sample']
 
     return _guarded('a job', read)
 
@@ -253,8 +257,20 @@ def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Res
     if not all(map(math.isfinite, times)):
         raise ValueError('a time is not finite')
     number = None if value is None else float(value)
-    tries = min(int(attempts), 1000)
+    tries = min(max(int(attempts), 0), 1000)
     return Result(check, type_name, process, outcome, line(str(reason)), number, *times, tries, sample, bool(invalid))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f'{value!r} is no text')
+    return value
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError('a number is not finite')
+    return number
 
 
 def _guarded(what: str, read: Callable[[], _Read]) -> _Read:

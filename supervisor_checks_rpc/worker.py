@@ -14,7 +14,9 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 
+from . import check_modules
 from . import wire
 from .model import ERROR
 from .model import CheckSpec
@@ -47,12 +49,21 @@ def main() -> None:
     runner: Runner | Refusal = Runner(int(max_concurrent))
     if user:
         try:
+            _import_all()
             become(user)
         except (LookupError, OSError) as why:
             runner = Refusal(f'cannot run as worker_user {user!r}: {why}')
     serve(take_over_stdin(), runner)
     # Without waiting for the threads: a check may hang in one.
     os._exit(0)
+
+
+def _import_all() -> None:
+    """Import what the built-in checks need while we may: the Python of root can be closed to another user."""
+    for name in check_modules.BUILT_IN:
+        check_modules.built_in(name)
+    for module in ('psutil', 'subprocess', 'xmlrpc.client', f'{check_modules.__name__}.http_client'):
+        import_module(module)
 
 
 class Refusal:

@@ -58,13 +58,18 @@ class WorkerHost:
             except OSError as why:
                 reason = f'cannot reach its worker process: {why}'
                 self._jobs.pop(self._last_number, None)
+                # It may have half a line: it is of no use any more.
+                self._kill()
         done(_failed(spec, process, reason))
 
     def close(self) -> None:
         """End the worker."""
         with self._lock:
-            if self._pid:
-                os.kill(self._pid, signal.SIGKILL)
+            self._kill()
+
+    def _kill(self) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -136,7 +141,7 @@ def _cause(status: int) -> str:
     """Say how a process ended that was not killed by us."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return '' if number == signal.SIGKILL else f' ({signal.Signals(number).name})'
+        return '' if number == signal.SIGKILL else f' ({signal.strsignal(number) or number})'
     return f' (exit status {os.WEXITSTATUS(status)})'
 
 

@@ -170,6 +170,8 @@ class Plant:
                     assert other.sick_since <= subject.sick_since
 
 
+# Seconds that pass after so many happenings, each to one of the processes.
+Steps = list[tuple[float, list[tuple[str, int]]]]
 HAPPENINGS = ('fall_sick', 'fall_sick', 'pass_once', 'come_up', 'come_up', 'give_up', 'reset')
 STEPS = st.lists(
     st.tuples(
@@ -198,7 +200,7 @@ PLANTS = st.builds(
 )
 
 
-def play(plant: Plant, steps: list[tuple[float, list[tuple[str, int]]]]) -> Plant:
+def play(plant: Plant, steps: Steps) -> Plant:
     for seconds, happenings in steps:
         for happening, number in happenings:
             getattr(plant, happening)(plant.subjects[number])
@@ -215,15 +217,15 @@ def by_life(plant: Plant) -> list[list[Restarted]]:
 
 
 @given(PLANTS, STEPS)
-@settings(deadline=None, max_examples=150)
-def test_none_waits_without_a_reason_and_the_longest_unhealthy_is_first(plant: Plant, steps: list) -> None:
+@settings(deadline=None, max_examples=100)
+def test_none_waits_without_a_reason_and_the_longest_unhealthy_is_first(plant: Plant, steps: Steps) -> None:
     """Plant asserts it at every step, and that a suspended process is not restarted until reset or recovery."""
     play(plant, steps)
 
 
 @given(PLANTS, STEPS)
-@settings(deadline=None, max_examples=150)
-def test_never_two_restarts_of_a_process_closer_than_its_backoff(plant: Plant, steps: list) -> None:
+@settings(deadline=None, max_examples=100)
+def test_never_two_restarts_of_a_process_closer_than_its_backoff(plant: Plant, steps: Steps) -> None:
     """It grows with each restart that did not help; only health for `backoff_limit`, or an operator, ends that."""
     for life in by_life(play(plant, steps)):
         for earlier, later in zip(life, life[1:]):
@@ -233,8 +235,8 @@ def test_never_two_restarts_of_a_process_closer_than_its_backoff(plant: Plant, s
 
 
 @given(PLANTS, STEPS)
-@settings(deadline=None, max_examples=150)
-def test_never_more_than_max_restarts_in_any_window(plant: Plant, steps: list) -> None:
+@settings(deadline=None, max_examples=100)
+def test_never_more_than_max_restarts_in_any_window(plant: Plant, steps: Steps) -> None:
     """Wherever the window begins, and whether it recovered in between or not."""
     for life in by_life(play(plant, steps)):
         for first in life:
@@ -243,8 +245,8 @@ def test_never_more_than_max_restarts_in_any_window(plant: Plant, steps: list) -
 
 
 @given(PLANTS, STEPS)
-@settings(deadline=None, max_examples=150)
-def test_never_more_than_max_restarting_of_a_group_come_back_at_the_same_time(plant: Plant, steps: list) -> None:
+@settings(deadline=None, max_examples=100)
+def test_never_more_than_max_restarting_of_a_group_come_back_at_the_same_time(plant: Plant, steps: Steps) -> None:
     """Where their checks differ in it, the least of those that come back holds."""
     for step in steps:
         play(plant, [step])
@@ -255,7 +257,7 @@ def test_never_more_than_max_restarting_of_a_group_come_back_at_the_same_time(pl
 
 @given(PLANTS, STEPS)
 @settings(deadline=None, max_examples=100)
-def test_what_is_told_of_a_process_is_what_is_done_to_it(plant: Plant, steps: list) -> None:
+def test_what_is_told_of_a_process_is_what_is_done_to_it(plant: Plant, steps: Steps) -> None:
     for step in steps:
         play(plant, [step])
         for subject in plant.subjects:
@@ -307,6 +309,13 @@ def test_the_backoff_starts_over_when_it_stayed_healthy_for_backoff_limit(health
     policy.observe('web', False, 500.0)
     assert restart(policy, sick(), 500.0)
     assert next(later for later in range(1, 400) if restart(policy, sick(), 500.0 + later)) == gap
+
+
+def test_a_backoff_that_is_made_longer_holds_at_once() -> None:
+    policy = RestartPolicy()
+    restart(policy, sick(), 0.0)
+    longer = sick(brakes=replace(BRAKES, backoff_delay=100.0))
+    assert [at for at in range(150) if restart(policy, longer, at)] == [100]
 
 
 def test_health_with_a_gap_does_not_start_the_backoff_over() -> None:

@@ -79,7 +79,7 @@ def test_the_code_runs_in_another_process_and_stays_there(host: WorkerHost) -> N
 @pytest.mark.parametrize(
     ('does', 'reason'),
     [
-        ('segfault', 'its worker process ended (SIGSEGV)'),
+        ('segfault', 'its worker process ended (Segmentation fault)'),
         ('exit', 'its worker process ended (exit status 3)'),
         ('sys.exit', 'SystemExit: 4'),
         ('sleep', 'did not return within its timeout of 0.5s'),

@@ -34,6 +34,10 @@ class Deadline:
         self._clock = clock
         self._end = clock() + seconds
 
+    def is_ahead(self) -> bool:
+        """Tell whether there is time left."""
+        return self._clock() < self._end
+
     def remaining(self) -> float:
         """Return the seconds left, always above zero.
 
