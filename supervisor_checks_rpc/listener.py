@@ -31,6 +31,7 @@ from .rpc import CannotAsk
 from .rpc import Client
 from .rpc import ShuttingDown
 from .runner import Runner
+from .worker import leave
 from .worker_host import WorkerHost
 
 # Results that come within this time travel together.
@@ -66,12 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     threading.Thread(target=sweeper.work, daemon=True).start()
     for event in events(sys.stdin.buffer, stdout):
         sweeper.tick(event)
-    # Without waiting for the threads: a check may hang in one.
-    os._exit(0)
+    leave()
 
 
 def _leave(_signum: int, _frame: object) -> None:
-    os._exit(0)
+    leave()
 
 
 def _client(path: str) -> Client:

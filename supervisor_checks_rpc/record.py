@@ -56,13 +56,15 @@ class Pair:
         self.paused_until = _NEVER
         self.state = model.UNKNOWN
         self.since = at
-        self.changed = now
         self.begin(process, now)
 
     def begin(self, process: Process, now: float) -> None:
         """Start afresh with a new instance of the process; it is due at once."""
         self.process = process
-        self.begun = now
+        self.begun = self.changed = now
+        if self.state != model.PAUSED:
+            # What comes next is news, though the last instance may have been in the same state.
+            self.state = model.UNKNOWN
         self.health = Health(self.spec.schedule, process)
         self.next_due = now
         self.last_beat = now
@@ -74,15 +76,21 @@ class Pair:
         self.holder = ''
         self.leased_until = _NEVER
 
+    def wake(self, now: float) -> None:
+        """End a pause whose time is over, before anything else happens to the pair."""
+        if _NEVER < self.paused_until <= now:
+            self.resume(now)
+
     def resume(self, now: float) -> None:
         """End a pause; what was known before it does not count."""
         self.paused_until = _NEVER
+        begun = self.begun
         self.begin(self.process, now)
+        self.begun = begun
 
     def refresh(self, now: float, at: float) -> str:
         """Bring the state up to `now` and return it."""
-        if _NEVER < self.paused_until <= now:
-            self.resume(now)
+        self.wake(now)
         state = self._state(now)
         if state != self.state:
             self.state = state
@@ -134,6 +142,7 @@ class Record:
         self._by_process: dict[str, list[Pair]] = {}
         self._leases: dict[int, Pair] = {}
         self._adopted: dict[tuple[str, str], Pair] = {}
+        self._paused: dict[tuple[str, str], float] = {}
         self._lease_ids = count(1)
 
     def match(self, matched: Mapping[str, Iterable[Process]], now: float, at: float) -> None:
@@ -142,8 +151,14 @@ class Record:
         for check, processes in matched.items():
             for process in processes:
                 key = (check, process.namespec)
-                pairs[key] = self._pairs.get(key) or Pair(self.specs[check], process, self._history, now, at)
+                pairs[key] = self._pairs.get(key) or self._new_pair(key, process, now, at)
         self._set_pairs({**pairs, **self._adopted})
+
+    def _new_pair(self, key: tuple[str, str], process: Process, now: float, at: float) -> Pair:
+        pair = Pair(self.specs[key[0]], process, self._history, now, at)
+        # A check that reads differently now is as paused as it was.
+        pair.paused_until = self._paused.get(key, _NEVER)
+        return pair
 
     def _set_pairs(self, pairs: Mapping[tuple[str, str], Pair]) -> None:
         self._pairs = dict(sorted(pairs.items()))
@@ -172,6 +187,7 @@ class Record:
     def instance(self, process: Process, now: float) -> None:
         """Tell that `process` is the instance that runs now, or with pid 0 that none does."""
         for pair in self._by_process.get(process.namespec, ()):
+            pair.wake(now)
             if pair.process != process:
                 self._leases.pop(pair.lease, None)
                 pair.begin(process, now)
@@ -254,6 +270,7 @@ class Record:
         self.specs = {spec.name: spec for spec in specs}
         self._history = history
         self._adopted = {}
+        self._paused = {key: pair.paused_until for key, pair in self._pairs.items()}
         self._pairs = {key: pair for key, pair in self._pairs.items() if self.specs.get(key[0]) == pair.spec}
 
     def pause(self, pairs: Iterable[Pair], seconds: float, now: float, at: float) -> None:

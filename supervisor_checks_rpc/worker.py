@@ -54,8 +54,19 @@ def main() -> None:
         except (LookupError, OSError) as why:
             runner = Refusal(f'cannot run as worker_user {user!r}: {why}')
     serve(take_over_stdin(), runner)
-    # Without waiting for the threads: a check may hang in one.
-    os._exit(0)
+    leave()
+
+
+def leave() -> None:
+    """End at once, and all that checks started: one may hang in a thread, and its command would run on for ever."""
+    try:
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+    finally:
+        os._exit(0)
 
 
 def _import_all() -> None:

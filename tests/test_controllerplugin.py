@@ -41,7 +41,7 @@ def process(name: str) -> Process:
 
 def status(check: str = 'ping', name: str = 'web', state: str = 'healthy', **more: Any) -> dict[str, Any]:
     reason, since = more.pop('reason', 'all well'), more.pop('since', 100.0)
-    return status_struct(Status(check, 'tcp', process(name), state, reason, since, **more))
+    return status_struct(Status(check, 'tcp', process(name), state, reason, since, **more), 1000.0)
 
 
 def fault(code: int, text: str) -> xmlrpc.client.Fault:
@@ -199,7 +199,7 @@ def test_colours_only_where_they_are_welcome(is_terminal, environ, has_colours, 
     ],
 )
 def test_next_action(more, on_failure, expected):
-    row = table.status_row(status(**more), on_failure, 1000.0)
+    row = table.status_row(status(**more), on_failure)
     assert row[table.STATUS.index('NEXT')] == expected
 
 
@@ -207,14 +207,14 @@ def test_next_action(more, on_failure, expected):
     ('since', 'expected'), [(1000, '0:00:00'), (1010, '0:00:00'), (935, '0:01:05'), (1000 - 90061, '1 day, 1:01:01')]
 )
 def test_since_is_as_the_uptime_of_supervisorctl(since, expected):
-    assert table.status_row(status(since=since), 'none', 1000.0)[table.STATUS.index('SINCE')] == expected
+    assert table.status_row(status(since=since), 'none')[table.STATUS.index('SINCE')] == expected
 
 
 @pytest.mark.parametrize(
     ('more', 'expected'), [({}, '-'), ({'successes': 4}, '4 passed'), ({'failures': 2}, '2 failed')]
 )
 def test_streak(more, expected):
-    assert table.status_row(status(**more), 'none', 0)[table.STATUS.index('STREAK')] == expected
+    assert table.status_row(status(**more), 'none')[table.STATUS.index('STREAK')] == expected
 
 
 @pytest.mark.parametrize(

@@ -325,9 +325,8 @@ def test_the_example_of_complex_leaves_a_healthy_service_alone(tmp_path: Path) -
     with servers.tcp(servers.http_answers(servers.reply(200))) as server, PaperSupervisord('web', plugin=True) as sv:
         argv = ['-n', 'example_check', '-g', 'web', '-c', EXAMPLE % server.port]
         with program_under_test(code, tmp_path, sv.url, *argv) as listener:
-            for count in (1, 2, 3):
-                listener.send()
-                eventually(lambda count=count: len(sv.reports) == count)
+            # A tick that comes before the end of the run before is left out.
+            eventually(lambda: listener.send() or len(sv.reports) >= 3)
             listener.end()
-    assert [row[:4] for row in sv.reports] == [('example_check', 'web', 'complex', 'passed')] * 3
+    assert {row[:4] for row in sv.reports} == {('example_check', 'web', 'complex', 'passed')}
     assert not sv.asked('supervisor.stopProcess')

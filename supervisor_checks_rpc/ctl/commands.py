@@ -122,10 +122,9 @@ class Commands:
         return self._ask('getHealth')['problems'], unused
 
     def _say_status(self, statuses: Iterable[Struct], checks: Mapping[str, Struct]) -> None:
-        now = time.time()
         actions = {name: check['on_failure'] for name, check in checks.items()}
         # One that a program of its own runs has no section.
-        rows = [table.status_row(status, actions.get(status['check'], 'none'), now) for status in statuses]
+        rows = [table.status_row(status, actions.get(status['check'], 'none')) for status in statuses]
         if rows:
             self._say_rows(table.STATUS, rows)
         else:

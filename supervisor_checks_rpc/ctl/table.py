@@ -104,17 +104,17 @@ class Table:
         return ''.join([*parts, self._screen.cut(row[-1], self._before())]).rstrip()
 
 
-def status_row(status: Struct, on_failure: str, now: float) -> Row:
+def status_row(status: Struct, on_failure: str) -> Row:
     """Return the row of STATUS for what is known of a check on a process; `on_failure` is the check's."""
     return (
         namespec(status),
         status['check'],
         status['state'],
         # As the uptime in `supervisorctl status` (supervisor/rpcinterface.py, _interpretProcessInfo).
-        str(timedelta(seconds=max(int(now - status['since']), 0))),
+        str(timedelta(seconds=max(int(status['now'] - status['since']), 0))),
         _streak(status),
         str(status['restarts']),
-        _next_step(status, on_failure, now),
+        _next_step(status, on_failure),
         status['reason'],
     )
 
@@ -141,13 +141,13 @@ def _streak(status: Struct) -> str:
     return f'{status["failures"]} failed' if status['failures'] else '-'
 
 
-def _next_step(status: Struct, on_failure: str, now: float) -> str:
+def _next_step(status: Struct, on_failure: str) -> str:
     """Say what is going to be done with the process."""
     if status['state'] == model.PAUSED:
         return 'paused'
     if status['next_restart_at']:
         what = on_failure.partition(' ')[0] if on_failure.startswith('signal') else 'restart'
-        wait = status['next_restart_at'] - now
+        wait = status['next_restart_at'] - status['now']
         return f'{what} in {brief(wait)}' if wait > 0 else f'{what} due'
     return 'suspended' if status['restarts_suspended'] and on_failure != 'none' else '-'
 

@@ -164,12 +164,16 @@ class HealthService:
 
     def _on_turn(self) -> bool:
         """Look at the clocks on every turn of the loop; tell whether restarts want to be brought a step further."""
+        self._look()
+        return self._treatment.restarts.wants_turn()
+
+    def _look(self) -> None:
+        """Look at the clocks; after a standstill this comes before anything is judged, in whatever part of a turn."""
         (before, wall_before), self._pulse = self._pulse, (self._clock(), time.time())
         passed = self._pulse[0] - before
         if passed > STALL or abs(self._pulse[1] - wall_before - passed) > STEP:
             self.log.warn('health: supervisord stood still, or the clock was set: verdicts of that time do not count')
             self.record.stalled(self._pulse[0])
-        return self._treatment.restarts.wants_turn()
 
     def _ring(self) -> None:
         if self._doorbell:
@@ -211,6 +215,7 @@ class HealthService:
 
     def _refresh(self) -> None:
         """Tell the record which instance of each process runs now."""
+        self._look()
         now = self._clock()
         for group, name, subprocess in self._watched:
             self.record.instance(_instance(group, name, subprocess), now)

@@ -187,9 +187,10 @@ class WorkerLink:
             self.close()
 
     def close(self) -> None:
-        """End the worker. Those who wait are told: there may be no next turn of the loop."""
+        """Send the worker home. Those who wait are told: there may be no next turn of the loop."""
         waiting = list(self._pending.values())
-        self._kill()
+        # It leaves by itself, with the commands that it runs; SIGCONT: one that stands still would not see why.
+        self._hang_up(signal.SIGCONT)
         self._fail_all('the worker process was sent home: supervisord is stopping, or its settings changed')
         for pending in waiting:
             pending.tell()
@@ -231,19 +232,19 @@ class WorkerLink:
 
     def _end(self, reason: str) -> None:
         """Replace the worker: it is killed, what it was doing is an error, and the next call starts another."""
-        child = self._kill()
+        child = self._hang_up(signal.SIGKILL)
         if child:
             self._log.warn(f'health: {reason} (pid {child.pid or child.exit})')
         self._fail_all(reason)
 
-    def _kill(self) -> _Child | None:
-        """Hang up on the worker and kill it, since one that stands still does not see that we hung up."""
+    def _hang_up(self, signum: signal.Signals) -> _Child | None:
+        """Close the socket to the worker, and send it a signal."""
         child, self._child = self._child, None
         if child:
             child.close()
             if child.pid:
                 with suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGKILL)
+                    os.kill(child.pid, signum)
         return child
 
     def _fail_all(self, reason: str) -> None:

@@ -140,6 +140,25 @@ def test_without_its_user_the_worker_runs_nothing_and_says_so(supervisord, hold,
     assert hold.clients == 0
 
 
+def test_whoever_runs_a_command_takes_it_along_when_it_leaves(supervisord):
+    hanging = healthcheck('hanging', 'command', 'job', command='sleep 9999', timeout=60)
+    sv = supervisord(program('job', 'sleeper.py') + hanging, listener='')
+    (periodic,) = sv.wait(lambda: commands(sv), what='the command of the listener')
+    (asked,) = calls(sv, ('health.runCheck', 'hanging', 'job'))
+    both = sv.wait(lambda: len(commands(sv)) == 2 and commands(sv), what='the command of the worker')
+    sv.supervisor.stopProcess('health')
+    sv.wait(lambda: not is_running(periodic), what='its end')
+    sv.reload()
+    sv.wait(lambda: not any(map(is_running, both)), what='their end')
+    asked.hang_up()
+
+
+def commands(sv):
+    """Return the commands that checks run now."""
+    found = psutil.Process(sv.pid).children(recursive=True)
+    return [process for process in found if is_running(process) and process.cmdline() == ['sleep', '9999']]
+
+
 # -- a reload
 
 

@@ -90,7 +90,7 @@ elif KIND == 'rpc':
 elif KIND == 'file':
     from supervisor_checks_rpc.util import NotificationFile
 
-    until_sick(NotificationFile().notify)
+    until_sick(NotificationFile(root_dir=str(MODE.parent)).notify)
 else:
     until_sick()
     if KIND == 'memory':
