@@ -138,10 +138,20 @@ class Config:
 def load(path: str) -> Config:
     """Read the supervisord.conf at `path` with its includes. Never raises for what is in it, or if it is not there."""
     try:
-        parser = _parse(path)
-    except (OSError, ValueError, ParserError, re.error) as why:
+        return _read(path, _parse(path))
+    except ParserError as why:
+        # Its text holds the line, which may be a password.
+        line = getattr(why, 'lineno', None) or next((number for number, _ in getattr(why, 'errors', ())), 0)
+        text = f'line {line} of {getattr(why, "source", path)} is neither a [section] nor an option'
+    except (OSError, ValueError, re.error) as why:
         text = ' '.join(str(getattr(why, 'strerror', None) or why).split())
-        return Config(path, problems=(f'cannot read {path}: {text}',), is_readable=False)
+    except Exception as why:
+        # Whatever it is, supervisord has to start.
+        text = f'internal error, {type(why).__name__}'
+    return Config(path, problems=(_line(f'cannot read {path}: {text}'),), is_readable=False)
+
+
+def _read(path: str, parser: UnhosedConfigParser) -> Config:
     here = os.path.dirname(path)
     section = next((s for s in parser.sections() if _is_ours(parser, s)), None)
     given, unreadable = _options(parser, section, here) if section else ({}, {})
@@ -211,17 +221,19 @@ def _parsed(spec: CheckSpec) -> dict[str, Any]:
 def _with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
     """Return a complex check with the names of other sections replaced by what these say."""
     names = str(spec.options.get('checks', '')).strip()
-    if spec.type != 'complex' or spec.error or names.startswith(('{', '[')):
+    if spec.type != 'complex' or spec.error or names.startswith('{'):
         return spec
     known = {other.name: other for other in specs}
     members = []
     problems = []
-    for name in opt.WORDS.convert(names):
+    for name in [word.strip() for word in names.split(',') if word.strip()]:
         other = known.get(name)
         if other is None or other.error:
             problems.append(f'checks: {name!r} {"cannot be used itself" if other else "is no check"}')
         else:
             members.append([name, other.type, dict(other.options)])
+    if not members and not problems:
+        problems.append('checks: names no check, expected names of other sections or JSON')
     options = {**spec.options, 'checks': json.dumps(members)}
     problems = problems or check_modules.built_in(spec.type).parse(options)[1]
     return replace(spec, options=options, error='\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems))

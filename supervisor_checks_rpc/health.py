@@ -41,6 +41,10 @@ class Health:
         """Take in the result of a run on this very instance; any other is left out, and so is one that comes late."""
         if result.process != self.process or (self.last is not None and result.began < self.last.began):
             return
+        if self.last is not None and result.began - self.last.began > self.schedule.stale_after:
+            # After a silence, what was before counts no more, neither for nor against the process.
+            self.pardon()
+            self.successes = 0
         self.last = result
         if result.outcome == PASSED:
             self._observe_pass(result)

@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from . import config
 from . import wire
+from .errors import explain
 from .model import ERROR
 from .model import CheckSpec
 from .model import Process
@@ -209,7 +210,13 @@ class Sweeper:
             self._generation = due.generation
         self._runner.max_concurrent = due.max_concurrent
         for lease, check, process, sample in due.runs:
-            self._run(lease, check, process, sample, due)
+            try:
+                self._run(lease, check, process, sample, due)
+            except Exception as why:
+                # The others have their leases, too.
+                reason, now = explain(why), time.monotonic()
+                result = Result(check, '', process, ERROR, reason, at=time.time(), began=now, attempts=0)
+                self._inbox.put((due.generation, lease, result))
         return due.wait
 
     def _run(self, lease: int, check: str, process: Process, sample: object, due: wire.Due) -> None:

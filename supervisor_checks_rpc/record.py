@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections import deque
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ class Record:
             for process in processes:
                 key = (check, process.namespec)
                 pairs[key] = self._pairs.get(key) or self._new_pair(key, process, now, at)
+        self._paused = {}
         self._set_pairs({**pairs, **self._adopted})
 
     def _new_pair(self, key: tuple[str, str], process: Process, now: float, at: float) -> Pair:
@@ -179,6 +181,10 @@ class Record:
             pair = self._adopted[key] = Pair(spec, process, self._history, now, at)
             self._set_pairs({**self._pairs, key: pair})
         return pair
+
+    def keep_adopted(self, namespecs: Container[str]) -> None:
+        """Forget what programs of their own said of processes that are gone; to be followed by `match`."""
+        self._adopted = {key: pair for key, pair in self._adopted.items() if key[1] in namespecs}
 
     def adopted(self) -> list[Process]:
         """Return the processes that programs of their own check."""

@@ -80,21 +80,35 @@ class Runner:
         self._threads = 0
         self._watching = False
         self._looked_at = 0.0
+        self._left_behind: list[tuple[CheckSpec, Process]] = []
+        self._making: dict[str, threading.Lock] = {}
         self._checks: dict[str, tuple[CheckSpec, BaseCheck]] = {}
 
     def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
         """Run `spec` on `process`; `done` is called with the result, once, from another thread."""
+        job = _Job(spec, process, sample, done)
         with self._changed:
-            self._waiting.append(_Job(spec, process, sample, done))
-            if self._idle >= len(self._waiting):
-                self._changed.notify()
-            elif self._threads < self.max_concurrent:
-                self._threads += 1
-                threading.Thread(target=self._work, daemon=True).start()
-            if not self._watching:
-                self._watching = True
-                self._looked_at = time.monotonic()
-                threading.Thread(target=self._watch, daemon=True).start()
+            refusal = self._take(job)
+        if refusal:
+            self._deliver(job, _failed_to_run(job, refusal))
+
+    def _take(self, job: _Job) -> str:
+        """Queue `job` and see that there are threads for it; return why it cannot be run, '' if it can."""
+        if (job.spec, job.process) in self._left_behind:
+            # Not one thread more for each run of a check that never ends.
+            return 'its last run still hangs'
+        if not self._watching:
+            self._looked_at = time.monotonic()
+            self._watching = _started(self._watch)
+        self._waiting.append(job)
+        if self._idle >= len(self._waiting):
+            self._changed.notify()
+        elif self._threads < self.max_concurrent and _started(self._work):
+            self._threads += 1
+        if self._watching and self._threads:
+            return ''
+        self._waiting.remove(job)
+        return 'cannot start a thread for it'
 
     def _work(self) -> None:
         while True:
@@ -109,6 +123,7 @@ class Runner:
                 self._look()
                 self._running.discard(job)
                 if job.left_behind:
+                    self._left_behind.remove((job.spec, job.process))
                     return
             if job.stalled and result.outcome == FAILED:
                 reason = f'does not count, the checker stood still meanwhile: {result.reason}'
@@ -139,12 +154,11 @@ class Runner:
                 lost = [job for job in self._running if now > job.overdue]
                 for job in lost:
                     job.left_behind = True
+                    self._left_behind.append((job.spec, job.process))
                     self._running.discard(job)
                     self._threads -= 1
-                replacements = min(len(lost), len(self._waiting))
-                self._threads += replacements
-            for _ in range(replacements):
-                threading.Thread(target=self._work, daemon=True).start()
+                for _ in range(min(len(self._waiting), self.max_concurrent - self._threads)):
+                    self._threads += _started(self._work)
             for job in lost:
                 timeout = job.spec.schedule.timeout
                 self._deliver(job, _failed_to_run(job, f'did not return within its timeout of {timeout:g}s'))
@@ -168,6 +182,10 @@ class Runner:
 
     def _check_of(self, spec: CheckSpec) -> BaseCheck:
         """Return the one instance of the check of this section; a changed section gets a new one."""
+        with self._making.setdefault(spec.name, threading.Lock()):
+            return self._made(spec)
+
+    def _made(self, spec: CheckSpec) -> BaseCheck:
         known = self._checks.get(spec.name)
         if known is not None and known[0] == spec:
             return known[1]
@@ -175,6 +193,15 @@ class Runner:
         check.prepare()
         self._checks[spec.name] = (spec, check)
         return check
+
+
+def _started(work: Callable[[], None]) -> bool:
+    """Start a thread; tell whether the system let us."""
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _failed_to_run(job: _Job, reason: str, invalid: bool = False) -> Result:

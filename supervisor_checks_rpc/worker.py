@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 
 from . import check_modules
 from . import wire
+from .check_modules.base import LOGINS
 from .model import ERROR
 from .model import CheckSpec
 from .model import Process
@@ -38,7 +40,9 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:
     code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker import main; main()'
     argv = [sys.executable, '-c', code, str(max_concurrent), user or '']
     actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
-    return os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setpgroup=0)
+    # Another user must not learn how to log in to supervisord.
+    environ = {key: value for key, value in os.environ.items() if not user or key not in LOGINS}
+    return os.posix_spawn(sys.executable, argv, environ, file_actions=actions, setpgroup=0)
 
 
 def main() -> None:
@@ -117,8 +121,13 @@ def serve(sock: socket.socket, runner: Runner | Refusal) -> None:
     sending = threading.Lock()
 
     def answer(number: int, result: Result) -> None:
+        try:
+            line = wire.dump_answer(number, result)
+        except (TypeError, ValueError, AttributeError, RecursionError) as why:
+            reason = f'what the check returned cannot be passed on: {type(why).__name__}: {why}'
+            line = wire.dump_answer(number, replace(result, outcome=ERROR, reason=reason, value=None, sample=None))
         with sending, suppress(ConnectionError):
-            sock.sendall(wire.dump_answer(number, result))
+            sock.sendall(line)
 
     with suppress(ConnectionError):
         for line in sock.makefile('rb'):

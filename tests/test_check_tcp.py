@@ -241,7 +241,7 @@ def test_one_check_serves_many_threads() -> None:
         ),
         (
             {'port': '80', 'expct': 'x'},
-            'expct: unknown option, expected one of: expect host port send sock_path',
+            'expct: unknown option, expected one of: expect host port send sock_path (did you mean expect?)',
         ),
     ],
 )

@@ -817,6 +817,20 @@ def test_of_a_stop_and_a_restart_by_a_person_the_last_word_counts() -> None:
     assert web.state == ProcessStates.STOPPED
 
 
+def test_a_pause_that_was_ended_does_not_come_back_with_a_group_that_does() -> None:
+    """The checks were read again while it was paused; then it was resumed, removed and added again."""
+    bench = Bench([spec()])
+    (web,) = bench.programs
+    bench.pause(bench.record.pairs())
+    bench.record.configure(bench.record.specs.values(), 20)
+    bench.record.match({'ping': [bench.instance(web)]}, bench.now, bench.now)
+    bench.resume(bench.record.pairs())
+    for processes in ([], [bench.instance(web)]):
+        bench.record.match({'ping': processes}, bench.now, bench.now)
+    (pair,) = bench.record.pairs()
+    assert pair.refresh(bench.now, bench.now) != PAUSED
+
+
 def test_a_start_of_what_runs_changes_nothing() -> None:
     """`supervisorctl start all` is refused for what is up: it is nobody's hand on it."""
     bench = Bench([spec(max_restarts=1)])

@@ -36,7 +36,7 @@ ARROWS = {
     'wire': 'errors model record',
     'config': 'check_modules errors model options',
     'rpc': 'errors',
-    'worker': 'errors model runner wire',
+    'worker': 'check_modules check_modules.base errors model runner wire',
     'worker_host': 'errors model runner wire worker',
     'demo': '',
 }

@@ -22,6 +22,8 @@ from ..old_config import RUN_OPTIONS
 from ..old_config import split
 
 LOCALHOST = '127.0.0.1'
+# Logins of supervisord, and of drop-in programs, that may stand in our environment, and are nobody else's business.
+LOGINS = ('SUPERVISOR_USERNAME', 'SUPERVISOR_PASSWORD', 'HEALTHCHECK_PASSWORD')
 # The default of supervisor_checks, for a check that is called without a schedule.
 _TIMEOUT = 15.0
 

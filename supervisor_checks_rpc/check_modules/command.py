@@ -17,6 +17,7 @@ from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
 from ..model import Process
+from .base import LOGINS
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
@@ -109,7 +110,7 @@ class CommandCheck(BaseCheck):
 
     def _environ(self, process: Process) -> dict[str, str]:
         return {
-            **os.environ,
+            **{key: value for key, value in os.environ.items() if key not in LOGINS},
             'SUPERVISOR_PROCESS_NAME': process.name,
             'SUPERVISOR_GROUP_NAME': process.group,
             'HEALTHCHECK_PID': str(process.pid),

@@ -20,6 +20,7 @@ from ..model import Result
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
+from .base import formatted
 
 # supervisor.states.ProcessStates.RUNNING, which a custom check may look at.
 _RUNNING = 20
@@ -37,10 +38,14 @@ def create(type_name: str, options: Mapping[str, Any]) -> BaseCheck:
         raise InvalidCheckConfig(f'type: cannot import {type_name!r}: {type(why).__name__}: {why}') from None
     if not callable(check_class):
         raise InvalidCheckConfig(f'type: {type_name!r} is no class')
-    if isinstance(check_class, type) and getattr(check_class, 'check', None) not in (None, BaseCheck.check):
-        check: BaseCheck = check_class(options)
-        return check
+    if isinstance(check_class, type) and issubclass(check_class, BaseCheck) and _is_new_style(check_class):
+        return check_class(options)
     return OldStyleCheck(check_class, options)
+
+
+def _is_new_style(check_class: type[BaseCheck]) -> bool:
+    # A helper named `check` in a class that overrides __call__ is its own affair.
+    return check_class.check is not BaseCheck.check and check_class.__call__ is BaseCheck.__call__
 
 
 class OldStyleCheck(BaseCheck):
@@ -56,7 +61,7 @@ class OldStyleCheck(BaseCheck):
         self._check = check_class(dict(options), self._hear)
 
     def _hear(self, message: str, *args: object) -> None:
-        self._said.line = message % args if args else message
+        self._said.line = formatted(message, args)
         # Custom code may have closed it.
         with suppress(OSError, ValueError):
             print(f'{self._name}: {self._said.line}', file=sys.stderr)

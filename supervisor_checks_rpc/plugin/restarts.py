@@ -6,6 +6,7 @@ after `stopwaitsecs` is supervisord's own.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -97,7 +98,10 @@ class Restarts:
 
     def wants_turn(self) -> bool:
         """Tell whether a preparation is over, of which no event tells."""
-        return any(restart.phase == PREPARING and restart.prepared() for restart in self._under_way.values())
+        return any(
+            restart.phase == PREPARING and restart.subprocess.state in _UP and restart.prepared()
+            for restart in self._under_way.values()
+        )
 
     def process_changed(self, namespec: str) -> None:
         """Take note that the process changed its state; what follows happens on the loop's next turn."""
@@ -117,7 +121,13 @@ class Restarts:
     def turn(self) -> None:
         """Bring all restarts a step further. To be called from the loop, never from an event."""
         for restart in list(self._under_way.values()):
-            self._step(restart)
+            try:
+                self._step(restart)
+            except Exception:
+                # One that breaks must not keep the others down.
+                self._under_way.pop(restart.process.namespec, None)
+                name = restart.process.namespec
+                self._log.critical(f'health: internal error while restarting {name}: {traceback.format_exc()}')
 
     def _step(self, restart: Restart) -> None:
         subprocess = restart.subprocess

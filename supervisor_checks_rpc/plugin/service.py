@@ -196,6 +196,7 @@ class HealthService:
         known = {(group, name): subprocess for group, name, subprocess, _ in self._subprocesses()}
         names = [(group, name, is_listener) for group, name, _, is_listener in self._subprocesses()]
         matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
+        self.record.keep_adopted({make_namespec(*key) for key in known})
         adopted = {(process.group, process.name) for process in self.record.adopted()} & known.keys()
         self._watched = [(*key, known[key]) for key in sorted(adopted.union(*matched.values()))]
         instances = {(group, name): _instance(group, name, subprocess) for group, name, subprocess in self._watched}

@@ -184,7 +184,10 @@ class Treatment:
         restart = self.restarts.request(process, reason)
         # Of one that is under way, and was to end in a stop, the last word counts.
         restart.wanted = True
-        self.policy.reset(process.namespec)
+        pairs = self._record.pairs_of(process.namespec)
+        # A program that found it failed is no person, and lifts no brakes.
+        if not any(pair.spec.is_adopted and pair.health.last_outcome == model.FAILED for pair in pairs):
+            self.policy.reset(process.namespec)
         return restart
 
     def reset(self, namespec: str) -> None:

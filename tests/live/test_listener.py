@@ -42,7 +42,7 @@ def web(port, **options):
 
 def wait_state(sv, state, check='ping', process='web'):
     """Wait until the check is in this state."""
-    sv.wait(lambda: sv.health.getCheckStatus(check, process)['state'] == state, what=f'{check} to be {state}')
+    sv.wait(lambda: sv.health.getCheckStatus(check, process)['state'] == state, 30, f'{check} to be {state}')
 
 
 def runs(sv, check='ping', process='web'):
@@ -66,10 +66,10 @@ def test_a_service_that_accepts_and_never_answers_is_restarted_and_nobody_else(s
     wait_state(sv, 'healthy')
     before = {name: sv.process(name)['pid'] for name in ('health', 'odd', 'web', 'well')}
     (sv.dir / 'mode').write_text('hang')
-    sv.wait(lambda: sv.process('web')['pid'] not in (before['web'], 0), what='the restart')
+    sv.wait(lambda: sv.process('web')['pid'] not in (before['web'], 0), timeout=30, what='the restart')
     wait_state(sv, 'healthy')
     # Of what is well, and of what cannot be checked, there are many more results, which lead to nothing.
-    sv.wait(lambda: min(runs(sv, 'well', 'well'), runs(sv, 'odd', 'odd')) >= 12, what='more runs')
+    sv.wait(lambda: min(runs(sv, 'well', 'well'), runs(sv, 'odd', 'odd')) >= 12, timeout=30, what='more runs')
     assert sv.health.getCheckStatus('odd', 'odd')['outcome'] == 'error'
     after = {name: sv.process(name)['pid'] for name in before}
     assert [name for name in before if after[name] != before[name]] == ['web']
@@ -148,7 +148,7 @@ def test_a_listener_that_dies_after_its_report_leaves_nothing_undone(supervisord
     pid = sv.wait_state('web')['pid']
     listener = FakeListener(sv, 'health:health#1')
     assert listener.report(listener.take()) == 1
-    sv.wait(lambda: sv.wait_state('web')['pid'] != pid, what='the restart')
+    sv.wait(lambda: sv.wait_state('web')['pid'] != pid, timeout=30, what='the restart')
 
 
 def test_a_listener_that_is_killed_again_and_again_loses_nothing(supervisord, well):
@@ -163,7 +163,7 @@ def test_a_listener_that_is_killed_again_and_again_loses_nothing(supervisord, we
         time.sleep(moments.uniform(0, 0.9))
         os.kill(pid, signal.SIGKILL)
         sv.wait(lambda pid=pid: sv.process('health')['pid'] not in (pid, 0), what='the next listener')
-    sv.wait(lambda: sv.process('web')['pid'] not in (before['web'], 0), what='a restart')
+    sv.wait(lambda: sv.process('web')['pid'] not in (before['web'], 0), timeout=30, what='a restart')
     wait_state(sv, 'healthy')
     wait_state(sv, 'healthy', 'well', 'well')
     assert sv.process('well')['pid'] == before['well']
@@ -187,7 +187,7 @@ def test_several_share_the_work_and_never_run_the_same_at_the_same_time(supervis
     several = 'numprocs = 3\nprocess_name = %(program_name)s_%(process_num)d'
     sv = supervisord(program('web', 'web.py', port, '%(here)s/mode') + ''.join(slow), health=FAST, listener=several)
     (sv.dir / 'mode').write_text('slow 0.2')
-    sv.wait(lambda: min(runs(sv, name) for name in names) >= 6, what='many runs')
+    sv.wait(lambda: min(runs(sv, name) for name in names) >= 6, timeout=30, what='many runs')
     for name in names:
         history = sv.health.getCheckStatus(name, 'web')['history']
         for one, following in zip(history, history[1:]):
@@ -292,7 +292,7 @@ def by_hand(tmp_path) -> Iterator:
 
 def until(predicate):
     """Poll until the predicate holds."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not predicate():
         assert time.monotonic() < deadline
         time.sleep(0.01)

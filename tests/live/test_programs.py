@@ -75,7 +75,7 @@ class Ward:
     def add(self, name, kind, *words, address='', patient=None, process_name='%(program_name)s', **options):
         args = (patient or kind, f'%(here)s/{name}.sick', address)
         self.sections.append(program(f'svc-{name}', 'patient.py', *args, process_name=process_name, **options))
-        self.sections.append(listener(f'chk-{name}', command(kind, '-n', f'chk-{name}', *words)))
+        self.sections.append(listener(f'chk-{name}', command(kind, '-n', f'chk-{name}', *words), autostart='false'))
         self.names.append(name)
 
     def add_all_of_the_readme(self):
@@ -100,7 +100,7 @@ class Ward:
             address=self.dir / 'svc-rpc-dir.sock', patient='rpc',
         )  # fmt: skip
         self.add('memory', 'memory', *shlex.split('-m 102400 -c -g svc-memory'), stopasgroup='true')
-        self.add('cpu', 'cpu', *shlex.split('-p 10 -i 1 -g svc-cpu'))
+        self.add('cpu', 'cpu', *shlex.split('-p 3 -i 1 -g svc-cpu'))
         self.add('file', 'file', *shlex.split(f'-N svc-file:* -t 2 -x -d {self.dir}'))
         config = '{"memory":{"cumulative":true,"max_rss":4194304},"http":{"timeout":15,"port":%d,"url":"\\/ping"}}'
         self.add(
@@ -110,7 +110,7 @@ class Ward:
         self.sections.append(program('svc-own', 'patient.py', 'none', '%(here)s/own.sick', process_name='own'))
         own = self.dir / 'own.py'
         own.write_text(OWN.format(mode=str(self.dir / 'own.sick')))
-        self.sections.append(listener('chk-own', [sys.executable, str(own)]))
+        self.sections.append(listener('chk-own', [sys.executable, str(own)], autostart='false'))
         self.names.append('own')
 
 
@@ -128,6 +128,13 @@ def test_each_example_of_the_readme_leaves_the_healthy_alone_and_restarts_the_si
         wards[sv].add_all_of_the_readme()
         sv.rewrite(''.join(wards[sv].sections))
         sv.start(timeout=60)
+        # Without further tries there is no time to start for whoever was not ready.
+        for info in sv.supervisor.getAllProcessInfo():
+            if info['group'].startswith('svc-'):
+                log = Path(info['stdout_logfile'])
+                sv.wait(lambda log=log: 'ready' in log.read_text(), 60, f'{info["group"]} to be ready')
+        for name in wards[sv].names:
+            sv.supervisor.startProcess(f'chk-{name}', False)
     names = wards[sv].names
     before = {}
     for each in wards:

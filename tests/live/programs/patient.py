@@ -1,5 +1,7 @@
 """patient.py KIND MODEFILE [ADDRESS]: a service that is well from each start on, and sick once MODEFILE exists.
 
+It says `ready` when it serves.
+
 http PORT       answers 200; sick: 503
 tcp PORT        listens; sick: does not
 rpc PORT|PATH   get_status() returns; sick: a fault
@@ -16,9 +18,27 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 KIND, MODE, ADDRESS = sys.argv[1], Path(sys.argv[2]), (sys.argv[3:] or [''])[0]
+
+
+def ready(make: Callable[[], Any] = lambda: None) -> Any:
+    """Return what `make` makes, as soon as its address is free: the client of somebody else may have it."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            made = make()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+            continue
+        sys.stdout.write('ready\n')
+        sys.stdout.flush()
+        return made
 
 
 def serve_http(port: int) -> None:
@@ -34,7 +54,7 @@ def serve_http(port: int) -> None:
         def log_message(self, *args: object) -> None:
             pass
 
-    ThreadingHTTPServer(('127.0.0.1', port), Web).serve_forever()
+    ready(lambda: ThreadingHTTPServer(('127.0.0.1', port), Web)).serve_forever()
 
 
 def serve_rpc(address: str) -> None:
@@ -65,7 +85,7 @@ def serve_rpc(address: str) -> None:
             SimpleXMLRPCDispatcher.__init__(self)
             base.__init__(self, ('127.0.0.1', int(address)) if address.isdigit() else address, Rpc)
 
-    server = Server()
+    server = ready(Server)
     server.register_function(get_status)
     server.serve_forever()
 
@@ -81,7 +101,7 @@ MODE.unlink(missing_ok=True)
 if KIND == 'http':
     serve_http(int(ADDRESS))
 elif KIND == 'tcp':
-    listening = socket.create_server(('127.0.0.1', int(ADDRESS)))
+    listening = ready(lambda: socket.create_server(('127.0.0.1', int(ADDRESS))))
     until_sick()
     listening.close()
 elif KIND == 'rpc':
@@ -90,8 +110,10 @@ elif KIND == 'rpc':
 elif KIND == 'file':
     from supervisor_checks_rpc.util import NotificationFile
 
+    ready(NotificationFile(root_dir=str(MODE.parent)).notify)
     until_sick(NotificationFile(root_dir=str(MODE.parent)).notify)
 else:
+    ready()
     until_sick()
     if KIND == 'memory':
         hog = 'import time; kept = bytearray(b"x") * 150_000_000; time.sleep(3600)'
