@@ -38,7 +38,18 @@ setup(
     packages=find_packages(include=['supervisor_checks_rpc*']),
     data_files=[('share/supervisor_checks_rpc', ['etc/supervisord.conf.example'])],
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
-    extras_require={'test': ['pytest', 'pytest-xdist', 'pytest-rerunfailures', 'hypothesis', 'ruff', 'mypy', 'types-requests', 'types-psutil']},
+    extras_require={
+        'test': [
+            'pytest',
+            'pytest-xdist',
+            'pytest-rerunfailures',
+            'hypothesis',
+            'ruff',
+            'mypy',
+            'types-requests',
+            'types-psutil',
+        ]
+    },
     entry_points={
         'console_scripts': [
             'supervisor_health_listener = supervisor_checks_rpc.listener:main',
