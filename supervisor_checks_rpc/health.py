@@ -21,6 +21,8 @@ from .model import Process
 from .model import Result
 from .model import Schedule
 
+_FOREVER = float('inf')
+
 
 class Health:
     """What is known of one check on one instance of a process. Times are monotonic seconds."""
@@ -35,14 +37,17 @@ class Health:
         self._ever_passed = False
         self._sick = False
         self._well = False
-        self._answered = self._passed = self._excused_until = float('-inf')
+        self._answered = self._passed = self._excused_until = -_FOREVER
 
     def observe(self, result: Result) -> None:
         """Take in the result of a run on this very instance; any other is left out, and so is one that comes late."""
-        if result.process != self.process or (self.last is not None and result.began < self.last.began):
+        if result.process is not self.process and result.process != self.process:
             return
-        if self.last is not None and result.began - self.last.began > self.schedule.stale_after:
-            # After a silence, what was before counts no more, neither for nor against the process.
+        silence = result.began - self.last.began if self.last else 0.0
+        if silence < 0.0:
+            return
+        if silence > self.schedule.stale_after:
+            # What was before counts no more, neither for nor against the process.
             self.pardon()
             self.successes = 0
         self.last = result
@@ -93,13 +98,20 @@ class Health:
 
     def state(self, now: float) -> str:
         """Return the state at `now`. Healthy needs a pass within `stale_after`, and that the last run was no error."""
+        return self.verdict(now)[0]
+
+    def verdict(self, now: float) -> tuple[str, float]:
+        """Return the state at `now`, and until when it holds if nothing is observed or forgotten meanwhile."""
+        schedule = self.schedule
         if self.last and self.last.invalid:
-            return INVALID
-        if self._sick and now - self._answered <= self.schedule.stale_after:
-            return UNHEALTHY
-        if self._well and now - self._passed <= self.schedule.stale_after and self.last_outcome != ERROR:
-            return HEALTHY
-        return STARTING if self._is_starting(now) else UNKNOWN
+            return INVALID, _FOREVER
+        if self._sick and now - self._answered <= schedule.stale_after:
+            return UNHEALTHY, self._answered + schedule.stale_after
+        if self._well and now - self._passed <= schedule.stale_after and self.last and self.last.outcome != ERROR:
+            return HEALTHY, self._passed + schedule.stale_after
+        if self._is_starting(now):
+            return STARTING, self.process.started + schedule.start_period
+        return UNKNOWN, _FOREVER
 
     @property
     def last_outcome(self) -> str | None:

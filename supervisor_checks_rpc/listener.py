@@ -24,10 +24,10 @@ from typing import BinaryIO
 from . import config
 from . import wire
 from .errors import explain
-from .model import ERROR
 from .model import CheckSpec
 from .model import Process
 from .model import Result
+from .model import not_run
 from .rpc import CannotAsk
 from .rpc import Client
 from .rpc import ShuttingDown
@@ -71,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     leave()
 
 
-def _leave(_signum: int, _frame: object) -> None:
-    leave()
+def _leave(signum: int, _frame: object) -> None:
+    # Not 0: supervisord would take that for wanted, and start no other, unless the signal was its own.
+    leave(128 + signum)
 
 
 def _client(path: str) -> Client:
@@ -214,8 +215,7 @@ class Sweeper:
                 self._run(lease, check, process, sample, due)
             except Exception as why:
                 # The others have their leases, too.
-                reason, now = explain(why), time.monotonic()
-                result = Result(check, '', process, ERROR, reason, at=time.time(), began=now, attempts=0)
+                result = not_run(CheckSpec(check, '', ()), process, explain(why))
                 self._inbox.put((due.generation, lease, result))
         return due.wait
 
@@ -226,8 +226,7 @@ class Sweeper:
         spec = self._specs.get(check)
         if spec is None or spec.error or config.fingerprint(spec) != due.fingerprints[check]:
             reason = f'[{config.SECTION}{check}] of {self._path or due.path} is not what supervisord loaded: reload it'
-            now, type_name = time.monotonic(), spec.type if spec else ''
-            done(Result(check, type_name, process, ERROR, reason, at=time.time(), began=now, attempts=0))
+            done(not_run(spec or CheckSpec(check, '', ()), process, reason))
         else:
             self._host(spec).submit(spec, process, sample, done)
 

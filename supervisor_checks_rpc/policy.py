@@ -156,6 +156,10 @@ class RestartPolicy:
         """Take note that its restart came to nothing, or is not ours any more: others need not wait for it."""
         self._slots.pop(namespec, None)
 
+    def knows(self, namespec: str) -> bool:
+        """Tell whether there is anything to know of the process; most are never sick."""
+        return namespec in self._histories or namespec in self._slots
+
     def observe(self, namespec: str, is_well: bool, now: float) -> None:
         """Take note that all checks of the process are healthy now, or that they are not."""
         slot = self._slots.get(namespec)

@@ -7,130 +7,38 @@ its holder was replaced, so that a listener may die at any moment and nothing is
 from __future__ import annotations
 
 from collections import Counter
-from collections import deque
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import count
+from operator import attrgetter
+from typing import NamedTuple
 
 from . import model
-from . import options as opt
 from .errors import UnknownName
-from .health import Health
 from .model import CheckSpec
 from .model import Process
 from .model import Result
 from .model import Schedule
 from .model import Status
+from .pair import NEVER
+from .pair import SLACK
+from .pair import Pair
 
-# A lease outlives the deadline of its run by this much: the way from supervisord to the listener and back.
-LEASE_GRACE = 5.0
-# Runs due within this time are handed out together, so that a listener wakes once for them.
-SLACK = 0.2
 # The longest that a listener waits before it asks again.
 LONGEST_WAIT = 5.0
-_NEVER = float('-inf')
 _FOREVER = float('inf')
+_TURN_AT = attrgetter('turn_at')
 _WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.HEALTHY, model.PAUSED)
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One piece of work: run `spec` on `process`; `sample` is what the last run on this instance left behind."""
 
     lease: int
     spec: CheckSpec
     process: Process
     sample: object = None
-
-
-class Pair:
-    """One check on one process of supervisord, through all instances of that process."""
-
-
-    def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
-        self.spec = spec
-        self.history: deque[Result] = deque(maxlen=history)
-        self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
-        self.restarts = 0
-        self.paused_until = _NEVER
-        self.state = model.UNKNOWN
-        self.since = at
-        self.begin(process, now)
-
-    def begin(self, process: Process, now: float) -> None:
-        """Start afresh with a new instance of the process; it is due at once."""
-        self.process = process
-        self.begun = self.changed = now
-        if self.state != model.PAUSED:
-            # What comes next is news, though the last instance may have been in the same state.
-            self.state = model.UNKNOWN
-        self.health = Health(self.spec.schedule, process)
-        self.next_due = now
-        self.last_beat = now
-        self.release()
-
-    def release(self) -> None:
-        """Take the lease back."""
-        self.lease = 0
-        self.holder = ''
-        self.leased_until = _NEVER
-
-    def wake(self, now: float) -> None:
-        """End a pause whose time is over, before anything else happens to the pair."""
-        if _NEVER < self.paused_until <= now:
-            self.resume(now)
-
-    def resume(self, now: float) -> None:
-        """End a pause; what was known before it does not count."""
-        self.paused_until = _NEVER
-        begun = self.begun
-        self.begin(self.process, now)
-        self.begun = begun
-
-    def refresh(self, now: float, at: float) -> str:
-        """Bring the state up to `now` and return it."""
-        self.wake(now)
-        state = self._state(now)
-        if state != self.state:
-            self.state = state
-            self.since = at
-            self.changed = now
-        return state
-
-    def _state(self, now: float) -> str:
-        if self.spec.error:
-            return model.INVALID
-        if now < self.paused_until:
-            return model.PAUSED
-        return self.health.state(now) if self.process.pid else model.UNKNOWN
-
-    def take_in(self, result: Result, now: float, at: float) -> Result:
-        """Keep a result, and draw the conclusions."""
-        self.history.append(result)
-        self.health.observe(result)
-        self.refresh(now, at)
-        return result
-
-    def is_checked(self, now: float) -> bool:
-        """Tell whether we are to run the check on this process, or to wait for its beats."""
-        is_ours = not self.spec.error and not self.spec.is_adopted
-        return is_ours and bool(self.process.pid) and now >= self.paused_until
-
-    def reason(self) -> str:
-        """Say why the state is what it is, in one line."""
-        if self.spec.error:
-            return self.spec.error.splitlines()[0]
-        if self.state == model.PAUSED:
-            return 'paused' if self.paused_until == _FOREVER else 'paused for a time'
-        if not self.process.pid:
-            return f'{self.process.namespec} is not running'
-        if self.health.last is None:
-            return 'no result yet'
-        if self.state == model.UNKNOWN and self.health.last.outcome == model.PASSED:
-            return f'stale, last result: {self.health.last.reason}'
-        return self.health.last.reason
 
 
 class Record:
@@ -159,7 +67,7 @@ class Record:
     def _new_pair(self, key: tuple[str, str], process: Process, now: float, at: float) -> Pair:
         pair = Pair(self.specs[key[0]], process, self._history, now, at)
         # A check that reads differently now is as paused as it was.
-        pair.paused_until = self._paused.get(key, _NEVER)
+        pair.pause(self._paused.get(key, NEVER))
         return pair
 
     def _set_pairs(self, pairs: Mapping[tuple[str, str], Pair]) -> None:
@@ -200,49 +108,38 @@ class Record:
 
     def take_due(self, holder: str, now: float) -> list[Run]:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
-        runs = []
-        for pair in self._pairs.values():
-            if not pair.is_checked(now) or pair.spec.is_passive:
-                continue
-            if pair.lease:
-                # Out, and lost when its holder is late or another life of it asks.
-                if pair.leased_until > now and not _replaces(holder, pair.holder):
-                    continue
-            elif pair.next_due > now + SLACK:
-                continue
-            runs.append(self._lease(pair, holder, now))
-        return runs
+        # What another life of its holder had is lost.
+        lost = {pair.lease for pair in self._leases.values() if _replaces(holder, pair.holder)}
+        soon = now + SLACK
+        return [
+            self._lease(pair, holder, now)
+            for pair in self._pairs.values()
+            if pair.lease in lost or (pair.turn_at <= soon and max(pair.leased_until, pair.paused_until) <= now)
+        ]
 
     def _lease(self, pair: Pair, holder: str, now: float) -> Run:
         self._leases.pop(pair.lease, None)
-        schedule = pair.spec.schedule
-        pair.lease = next(self._lease_ids)
-        pair.holder = holder
-        pair.leased_until = now + schedule.timeout + LEASE_GRACE
-        # Keep the beat while we are in time; never run twice to catch up.
-        beat = pair.next_due if pair.next_due <= now + SLACK else now
-        pair.next_due = max(beat + schedule.interval, now + schedule.interval - SLACK)
+        pair.take(next(self._lease_ids), holder, now)
         self._leases[pair.lease] = pair
         return Run(pair.lease, pair.spec, pair.process, pair.health.last.sample if pair.health.last else None)
 
     def wait(self, now: float) -> float:
         """Return the seconds until something is due that nobody holds."""
-        soonest = now + LONGEST_WAIT
-        for pair in self._pairs.values():
-            if pair.is_checked(now) and not pair.spec.is_passive:
-                soonest = min(soonest, pair.leased_until if pair.lease else pair.next_due)
-        return max(soonest - now, 0.0)
+        soonest = min(map(_TURN_AT, self._pairs.values()), default=_FOREVER)
+        return min(max(soonest - now, 0.0), LONGEST_WAIT)
 
-    def lease(self, lease: int) -> Run | None:
-        """Return the run of a lease that is still out, None for any other."""
-        pair = self._leases.get(lease)
-        return Run(lease, pair.spec, pair.process) if pair else None
+    def leased(self, lease: int) -> Pair | None:
+        """Return the pair of a lease that is still out, None for any other."""
+        return self._leases.get(lease)
 
     def report(self, lease: int, result: Result, now: float, at: float) -> Pair | None:
         """Take in the result of a leased run; return its pair, or None when the lease is not out any more."""
-        pair = self._leases.pop(lease, None)
+        pair = self._leases.get(lease)
+        if pair is None or result.began > now:
+            return None
+        del self._leases[lease]
         # Later than its lease: who ran it stood still meanwhile, and so did its clock.
-        if pair is None or now > pair.leased_until:
+        if now > pair.leased_until:
             return None
         pair.release()
         pair.take_in(result, now, at)
@@ -260,7 +157,7 @@ class Record:
         silent = []
         for pair in self._pairs.values():
             silence = now - pair.last_beat
-            if pair.spec.is_passive and pair.is_checked(now) and silence > pair.ttl and now >= pair.next_due:
+            if pair.is_passive and pair.is_checked(now) and silence > pair.ttl and now >= pair.next_due:
                 pair.next_due = now + pair.spec.schedule.interval
                 reason = f'no beat for {silence:.0f}s, expected one every {pair.ttl:g}s'
                 pair.take_in(self._said(pair, model.FAILED, reason, now, at), now, at)
@@ -282,9 +179,8 @@ class Record:
     def pause(self, pairs: Iterable[Pair], seconds: float, now: float, at: float) -> None:
         """Leave `pairs` alone for `seconds`, with 0 until they are resumed."""
         for pair in pairs:
-            pair.paused_until = now + seconds if seconds else _FOREVER
             self._leases.pop(pair.lease, None)
-            pair.release()
+            pair.pause(now + seconds if seconds else _FOREVER)
             pair.refresh(now, at)
 
     def resume(self, pairs: Iterable[Pair], now: float, at: float) -> None:

@@ -24,13 +24,13 @@ from . import wire
 from .errors import UnknownName
 from .model import CheckSpec
 from .options import Option
+from .pair import Pair
 from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
 from .plugin.service import CannotReload
 from .plugin.service import HealthService
 from .plugin.service import service_of
 from .plugin.worker_link import MAX_PENDING
-from .record import Pair
 
 API_VERSION = '1.0'
 

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from dataclasses import replace
 
 from . import check_modules
 from .check_modules.base import BaseCheck
@@ -23,6 +22,7 @@ from .model import PASSED
 from .model import CheckSpec
 from .model import Process
 from .model import Result
+from .model import not_run
 
 # A check ends by itself at its deadline. One that has not by then is left behind, with its thread.
 OVERDUE = 1.0
@@ -90,7 +90,7 @@ class Runner:
         with self._changed:
             refusal = self._take(job)
         if refusal:
-            self._deliver(job, _failed_to_run(job, refusal))
+            self._deliver(job, not_run(spec, process, refusal))
 
     def _take(self, job: _Job) -> str:
         """Queue `job` and see that there are threads for it; return why it cannot be run, '' if it can."""
@@ -118,7 +118,7 @@ class Runner:
             try:
                 result = run_check(self._check_of(job.spec), job.spec, job.process, job.sample)
             except BaseException as why:
-                result = _failed_to_run(job, explain(why), isinstance(why, InvalidCheckConfig))
+                result = not_run(job.spec, job.process, explain(why), isinstance(why, InvalidCheckConfig))
             with self._changed:
                 self._look()
                 self._running.discard(job)
@@ -127,7 +127,7 @@ class Runner:
                     return
             if job.stalled and result.outcome == FAILED:
                 reason = f'does not count, the checker stood still meanwhile: {result.reason}'
-                result = replace(result, outcome=ERROR, reason=reason)
+                result = result._replace(outcome=ERROR, reason=reason)
             self._deliver(job, result)
 
     def _next(self) -> _Job | None:
@@ -161,7 +161,7 @@ class Runner:
                     self._threads += _started(self._work)
             for job in lost:
                 timeout = job.spec.schedule.timeout
-                self._deliver(job, _failed_to_run(job, f'did not return within its timeout of {timeout:g}s'))
+                self._deliver(job, not_run(job.spec, job.process, f'did not return within its timeout of {timeout:g}s'))
             time.sleep(0.1)
 
     def _look(self) -> float:
@@ -202,10 +202,3 @@ def _started(work: Callable[[], None]) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _failed_to_run(job: _Job, reason: str, invalid: bool = False) -> Result:
-    return Result(
-        job.spec.name, job.spec.type, job.process, ERROR, reason,
-        at=time.time(), began=time.monotonic(), attempts=0, invalid=invalid,
-    )  # fmt: skip

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -95,7 +94,7 @@ class Tries:
         for attempt in count(1):
             result = self._try(process, sample)
             if result.outcome != FAILED or attempt > self._num_retries:
-                return replace(result, attempts=attempt)
+                return result._replace(attempts=attempt)
             pause = RETRY_PAUSE * attempt
             _log.info('%s: %s %s failed, next try in %gs: %s', self._spec.name, process.namespec, self._type, pause,
                       result.reason)  # fmt: skip
@@ -108,10 +107,10 @@ class Tries:
         running = result.began - process.started
         if result.outcome == FAILED and running < self._start_period:
             reason = f'started {max(running, 0.0):.0f}s ago, does not count yet: {result.reason}'
-            return replace(result, outcome=ERROR, reason=reason)
+            return result._replace(outcome=ERROR, reason=reason)
         is_ours = not isinstance(self._check, _OldStyle)
         if result.outcome == FAILED and is_ours and result.duration > self._spec.schedule.timeout + OVERDUE:
-            return replace(result, outcome=ERROR, reason=f'stood still meanwhile, does not count: {result.reason}')
+            return result._replace(outcome=ERROR, reason=f'stood still meanwhile, does not count: {result.reason}')
         return result
 
 

@@ -24,6 +24,7 @@ from .model import Process
 from .model import Result
 from .model import Schedule
 from .model import Status
+from .pair import Pair
 from .record import Run
 
 _LONGEST_LINE = 1000
@@ -102,15 +103,13 @@ def dump_due(
 ) -> str:
     """Return the answer to `takeDue`: names stand once, then indexes, so that 1,000 runs stay small."""
     checks: dict[str, int] = {}
-    processes: dict[Process, int] = {}
-    rows = []
-    for run in runs:
-        row: list[object] = [
-            run.lease,
-            checks.setdefault(run.spec.name, len(checks)),
-            processes.setdefault(run.process, len(processes)),
-        ]
-        rows.append(row if run.sample is None else [*row, run.sample])
+    # By their rows: a frozen dataclass takes longer to hash than all the rest.
+    processes: dict[tuple[str, str, int, float], int] = {}
+    rows: list[tuple[object, ...]] = []
+    for lease, spec, process, sample in runs:
+        place = processes.setdefault((process.group, process.name, process.pid, process.started), len(processes))
+        row = (lease, checks.setdefault(spec.name, len(checks)), place)
+        rows.append(row if sample is None else (*row, sample))
     return json.dumps(
         {
             'path': path,
@@ -118,7 +117,7 @@ def dump_due(
             'max_concurrent': max_concurrent,
             'wait': round(wait, 3),
             'checks': [[name, fingerprints[name]] for name in checks],
-            'processes': [[p.group, p.name, p.pid, p.started] for p in processes],
+            'processes': list(processes),
             'runs': rows,
         },
         separators=(',', ':'),
@@ -148,10 +147,11 @@ def load_due(text: str) -> Due:
 
 def dump_report(generation: str, results: Iterable[tuple[int, Result]]) -> str:
     """Return the argument of `report`: a row for each lease and its result."""
-    return json.dumps({'generation': generation, 'results': [[lease, *_row(r)] for lease, r in results]})
+    rows = [[lease, *_row(result)] for lease, result in results]
+    return json.dumps({'generation': generation, 'results': rows}, separators=(',', ':'))
 
 
-def load_report(text: str, run_of: Callable[[int], Run | None]) -> tuple[str, list[tuple[int, Result]]]:
+def load_report(text: str, run_of: Callable[[int], Run | Pair | None]) -> tuple[str, list[tuple[int, Result]]]:
     """Read what `dump_report` wrote; leases that `run_of` does not know any more are left out.
 
     :raises BadMessage: when it is something else.
@@ -253,12 +253,15 @@ def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Res
     outcome, reason, value, duration, at, began, attempts, sample, invalid = row
     if outcome not in _OUTCOMES:
         raise ValueError(f'no outcome {outcome!r}')
-    times = float(duration), float(at), float(began)
-    if not all(map(math.isfinite, times)):
+    duration, at, began = float(duration), float(at), float(began)
+    if not math.isfinite(duration + at + began):
         raise ValueError('a time is not finite')
     number = None if value is None else float(value)
     tries = min(max(int(attempts), 0), 1000)
-    return Result(check, type_name, process, outcome, line(str(reason)), number, *times, tries, sample, bool(invalid))
+    said = line(str(reason))
+    return Result(
+        check, type_name, process, outcome, said, number, duration, at, began, tries, sample, bool(invalid)
+    )  # fmt: skip
 
 
 def _text(value: object) -> str:

@@ -11,9 +11,7 @@ import signal
 import socket
 import sys
 import threading
-import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 
@@ -24,6 +22,7 @@ from .model import ERROR
 from .model import CheckSpec
 from .model import Process
 from .model import Result
+from .model import not_run
 from .runner import Done
 from .runner import Runner
 
@@ -61,7 +60,7 @@ def main() -> None:
     leave()
 
 
-def leave() -> None:
+def leave(status: int = 0) -> None:
     """End at once, and all that checks started: one may hang in a thread, and its command would run on for ever."""
     try:
         import psutil
@@ -70,7 +69,7 @@ def leave() -> None:
             with suppress(psutil.Error):
                 child.kill()
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def _import_all() -> None:
@@ -89,8 +88,7 @@ class Refusal:
 
     def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
         """Have nothing run; `done` is called with an error."""
-        now, at = time.monotonic(), time.time()
-        done(Result(spec.name, spec.type, process, ERROR, self._reason, at=at, began=now, attempts=0))
+        done(not_run(spec, process, self._reason))
 
 
 def become(user: str) -> None:
@@ -125,7 +123,7 @@ def serve(sock: socket.socket, runner: Runner | Refusal) -> None:
             line = wire.dump_answer(number, result)
         except (TypeError, ValueError, AttributeError, RecursionError) as why:
             reason = f'what the check returned cannot be passed on: {type(why).__name__}: {why}'
-            line = wire.dump_answer(number, replace(result, outcome=ERROR, reason=reason, value=None, sample=None))
+            line = wire.dump_answer(number, result._replace(outcome=ERROR, reason=reason, value=None, sample=None))
         with sending, suppress(ConnectionError):
             sock.sendall(line)
 

@@ -11,10 +11,9 @@ import time
 from dataclasses import dataclass
 
 from . import wire
-from .model import ERROR
 from .model import CheckSpec
 from .model import Process
-from .model import Result
+from .model import not_run
 from .runner import Done
 from .worker import spawn_worker
 
@@ -60,7 +59,7 @@ class WorkerHost:
                 self._jobs.pop(self._last_number, None)
                 # It may have half a line: it is of no use any more.
                 self._kill()
-        done(_failed(spec, process, reason))
+        done(not_run(spec, process, reason))
 
     def close(self) -> None:
         """End the worker."""
@@ -134,7 +133,7 @@ class WorkerHost:
         cause = _cause(status)
         _log.warning('worker process %d: %s%s', pid, reason, cause)
         for job in jobs.values():
-            job.done(_failed(job.spec, job.process, reason + cause))
+            job.done(not_run(job.spec, job.process, reason + cause))
 
 
 def _cause(status: int) -> str:
@@ -143,9 +142,3 @@ def _cause(status: int) -> str:
         number = os.WTERMSIG(status)
         return '' if number == signal.SIGKILL else f' ({signal.strsignal(number) or number})'
     return f' (exit status {os.WEXITSTATUS(status)})'
-
-
-def _failed(spec: CheckSpec, process: Process, reason: str) -> Result:
-    return Result(
-        spec.name, spec.type, process, ERROR, reason, at=time.time(), began=time.monotonic(), attempts=0
-    )

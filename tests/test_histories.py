@@ -33,10 +33,10 @@ from supervisor_checks_rpc.model import CheckSpec
 from supervisor_checks_rpc.model import Process
 from supervisor_checks_rpc.model import Result
 from supervisor_checks_rpc.model import Schedule
+from supervisor_checks_rpc.pair import Pair
 from supervisor_checks_rpc.plugin.restarts import CannotRestart
 from supervisor_checks_rpc.plugin.treatment import REVIVE_AFTER
 from supervisor_checks_rpc.plugin.treatment import Treatment
-from supervisor_checks_rpc.record import Pair
 from supervisor_checks_rpc.record import Record
 from supervisor_checks_rpc.record import Run
 
@@ -159,7 +159,7 @@ class Bench:
         result = Result(run.spec.name, 'tcp', run.process, OUTCOMES[outcome], outcome, at=began, began=began)
         pair = self.record.report(run.lease, result, self.now, self.now)
         if pair is not None:
-            self.treatment.observe(pair.process.namespec)
+            self.treatment.observe(pair.process.namespec, self.now, self.now)
         return pair
 
     def probe(self, outcome_of: Callable[[Run], str]) -> None:
@@ -1024,7 +1024,9 @@ class Shaken(Bench):
 
     def autorestart(self, program: Witness, _number: int) -> None:
         if program.state == ProcessStates.EXITED:
+            # supervisord's own, whatever a person asked of a process that was down.
             Program.spawn(program)
+            program.is_theirs = False
             program.seen.clear()
 
     def stall(self, _program: Witness, _number: int) -> None:

@@ -22,10 +22,10 @@ from supervisor_checks_rpc.model import CheckSpec
 from supervisor_checks_rpc.model import Process
 from supervisor_checks_rpc.model import Result
 from supervisor_checks_rpc.model import Schedule
-from supervisor_checks_rpc.record import LEASE_GRACE
+from supervisor_checks_rpc.pair import LEASE_GRACE
+from supervisor_checks_rpc.pair import SLACK
+from supervisor_checks_rpc.pair import Pair
 from supervisor_checks_rpc.record import LONGEST_WAIT
-from supervisor_checks_rpc.record import SLACK
-from supervisor_checks_rpc.record import Pair
 from supervisor_checks_rpc.record import Record
 from supervisor_checks_rpc.record import Run
 
@@ -88,7 +88,7 @@ def test_a_run_says_what_to_run_on_which_instance() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
     assert (run.spec, run.process, run.sample) == (spec(), WEB, None)
-    assert record.lease(run.lease) == run
+    assert record.leased(run.lease) is record.pair('ping', 'web')
 
 
 def test_a_run_brings_back_the_sample_of_the_last_one() -> None:
@@ -261,7 +261,7 @@ def test_a_run_that_was_reported_does_not_come_back() -> None:
 def test_a_report_without_a_lease_is_nothing() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
-    assert report(record, replace(run, lease=run.lease + 1), 1.0) is None
+    assert report(record, run._replace(lease=run.lease + 1), 1.0) is None
     assert record.pair('ping', 'web').health.last is None
 
 
@@ -278,7 +278,7 @@ def test_the_report_of_a_lease_that_went_to_another_is_nothing() -> None:
     (lost,) = record.take_due('a#1', 0.0)
     (taken,) = record.take_due('b#2', 20.0)
     assert report(record, lost, 20.0) is None
-    assert record.lease(lost.lease) is None
+    assert record.leased(lost.lease) is None
     assert report(record, taken, 20.0)
 
 

@@ -17,6 +17,7 @@ import pytest
 from supervisor import events
 from supervisor.http import NOT_DONE_YET
 from supervisor.medusa import asyncore_25
+from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 from supervisor.xmlrpc import Faults as SupervisorFaults
 from supervisor.xmlrpc import RootRPCInterface
@@ -541,6 +542,8 @@ def test_stopping_leaves_no_descriptor_and_no_process(tmp_path: Path, port: int)
 def test_a_process_is_one_instance_for_as_long_as_its_pid(running: Running) -> None:
     take_and_report(running, PASSED)
     assert running.call('getCheckStatus', 'ping', 'web')['state'] == 'healthy'
-    running.supervisord.process_groups['web'].processes['web'].pid += 1
+    web = running.supervisord.process_groups['web'].processes['web']
+    web.pid += 1
+    events.notify(events.ProcessStateRunningEvent(web, ProcessStates.STARTING))
     status = running.call('getCheckStatus', 'ping', 'web')
     assert (status['state'] == 'healthy', status['outcome'], len(status['history'])) == (False, '', 1)

@@ -51,8 +51,8 @@ ANY_RESULT = st.builds(
 
 def travelled(result: Result) -> Result:
     """What is left of a result on the other side: one line of reason, times rounded."""
-    return replace(
-        result, reason=wire.line(result.reason), duration=round(result.duration, 6), at=round(result.at, 3)
+    return result._replace(
+        reason=wire.line(result.reason), duration=round(result.duration, 6), at=round(result.at, 3)
     )
 
 
@@ -103,11 +103,11 @@ def test_a_result_is_told_as_documented() -> None:
 
 @pytest.mark.parametrize('value', [None, math.inf, -math.inf, math.nan])
 def test_a_value_that_xmlrpc_has_not_is_an_empty_string(value: float | None) -> None:
-    assert wire.result_struct(replace(RESULT, value=value))['value'] == ''
+    assert wire.result_struct(RESULT._replace(value=value))['value'] == ''
 
 
 def test_a_big_value_is_a_double() -> None:
-    value = wire.result_struct(replace(RESULT, value=8 * 1024**4))['value']
+    value = wire.result_struct(RESULT._replace(value=8 * 1024**4))['value']
     assert (value, type(value)) == (2.0**43, float)
 
 
@@ -193,7 +193,7 @@ def test_the_answer_to_a_report_arrives_as_it_was_sent() -> None:
 
 
 def test_a_report_is_sent_as_ascii() -> None:
-    assert wire.dump_report('abc', [(1, replace(RESULT, reason='\N{SNOWMAN}', sample='\N{SNOWMAN}'))]).isascii()
+    assert wire.dump_report('abc', [(1, RESULT._replace(reason='\N{SNOWMAN}', sample='\N{SNOWMAN}'))]).isascii()
 
 
 def test_the_results_of_leases_that_are_out_no_more_are_left_out() -> None:
@@ -204,14 +204,14 @@ def test_the_results_of_leases_that_are_out_no_more_are_left_out() -> None:
 
 def test_who_reports_does_not_say_on_what_it_reports() -> None:
     """Check and process are those of the lease."""
-    text = wire.dump_report('abc', [(1, replace(RESULT, check='other', process=Process('x', 'x', 1)))])
+    text = wire.dump_report('abc', [(1, RESULT._replace(check='other', process=Process('x', 'x', 1)))])
     ((_, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
     assert (result.check, result.type, result.process) == ('ping', 'tcp', WEB)
 
 
 @pytest.mark.parametrize('value', [math.inf, math.nan])
 def test_a_value_that_is_not_finite_arrives(value: float) -> None:
-    text = wire.dump_report('abc', [(1, replace(RESULT, value=value))])
+    text = wire.dump_report('abc', [(1, RESULT._replace(value=value))])
     ((_, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
     assert wire.finite(result.value) == ''
 

@@ -29,8 +29,8 @@ from ..errors import HealthError
 from ..errors import UnknownName
 from ..model import Process
 from ..model import Result
+from ..pair import Pair
 from ..patterns import matching
-from ..record import Pair
 from ..record import Record
 from . import operator
 from . import web
@@ -74,7 +74,8 @@ class HealthService:
         self._supervisord = supervisord
         self.log = supervisord.options.logger
         self._clock = clock
-        self._watched: list[tuple[str, str, Any]] = []
+        # Processes that changed since they were looked at; no other has another instance.
+        self._changed: dict[tuple[str, str], Any] = {}
         self._unmatched: tuple[str, ...] = ()
         self._doorbell: Doorbell | None = None
         self._workers: dict[str, WorkerLink] = {}
@@ -128,8 +129,9 @@ class HealthService:
             # The pid is not known yet, and supervisord's own `laststart` is wall-clock time that it adjusts.
             subprocess.health_started = self._clock()
         if subprocess.group is not None and self._doorbell:
-            namespec = make_namespec(subprocess.group.config.name, subprocess.config.name)
-            self._treatment.process_changed(namespec, subprocess)
+            key = subprocess.group.config.name, subprocess.config.name
+            self._changed[key] = subprocess
+            self._treatment.process_changed(make_namespec(*key), subprocess)
 
     def _on_groups_changed(self, _event: object) -> None:
         if self._doorbell:
@@ -141,7 +143,7 @@ class HealthService:
             worker.tick()
         now, at = self._clock(), time.time()
         self.record.refresh(now, at)
-        before = [(pair, pair.state, pair.health.last) for pair in self.record.pairs() if pair.spec.is_passive]
+        before = [(pair, pair.state, pair.health.last) for pair in self.record.pairs() if pair.is_passive]
         self.record.silent(now, at)
         self._miss_listener(now)
         for pair, state, last in before:
@@ -151,7 +153,7 @@ class HealthService:
     def _miss_listener(self, now: float) -> None:
         """Say once that no listener asks for work, and that one does again."""
         is_missed = now - self._asked_at > LISTENER_MISSED and any(
-            pair.is_checked(now) and not pair.spec.is_passive for pair in self.record.pairs()
+            pair.is_checked(now) and not pair.is_passive for pair in self.record.pairs()
         )
         if is_missed and not self._is_missed:
             self.log.warn(
@@ -198,11 +200,12 @@ class HealthService:
         matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
         self.record.keep_adopted({make_namespec(*key) for key in known})
         adopted = {(process.group, process.name) for process in self.record.adopted()} & known.keys()
-        self._watched = [(*key, known[key]) for key in sorted(adopted.union(*matched.values()))]
-        instances = {(group, name): _instance(group, name, subprocess) for group, name, subprocess in self._watched}
+        watched = sorted(adopted.union(*matched.values()))
+        instances = {key: _instance(*key, known[key]) for key in watched}
         self.record.match(
             {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()
         )
+        self._changed = {key: known[key] for key in watched}
         self._treatment.keep({process.namespec for process in instances.values()})
         before, self._unmatched = self._unmatched, tuple(
             f'[{config.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
@@ -218,8 +221,13 @@ class HealthService:
         """Tell the record which instance of each process runs now."""
         self._look()
         now = self._clock()
-        for group, name, subprocess in self._watched:
-            self.record.instance(_instance(group, name, subprocess), now)
+        # The event comes before the pid: what is starting without one is looked at again.
+        pidless = {}
+        for key, subprocess in self._changed.items():
+            self.record.instance(_instance(*key, subprocess), now)
+            if subprocess.state == ProcessStates.STARTING and not subprocess.pid:
+                pidless[key] = subprocess
+        self._changed = pidless
 
     def find(self, namespec: str) -> Process:
         """Return the process of that name, as the instance that runs now.
@@ -349,7 +357,7 @@ class HealthService:
         state, last = pair.state, pair.health.last
         self.record.beat(pair, is_ok, wire.line(message), self._clock(), time.time())
         self._tell(pair, state, last)
-        self._treatment.observe(pair.process.namespec)
+        self._treatment.observe(pair.process.namespec, self._clock(), time.time())
         self._treatment.act()
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
@@ -400,25 +408,24 @@ class HealthService:
 
         :raises BadMessage: when `text` is no report.
         """
-        generation, results = wire.load_report(text, self.record.lease)
+        generation, results = wire.load_report(text, self.record.leased)
         self._refresh()
         # Leases of another generation were given out by the same record, but for other definitions.
         known = results if generation == self.generation else []
-        taken = sum(self._take_in(lease, result) for lease, result in known)
+        now, at = self._clock(), time.time()
+        taken = sum(self._take_in(lease, result, now, at) for lease, result in known)
         self._treatment.act()
         return wire.dump_taken(taken, self.record.wait(self._clock()))
 
-    def _take_in(self, lease: int, result: Result) -> bool:
-        now = self._clock()
-        leased = self.record.lease(lease)
-        if leased is None or result.began > now:
+    def _take_in(self, lease: int, result: Result, now: float, at: float) -> bool:
+        pair = self.record.leased(lease)
+        if pair is None:
             return False
-        pair = self.record.pair(leased.spec.name, leased.process.namespec)
         state, last = pair.state, pair.health.last
-        if self.record.report(lease, result, now, time.time()) is None:
+        if not self.record.report(lease, result, now, at):
             return False
         self._tell(pair, state, last)
-        self._treatment.observe(pair.process.namespec)
+        self._treatment.observe(pair.process.namespec, now, at)
         return True
 
     def result_now(self, check: str, type_name: str, namespec: str, outcome: str, reason: str) -> Result:
@@ -447,7 +454,7 @@ class HealthService:
     def _tell(self, pair: Pair, state: str, last: Result | None) -> None:
         """Say what is news about `pair`, which was in `state` with `last` as its last result."""
         result = pair.health.last
-        if result is None or result is last:
+        if result is None or result is last or (result.outcome == model.PASSED and pair.state == state):
             return
         what = f'health: {pair.process.namespec}: {pair.spec.name}'
         if result.outcome == model.ERROR:

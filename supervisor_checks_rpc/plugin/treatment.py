@@ -20,11 +20,11 @@ from ..model import CheckSpec
 from ..model import Process
 from ..model import Schedule
 from ..model import Status
+from ..pair import Pair
 from ..policy import Brakes
 from ..policy import RestartPolicy
 from ..policy import Sick
 from ..policy import strictest
-from ..record import Pair
 from ..record import Record
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
@@ -194,9 +194,7 @@ class Treatment:
         """Forget our restarts of the process and the failures so far: an operator took it in hand."""
         self.policy.reset(namespec)
         for pair in self._record.pairs_of(namespec):
-            pair.health.pardon()
-            # Runs that are under way saw it as it was before.
-            pair.health.excuse(self._clock())
+            pair.pardon(self._clock())
 
     def process_changed(self, namespec: str, subprocess: Any) -> None:
         """Take note that a process changed its state; a stop that is not ours is an operator's."""
@@ -223,9 +221,10 @@ class Treatment:
         if verb != 'start' or subprocess is None or subprocess.get_state() not in RUNNING_STATES:
             self.reset(process.namespec)
 
-    def observe(self, namespec: str) -> None:
+    def observe(self, namespec: str, now: float, at: float) -> None:
         """Take note of a result: it may be the recovery that lifts a suspension."""
-        now, at = self._clock(), time.time()
+        if not self.policy.knows(namespec):
+            return
         pairs = [pair for pair in self._record.pairs_of(namespec) if _treats(pair)]
         states = {pair.refresh(now, at) for pair in pairs if _has_a_say(pair, now)}
         self.policy.observe(namespec, states == {model.HEALTHY}, now)

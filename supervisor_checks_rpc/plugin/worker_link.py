@@ -19,10 +19,10 @@ from supervisor.medusa.asyncore_25 import dispatcher
 from supervisor.options import decode_wait_status
 
 from .. import wire
-from ..model import ERROR
 from ..model import CheckSpec
 from ..model import Process
 from ..model import Result
+from ..model import not_run
 from ..worker import spawn_worker
 
 # How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
@@ -67,7 +67,7 @@ class Pending:
 
     def fail(self, reason: str) -> None:
         """End it as an error: the check could not be carried out. Nobody is told: one who waits may be asking."""
-        self.result = Result(self.spec.name, self.spec.type, self.process, ERROR, reason, at=time.time(), attempts=0)
+        self.result = not_run(self.spec, self.process, reason)
 
 
 class _Child(dispatcher):

@@ -1,0 +1,145 @@
+"""One check on one process of supervisord, through all its instances: its history, its lease, its pause, its state."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from . import model
+from . import options as opt
+from .health import Health
+from .model import CheckSpec
+from .model import Process
+from .model import Result
+
+# A lease outlives the deadline of its run by this much: the way from supervisord to the listener and back.
+LEASE_GRACE = 5.0
+# Runs due within this time are handed out together, so that a listener wakes once for them.
+SLACK = 0.2
+NEVER = float('-inf')
+_FOREVER = float('inf')
+
+
+class Pair:
+    """One check on one process of supervisord, through all instances of that process.
+
+    What is asked for on every tick is worked out when something happens: `turn_at`, the moment from which it may be
+    handed out, and until when its state holds by itself.
+    """
+
+    def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
+        self.spec = spec
+        self.history: deque[Result] = deque(maxlen=history)
+        self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
+        self.is_passive = spec.is_passive
+        self.restarts = 0
+        self.paused_until = self._settled_until = NEVER
+        self.state = model.UNKNOWN
+        self.since = at
+        self.begin(process, now)
+
+    def begin(self, process: Process, now: float) -> None:
+        """Start afresh with a new instance of the process; it is due at once."""
+        self.process = process
+        self.begun = self.changed = now
+        if self.state != model.PAUSED:
+            # What comes next is news, though the last instance may have been in the same state.
+            self.state = model.UNKNOWN
+        self.health = Health(self.spec.schedule, process)
+        self.next_due = now
+        self.last_beat = now
+        self._settled_until = NEVER
+        self._is_run = bool(process.pid) and not (self.spec.error or self.spec.is_adopted or self.is_passive)
+        self.turn_at = _FOREVER
+        self.release()
+
+    def release(self) -> None:
+        """Take the lease back."""
+        self._hold(0, '', NEVER)
+
+    def _hold(self, lease: int, holder: str, until: float) -> None:
+        self.lease = lease
+        self.holder = holder
+        self.leased_until = until
+        if self._is_run:
+            self.turn_at = max(until if lease else self.next_due, self.paused_until)
+
+    def take(self, lease: int, holder: str, now: float) -> None:
+        """Lease it for its next run."""
+        if self.paused_until != NEVER:
+            self.wake(now)
+        schedule = self.spec.schedule
+        # Keep the beat while we are in time; never run twice to catch up.
+        beat = self.next_due if self.next_due <= now + SLACK else now
+        self.next_due = max(beat, now - SLACK) + schedule.interval
+        self._hold(lease, holder, now + schedule.timeout + LEASE_GRACE)
+
+    def pause(self, until: float) -> None:
+        """Leave it alone until then."""
+        self.paused_until = until
+        self._settled_until = NEVER
+        self.release()
+
+    def pardon(self, now: float) -> None:
+        """Forget the failures so far, and those of runs that are under way: a person took the process in hand."""
+        self.health.pardon()
+        self.health.excuse(now)
+        self._settled_until = NEVER
+
+    def wake(self, now: float) -> None:
+        """End a pause whose time is over, before anything else happens to the pair."""
+        if NEVER < self.paused_until <= now:
+            self.resume(now)
+
+    def resume(self, now: float) -> None:
+        """End a pause; what was known before it does not count."""
+        self.paused_until = NEVER
+        begun = self.begun
+        self.begin(self.process, now)
+        self.begun = begun
+
+    def refresh(self, now: float, at: float) -> str:
+        """Bring the state up to `now` and return it."""
+        if now < self._settled_until:
+            return self.state
+        if self.paused_until != NEVER:
+            self.wake(now)
+        if self.spec.error:
+            state, self._settled_until = model.INVALID, _FOREVER
+        elif now < self.paused_until:
+            state, self._settled_until = model.PAUSED, self.paused_until
+        elif not self.process.pid:
+            state, self._settled_until = model.UNKNOWN, _FOREVER
+        else:
+            state, self._settled_until = self.health.verdict(now)
+        if state != self.state:
+            self.state = state
+            self.since = at
+            self.changed = now
+        return state
+
+    def take_in(self, result: Result, now: float, at: float) -> Result:
+        """Keep a result, and draw the conclusions."""
+        self.history.append(result)
+        self.health.observe(result)
+        self._settled_until = NEVER
+        self.refresh(now, at)
+        return result
+
+    def is_checked(self, now: float) -> bool:
+        """Tell whether we are to run the check on this process, or to wait for its beats."""
+        is_ours = not self.spec.error and not self.spec.is_adopted
+        return is_ours and bool(self.process.pid) and now >= self.paused_until
+
+    def reason(self) -> str:
+        """Say why the state is what it is, in one line."""
+        if self.spec.error:
+            return self.spec.error.splitlines()[0]
+        if self.state == model.PAUSED:
+            return 'paused' if self.paused_until == _FOREVER else 'paused for a time'
+        if not self.process.pid:
+            return f'{self.process.namespec} is not running'
+        if self.health.last is None:
+            return 'no result yet'
+        if self.state == model.UNKNOWN and self.health.last.outcome == model.PASSED:
+            return f'stale, last result: {self.health.last.reason}'
+        return self.health.last.reason
