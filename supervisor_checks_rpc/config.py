@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shlex
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -39,10 +40,16 @@ from .options import Option
 
 SECTION = 'healthcheck:'
 _SERVERS = ('unix_http_server', 'inet_http_server')
+_LEAST_MEMORY = 64 * 1024 * 1024
 _EXPANDED = re.compile(r'%%|%\(')
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 
+
+def _command(value: object) -> str:
+    if not shlex.split(str(value)):
+        raise ValueError
+    return str(value)
 
 
 def _on_failure(value: object) -> str:
@@ -61,8 +68,18 @@ def _revive(value: object) -> tuple[str, ...]:
     return states
 
 
+COMMAND = Kind('a program and its arguments', _command)
+def _memory(value: object) -> int:
+    size: int = opt.SIZE.convert(value)
+    # With less, Python itself does not start.
+    if 0 < size < _LEAST_MEMORY:
+        raise ValueError
+    return size
+
+
 ON_FAILURE = Kind('restart, none, or signal NAME', _on_failure)
 TYPE = Kind(f'package.module:Class or one of: {" ".join(check_modules.BUILT_IN)}', opt.TEXT.convert)
+MEMORY = Kind('0, or a size of at least 64MB', _memory)
 REVIVE = Kind('a list of FATAL and EXITED', _revive, show=', '.join)
 
 SCHEDULE_OPTIONS = (
@@ -78,7 +95,7 @@ SCHEDULE_OPTIONS = (
     Option('revive', REVIVE, (), 'bring back what supervisord gave up on'),
     Option('pre_restart_signal', opt.SIGNAL, None, 'sent before the stop, for a dump'),
     Option('pre_restart_wait', opt.DURATION, 0.0, 'between that signal and the stop'),
-    Option('pre_restart_command', opt.TEXT, None, 'run before the stop, for a dump; no shell', secret=True),
+    Option('pre_restart_command', COMMAND, None, 'run before the stop, for a dump; no shell', secret=True),
     Option('pre_restart_timeout', opt.POSITIVE_DURATION, 10.0, 'deadline of that command'),
     Option('backoff_delay', opt.DURATION, 10.0, 'least wait between two health restarts of a process'),
     Option('backoff_factor', opt.number(1), 2.0, 'by which that wait grows while the process is not healthy'),
@@ -95,6 +112,7 @@ COMMON_OPTIONS = (
 SERVICE_OPTIONS = (
     Option('worker_user', opt.TEXT, None, 'the user that on-demand checks run as'),
     Option('max_concurrent', opt.integer(1, 10000), 256, 'runs at the same time, in each process that runs checks'),
+    Option('worker_memory', MEMORY, 1024 * 1024 * 1024, 'what a worker of custom code may allocate; 0: no limit'),
     Option('history', opt.integer(1, 1000), 20, 'results kept for each check and process'),
     Option('http_auth', opt.BOOLEAN, True, 'GET /health asks for the user and password of its server'),
 )
@@ -107,6 +125,7 @@ class Settings:
 
     worker_user: str | None = None
     max_concurrent: int = 256
+    worker_memory: int = 1024 * 1024 * 1024
     history: int = 20
     http_auth: bool = True
 
@@ -138,7 +157,7 @@ class Config:
 def load(path: str) -> Config:
     """Read the supervisord.conf at `path` with its includes. Never raises for what is in it, or if it is not there."""
     try:
-        return _read(path, _parse(path))
+        return _read(path, *_parse(path))
     except ParserError as why:
         # Its text holds the line, which may be a password.
         line = getattr(why, 'lineno', None) or next((number for number, _ in getattr(why, 'errors', ())), 0)
@@ -151,13 +170,14 @@ def load(path: str) -> Config:
     return Config(path, problems=(_line(f'cannot read {path}: {text}'),), is_readable=False)
 
 
-def _read(path: str, parser: UnhosedConfigParser) -> Config:
+def _read(path: str, parser: UnhosedConfigParser, skipped: Iterable[str]) -> Config:
     here = os.path.dirname(path)
     section = next((s for s in parser.sections() if _is_ours(parser, s)), None)
     given, unreadable = _options(parser, section, here) if section else ({}, {})
     given.pop(FACTORY_KEY, None)
     defaults, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
-    problems = [_line(f'[{section}] {line}') for line in [*unreadable.values(), *wrong]]
+    problems = [_line(f'[include] files: cannot open {filename}: what it says is not here') for filename in skipped]
+    problems.extend(_line(f'[{section}] {line}') for line in [*unreadable.values(), *wrong])
     problems.extend(_misspelt(parser.sections()))
     settings = Settings(**_kept(SERVICE_OPTIONS, defaults))
     specs = []
@@ -305,9 +325,13 @@ def _kept(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any
     return {o.name: values.get(o.name, o.default) for o in options}
 
 
-def _parse(path: str) -> UnhosedConfigParser:
+def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
     """Parse as supervisor/options.py ServerOptions.read_config does, which cannot be called here: it also checks
-    that paths exist, relative to a working directory that a child of supervisord does not share."""
+    that paths exist, relative to a working directory that a child of supervisord does not share.
+
+    Like there, an included file that cannot be opened is skipped; which ones is returned, too.
+    """
+    skipped = []
     parser = UnhosedConfigParser()
     parser.expansions = {f'ENV_{key}': value for key, value in os.environ.items()}
     with open(path) as file:
@@ -319,12 +343,13 @@ def _parse(path: str) -> UnhosedConfigParser:
         patterns = expand(parser.get('include', 'files'), expansions, 'include.files')
         for pattern in patterns.split():
             for filename in sorted(glob(os.path.join(here, pattern))):
-                parser.read(filename)
+                if not parser.read(filename) and not os.path.isdir(filename):
+                    skipped.append(filename)
                 parser.expand_here(os.path.abspath(os.path.dirname(filename)))
     if parser.has_option('supervisord', 'environment'):
         environment = expand(parser.get('supervisord', 'environment'), expansions, 'environment')
         parser.expansions.update((f'ENV_{k}', v) for k, v in dict_of_key_value_pairs(environment).items())
-    return parser
+    return parser, skipped
 
 
 def _misspelt(sections: Iterable[str]) -> Iterator[str]:

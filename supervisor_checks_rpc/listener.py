@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import queue
 import signal
@@ -24,6 +25,7 @@ from typing import BinaryIO
 from . import config
 from . import wire
 from .errors import explain
+from .model import FAILED
 from .model import CheckSpec
 from .model import Process
 from .model import Result
@@ -35,10 +37,12 @@ from .runner import Runner
 from .worker import leave
 from .worker_host import WorkerHost
 
-# Results that come within this time travel together.
+# Results that come within this time travel together. What is no news may wait longer, up to a tenth of its interval:
+# with 1,000 processes each turn of supervisord's loop costs milliseconds, whatever it is for.
 GATHER = 0.05
-# How long after a failed call supervisord is asked again, when no tick comes.
-RETRY = 5.0
+HOLD = 1.0
+# How long after a failed call supervisord is asked again, when no tick comes before.
+RETRY = 10.0
 TICKS = {'TICK_5': 5, 'TICK_60': 60, 'TICK_3600': 3600}
 
 _log = logging.getLogger(__name__)
@@ -112,13 +116,14 @@ def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
     The answer is always OK: after FAIL supervisord sends the event again at once, to every listener.
     """
     with suppress(BrokenPipeError):
+        stdout.write(b'READY\n')
         while True:
-            stdout.write(b'READY\n')
             header = _fields(stdin.readline())
             if not header.get('len', '').isdecimal():
                 return
             body = stdin.read(int(header['len']))
-            stdout.write(b'RESULT 2\nOK')
+            # In one piece, which supervisord reads in one turn of its loop.
+            stdout.write(b'RESULT 2\nOKREADY\n')
             yield {**_fields(body), **header}
 
 
@@ -156,52 +161,67 @@ class Sweeper:
         self._client = client
         self._name = name
         self._path = path
-        self._inbox: queue.SimpleQueue[tuple[str, int, Result] | None] = queue.SimpleQueue()
+        # Results, each with its generation and lease; and ticks, as the seconds between two of them.
+        self._inbox: queue.SimpleQueue[tuple[str, int, Result] | int] = queue.SimpleQueue()
+        self._held: list[tuple[str, int, Result]] = []
+        self._report_at = math.inf
+        self._sweep_at = time.monotonic()
+        self._said: dict[tuple[str, str], tuple[Process, str]] = {}
         self._runner = Runner()
         self._hosts: dict[str, WorkerHost] = {}
         self._generation = ''
         self._specs: dict[str, CheckSpec] = {}
+        self._memory = 0
         self._complaint = ''
         self._ticks = Ticks()
 
     def tick(self, event: dict[str, str]) -> None:
         """Take note of a tick that counts."""
-        if self._ticks.period(event):
-            self._inbox.put(None)
+        period = self._ticks.period(event)
+        if period:
+            self._inbox.put(period)
 
     def work(self) -> None:
         """Sweep for ever."""
-        next_sweep = time.monotonic()
         while True:
-            results, ticked = self._gather(next_sweep)
+            self._gather()
             try:
-                if results:
-                    next_sweep = time.monotonic() + self._report(results)
-                if ticked or time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + max(self._sweep(), GATHER)
+                if time.monotonic() >= self._report_at:
+                    self._sweep_at = time.monotonic() + self._report()
+                if time.monotonic() >= self._sweep_at:
+                    self._sweep_at = time.monotonic() + max(self._sweep(), GATHER)
                 self._complain('')
             except (CannotAsk, wire.BadMessage, xmlrpc.client.Error) as why:
-                next_sweep = time.monotonic() + RETRY
+                self._sweep_at = time.monotonic() + RETRY
                 self._complain('' if isinstance(why, ShuttingDown) else str(why))
             except Exception as why:
                 # Without this thread the listener would go on to say OK, and check nothing.
-                next_sweep = time.monotonic() + RETRY
+                self._sweep_at = time.monotonic() + RETRY
                 self._complain(f'internal error: {type(why).__name__}: {why}')
 
-    def _gather(self, until: float) -> tuple[list[tuple[str, int, Result]], bool]:
-        """Return the results that came in, and whether a tick did."""
-        results: list[tuple[str, int, Result]] = []
-        ticked = False
+    def _gather(self) -> None:
+        """Take in results and ticks until there is something to report or to ask."""
         while True:
             try:
+                until = min(self._report_at, self._sweep_at)
                 item = self._inbox.get(timeout=max(until - time.monotonic(), 0.0))
             except queue.Empty:
-                return results, ticked
-            if item is None:
-                return results, True
-            if not results:
-                until = min(until, time.monotonic() + GATHER)
-            results.append(item)
+                return
+            now = time.monotonic()
+            if not isinstance(item, int):
+                self._held.append(item)
+                self._report_at = min(self._report_at, now + self._patience(item[2]))
+            elif self._sweep_at > now + item:
+                # Our own timer would come later than the next tick.
+                self._sweep_at = now
+
+    def _patience(self, result: Result) -> float:
+        """Return how long the report of `result` may wait for others."""
+        key, said = (result.check, result.process.namespec), (result.process, result.outcome)
+        spec = self._specs.get(result.check)
+        is_news = result.outcome == FAILED or self._said.get(key) != said
+        self._said[key] = said
+        return GATHER if is_news or spec is None else max(GATHER, min(HOLD, spec.schedule.interval / 10))
 
     def _sweep(self) -> float:
         """Have everything that is due run; return the seconds until more is."""
@@ -235,19 +255,21 @@ class Sweeper:
         if not config.runs_custom_code(spec):
             return self._runner
         if spec.name not in self._hosts:
-            self._hosts[spec.name] = WorkerHost(self._runner.max_concurrent)
+            self._hosts[spec.name] = WorkerHost(self._runner.max_concurrent, self._memory)
         return self._hosts[spec.name]
 
     def _load(self, path: str) -> None:
         loaded = config.load(path)
         specs = {spec.name: spec for spec in loaded.specs}
-        for name in [name for name in self._hosts if specs.get(name) != self._specs[name]]:
+        memory = loaded.settings.worker_memory
+        for name in [n for n in self._hosts if specs.get(n) != self._specs[n] or memory != self._memory]:
             self._hosts.pop(name).close()
-        self._specs = specs
+        self._specs, self._memory = specs, memory
         _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
 
-    def _report(self, results: list[tuple[str, int, Result]]) -> float:
+    def _report(self) -> float:
         """Report, by the generation of the definitions that were run; return the seconds until more is due."""
+        results, self._held, self._report_at = self._held, [], math.inf
         wait = RETRY
         for generation in sorted({generation for generation, _, _ in results}):
             rows = [(lease, result) for mark, lease, result in results if mark == generation]

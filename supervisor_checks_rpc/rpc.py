@@ -1,6 +1,7 @@
-"""A client of supervisord's XML-RPC: a connection for each call, a deadline, and errors that say what to do.
+"""A client of supervisord's XML-RPC: a deadline, few turns of supervisord's loop, and errors that say what to do.
 
-supervisor.xmlrpc.SupervisorTransport has no timeout and keeps one connection, which two threads cannot share.
+supervisor.xmlrpc.SupervisorTransport has no timeout and one connection, which two threads cannot share; and it sends
+head and body one after the other, which supervisord reads in two turns of its loop.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import http.client
 import socket
 import xmlrpc.client
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
@@ -28,27 +30,22 @@ class ShuttingDown(CannotAsk):
     """supervisord is shutting down or reloading."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__('localhost', timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class Client:
     """Calls methods of the supervisord at `url` (`unix://PATH` or `http://HOST:PORT`)."""
 
     def __init__(self, url: str, username: str = '', password: str = '', timeout: float = 30.0) -> None:
         self._url = url
-        self._headers = {'Content-Type': 'text/xml'}
         self._timeout = timeout
+        self._head = 'POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n'
         if username:
             token = base64.b64encode(f'{username}:{password}'.encode()).decode()
-            self._headers['Authorization'] = f'Basic {token}'
+            self._head += f'Authorization: Basic {token}\r\n'
+        # Connections that wait for the next call, of whichever thread.
+        self._kept: list[socket.socket] = []
+
+    def __del__(self) -> None:
+        for sock in self._kept:
+            sock.close()
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str], username: str = '', password: str = '') -> Client:
@@ -87,13 +84,26 @@ class Client:
         return value
 
     def _post(self, body: bytes) -> str:
-        connection = self._connection()
+        request = f'{self._head}Content-Length: {len(body)}\r\n\r\n'.encode() + body
+        if self._kept:
+            # A supervisord that was reloaded has closed it, and did not read this.
+            with suppress(ConnectionError, http.client.RemoteDisconnected):
+                return self._exchange(self._kept.pop(), request)
+        return self._exchange(self._connect(), request)
+
+    def _exchange(self, sock: socket.socket, request: bytes) -> str:
+        is_kept = False
         try:
-            connection.request('POST', '/RPC2', body, self._headers)
-            response = connection.getresponse()
-            data = response.read()
+            sock.sendall(request)
+            with http.client.HTTPResponse(sock, method='POST') as response:
+                response.begin()
+                data = response.read()
+            is_kept = not response.will_close
         finally:
-            connection.close()
+            if is_kept:
+                self._kept.append(sock)
+            else:
+                sock.close()
         if response.status == http.client.UNAUTHORIZED:
             raise CannotAsk(
                 f'supervisord at {self._url} refuses user and password: set SUPERVISOR_USERNAME and '
@@ -103,11 +113,18 @@ class Client:
             raise CannotAsk(f'supervisord at {self._url} answers with HTTP status {response.status}')
         return data.decode()
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._url.startswith('unix://'):
-            return _UnixConnection(self._url[len('unix://') :], self._timeout)
-        parts = urlsplit(self._url)
-        return http.client.HTTPConnection(parts.hostname or 'localhost', parts.port or 80, timeout=self._timeout)
+    def _connect(self) -> socket.socket:
+        if not self._url.startswith('unix://'):
+            parts = urlsplit(self._url)
+            return socket.create_connection((parts.hostname or 'localhost', parts.port or 80), self._timeout)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(self._timeout)
+        try:
+            sock.connect(self._url[len('unix://') :])
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     @staticmethod
     def _translated(fault: xmlrpc.client.Fault, method: str) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -30,6 +31,12 @@ OVERDUE = 1.0
 STALL = 1.5
 # A thread that finds no work for so long ends.
 IDLE = 30.0
+# Python runs one thread at a time: more of them, as long as none has to wait, only get into each other's way.
+AT_ONCE = 4
+# So many threads without work are kept; each has its stack.
+SPARE = 8
+# A run that has not ended after so long waits for its service, and leaves room for others.
+SLOW = 0.02
 
 Done = Callable[[Result], None]
 _log = logging.getLogger(__name__)
@@ -50,6 +57,8 @@ def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: objec
             may_retry = attempts <= spec.schedule.num_retries and deadline.is_ahead()
             if may_retry and not isinstance(failed, DeadlineExceeded):
                 continue
+        except MemoryError as broken:
+            return not_run(spec, process, explain(broken))
         except BaseException as broken:
             # SystemExit as well: a check must not end the thread of all checks.
             outcome, reason, value = ERROR, explain(broken), None
@@ -63,19 +72,24 @@ class _Job:
     process: Process
     sample: object
     done: Done
-    overdue: float = 0.0
+    began: float = math.inf
+    overdue: float = math.inf
     left_behind: bool = False
     stalled: bool = False
 
 
 class Runner:
-    """A pool of threads that grows with the work and shrinks without; a thread that a check holds is replaced."""
+    """A pool of threads that grows with the runs that wait for their services, and shrinks without work; a thread that
+    a check holds is replaced."""
 
     def __init__(self, max_concurrent: int = 256) -> None:
         self.max_concurrent = max_concurrent
         self._changed = threading.Condition()
         self._waiting: deque[_Job] = deque()
+        self._ready: deque[_Job] = deque()
         self._running: set[_Job] = set()
+        self._crowded = threading.Event()
+        self._slow = 0
         self._idle = 0
         self._threads = 0
         self._watching = False
@@ -101,14 +115,30 @@ class Runner:
             self._looked_at = time.monotonic()
             self._watching = _started(self._watch)
         self._waiting.append(job)
-        if self._idle >= len(self._waiting):
-            self._changed.notify()
-        elif self._threads < self.max_concurrent and _started(self._work):
-            self._threads += 1
+        self._hand_out()
         if self._watching and self._threads:
             return ''
         self._waiting.remove(job)
         return 'cannot start a thread for it'
+
+    def _hand_out(self, hands: int = 0) -> None:
+        """Make ready of what waits as much as there is room for, each run for a thread that has nothing to do, or for a
+        new one; so many `hands` look for themselves."""
+        room = min(self.max_concurrent, AT_ONCE + 2 * self._slow) - len(self._running)
+        for number in range(min(len(self._waiting), room)):
+            if self._idle > len(self._ready):
+                if number >= hands:
+                    self._changed.notify()
+            elif _started(self._work):
+                self._threads += 1
+            else:
+                break
+            job = self._waiting.popleft()
+            job.overdue = time.monotonic() + job.spec.schedule.timeout + OVERDUE
+            self._running.add(job)
+            self._ready.append(job)
+        if self._waiting:
+            self._crowded.set()
 
     def _work(self) -> None:
         while True:
@@ -116,7 +146,9 @@ class Runner:
             if job is None:
                 return
             try:
-                result = run_check(self._check_of(job.spec), job.spec, job.process, job.sample)
+                check = self._check_of(job.spec)
+                job.began = time.monotonic()
+                result = run_check(check, job.spec, job.process, job.sample)
             except BaseException as why:
                 result = not_run(job.spec, job.process, explain(why), isinstance(why, InvalidCheckConfig))
             with self._changed:
@@ -133,22 +165,23 @@ class Runner:
     def _next(self) -> _Job | None:
         with self._changed:
             self._idle += 1
-            arrived = self._changed.wait_for(lambda: self._waiting, IDLE)
+            self._hand_out(hands=1)
+            if self._ready or self._idle <= SPARE:
+                self._changed.wait_for(lambda: self._ready, IDLE)
             self._idle -= 1
-            if not arrived:
-                self._threads -= 1
-                return None
-            job = self._waiting.popleft()
-            job.overdue = time.monotonic() + job.spec.schedule.timeout + OVERDUE
-            self._running.add(job)
-            return job
+            if self._ready:
+                return self._ready.popleft()
+            self._threads -= 1
+            return None
 
     def _watch(self) -> None:
-        """Give up on runs that are overdue, so that each has its result in time and its place is free again."""
+        """Give up on runs that are overdue, so that each has its result in time and its place is free again; and make
+        room for those that wait behind slow ones."""
         while True:
             with self._changed:
                 if not self._running and not self._waiting:
                     self._watching = False
+                    self._slow = 0
                     return
                 now = self._look()
                 lost = [job for job in self._running if now > job.overdue]
@@ -157,12 +190,14 @@ class Runner:
                     self._left_behind.append((job.spec, job.process))
                     self._running.discard(job)
                     self._threads -= 1
-                for _ in range(min(len(self._waiting), self.max_concurrent - self._threads)):
-                    self._threads += _started(self._work)
+                self._slow = sum(now - job.began > SLOW for job in self._running)
+                self._crowded.clear()
+                self._hand_out()
             for job in lost:
                 timeout = job.spec.schedule.timeout
                 self._deliver(job, not_run(job.spec, job.process, f'did not return within its timeout of {timeout:g}s'))
-            time.sleep(0.1)
+            if self._crowded.wait(0.1):
+                time.sleep(SLOW)
 
     def _look(self) -> float:
         """Look at the clock; if nobody did for long, what runs now has been stalled."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from importlib import import_module
 from . import check_modules
 from . import wire
 from .check_modules.base import LOGINS
+from .check_modules.keeper import KEEPER
 from .model import ERROR
 from .model import CheckSpec
 from .model import Process
@@ -26,9 +28,15 @@ from .model import not_run
 from .runner import Done
 from .runner import Runner
 
+# For a signal in the middle of it: not a Lock.
+_leaving = threading.RLock()
 
-def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:
-    """Start a worker process with `fd` as its standard input, and return its pid.
+
+def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | None = None) -> int:
+    """Start a worker process with `fd` as its standard input, and return its pid, which is that of its group too.
+
+    One for custom code has `memory`: the bytes that it may allocate, 0 for no limit. Whoever started it ends it when
+    it is_spent().
 
     posix_spawn and not subprocess: a Popen object would wait for a pid that supervisord reaps. The import path is
     ours, so that the worker finds the same package; standard output goes where errors go.
@@ -37,18 +45,28 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int) -> int:
     """
     path = [entry for entry in sys.path if entry]
     code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker import main; main()'
-    argv = [sys.executable, '-c', code, str(max_concurrent), user or '']
+    argv = [sys.executable, '-c', code, str(max_concurrent), user or '', '' if memory is None else str(memory)]
     actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
     # Another user must not learn how to log in to supervisord.
     environ = {key: value for key, value in os.environ.items() if not user or key not in LOGINS}
     return os.posix_spawn(sys.executable, argv, environ, file_actions=actions, setpgroup=0)
 
 
+def is_spent(result: Result) -> bool:
+    """Tell by its answer whether a worker of custom code is in no state to run anything, and best started anew.
+
+    A run hangs in it, and may be using up a CPU; or it has no memory or no thread left.
+    """
+    return result.outcome == ERROR and result.attempts == 0 and not result.invalid
+
+
 def main() -> None:
-    """Serve the socket on descriptor 0; arguments: how many runs at once, and the user to become or ''."""
-    max_concurrent, user = sys.argv[1:3]
+    """Serve the socket on descriptor 0; arguments: how many runs at once, the user to become or '', memory or ''."""
+    max_concurrent, user, memory = sys.argv[1:4]
     # A Ctrl-C at the terminal is supervisord's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda signum, _: leave(128 + signum))
+    confine(int(memory or 0))
     runner: Runner | Refusal = Runner(int(max_concurrent))
     if user:
         try:
@@ -62,14 +80,26 @@ def main() -> None:
 
 def leave(status: int = 0) -> None:
     """End at once, and all that checks started: one may hang in a thread, and its command would run on for ever."""
-    try:
-        import psutil
+    # A thread whose command is killed here must not end us before all are.
+    with _leaving:
+        try:
+            KEEPER.close()
+            import psutil
 
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
-    finally:
-        os._exit(status)
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if child.pid != KEEPER.pid:
+                        child.kill()
+        finally:
+            os._exit(status)
+
+
+def confine(memory: int) -> None:
+    """Leave no core behind, it would hold secrets; let nobody here allocate more than `memory` bytes, 0: no limit."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if memory and (most == resource.RLIM_INFINITY or memory < most):
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 
 
 def _import_all() -> None:
@@ -117,6 +147,8 @@ def take_over_stdin() -> socket.socket:
 def serve(sock: socket.socket, runner: Runner | Refusal) -> None:
     """Run the jobs that come in, until the socket closes; what is under way then interests nobody."""
     sending = threading.Lock()
+    # A child that custom code forks may come back from its run as we do: it has nothing to say.
+    os.register_at_fork(after_in_child=partial(os.dup2, 0, sock.fileno(), False))
 
     def answer(number: int, result: Result) -> None:
         try:
@@ -124,8 +156,12 @@ def serve(sock: socket.socket, runner: Runner | Refusal) -> None:
         except (TypeError, ValueError, AttributeError, RecursionError) as why:
             reason = f'what the check returned cannot be passed on: {type(why).__name__}: {why}'
             line = wire.dump_answer(number, result._replace(outcome=ERROR, reason=reason, value=None, sample=None))
-        with sending, suppress(ConnectionError):
-            sock.sendall(line)
+        with sending:
+            try:
+                sock.sendall(line)
+            except OSError:
+                # Its host is gone, or custom code closed what is not its own.
+                leave()
 
     with suppress(ConnectionError):
         for line in sock.makefile('rb'):

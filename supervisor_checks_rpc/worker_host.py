@@ -15,11 +15,13 @@ from .model import CheckSpec
 from .model import Process
 from .model import not_run
 from .runner import Done
+from .worker import is_spent
 from .worker import spawn_worker
 
 # How long after its timeout a run may take to answer; the first includes the start of Python and of the custom code.
 GRACE = 2.0
 FIRST_GRACE = 10.0
+ENDED = 'its worker process ended'
 _log = logging.getLogger(__name__)
 
 
@@ -34,8 +36,9 @@ class _Job:
 class WorkerHost:
     """Runs checks in a worker process of its own; what the worker does not answer in time is an error."""
 
-    def __init__(self, max_concurrent: int) -> None:
+    def __init__(self, max_concurrent: int, memory: int) -> None:
         self._max_concurrent = max_concurrent
+        self._memory = memory
         self._lock = threading.Lock()
         self._sock: socket.socket | None = None
         self._pid = 0
@@ -68,12 +71,12 @@ class WorkerHost:
 
     def _kill(self) -> None:
         if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+            os.killpg(self._pid, signal.SIGKILL)
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         try:
-            self._pid = spawn_worker(theirs.fileno(), None, self._max_concurrent)
+            self._pid = spawn_worker(theirs.fileno(), None, self._max_concurrent, self._memory)
         except BaseException:
             ours.close()
             raise
@@ -96,11 +99,11 @@ class WorkerHost:
                 *lines, buffered = (buffered + data).split(b'\n')
                 for line in lines:
                     self._answer(line)
-                reason = '' if data else 'its worker process ended'
+                reason = ('' if self._sock is sock else 'ended, nothing can be run in it') if data else ENDED
             except socket.timeout:
                 reason = self._lateness()
             except OSError:
-                reason = 'its worker process ended'
+                reason = ENDED
             except wire.BadMessage as why:
                 reason = f'its worker process was ended: {why}'
         self._bury(sock, pid, reason)
@@ -110,6 +113,9 @@ class WorkerHost:
             answer = wire.load_answer(line, self._run_of)
             self._answered = True
             job = self._jobs.pop(answer[0]) if answer else None
+            if answer and is_spent(answer[1]) and not self._jobs:
+                # Nobody else waits for it: the next run has another.
+                self._sock, self._pid = None, 0
         if answer and job:
             job.done(answer[1])
 
@@ -124,12 +130,15 @@ class WorkerHost:
         return f'its worker process did not answer within {late.spec.schedule.timeout:g}s and was ended' if late else ''
 
     def _bury(self, sock: socket.socket, pid: int, reason: str) -> None:
-        os.kill(pid, signal.SIGKILL)
+        # Not reaped yet, so that the number is still that of its group: of all that it forked.
+        os.killpg(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         with self._lock:
             sock.close()
-            self._sock, self._pid = None, 0
-            jobs, self._jobs = self._jobs, {}
+            jobs = {}
+            if self._sock is sock:
+                self._sock, self._pid = None, 0
+                jobs, self._jobs = self._jobs, {}
         cause = _cause(status)
         _log.warning('worker process %d: %s%s', pid, reason, cause)
         for job in jobs.values():

@@ -128,10 +128,14 @@ def test_the_plugin_section_is_known_by_its_factory_whatever_its_name(files: Fil
 
 
 def test_the_settings_of_the_service_are_read(files: Files) -> None:
-    loaded = files.load(PLUGIN + 'worker_user = nobody\nmax_concurrent = 8\nhistory = 5\n')
+    loaded = files.load(PLUGIN + 'worker_user = nobody\nmax_concurrent = 8\nworker_memory = 64MB\nhistory = 5\n')
     assert loaded.problems == ()
-    assert loaded.settings == config.Settings('nobody', 8, 5)
-    assert files.load(PLUGIN).settings == config.Settings(None, 256, 20)
+    assert loaded.settings == config.Settings('nobody', 8, 1 << 26, 5)
+    assert files.load(PLUGIN).settings == config.Settings(None, 256, 1 << 30, 20)
+    assert files.load(PLUGIN + 'worker_memory = 0\n').settings.worker_memory == 0
+    assert files.load(PLUGIN + 'worker_memory = 1MB\n').problems == (
+        "[rpcinterface:health] worker_memory: cannot use '1MB', expected 0, or a size of at least 64MB",
+    )
 
 
 # -- supervisor's own rules for the file
@@ -250,6 +254,8 @@ PORT = 'a port from 1 to 65535, or a regular expression on the process name with
         ('port = web', f"port: cannot use 'web' (it has 0 groups), expected {PORT}"),
         ('expect = (', "expect: cannot use '(' (missing ), unterminated subpattern at position 0), "
             'expected a regular expression'),
+        ('pre_restart_command = gcore "', 'pre_restart_command: cannot use the value (hidden), expected a program and its '
+            'arguments'),
         ('sock_path = /s', 'port: expected either port or sock_path'),
         ('send = %(ENV_HEALTH_TEST_NOWHERE)s',
             'send: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'),
@@ -438,6 +444,13 @@ def test_a_broken_included_file_is_a_problem(files: Files) -> None:
     files.write('broken.conf', 'no section\n')
     (problem,) = files.load(WEB + '[include]\nfiles = *.conf\n').problems
     assert 'broken.conf' in problem
+
+
+def test_an_included_file_that_cannot_be_opened_is_a_problem_and_the_rest_is_read(files: Files) -> None:
+    (files.folder / 'gone.conf').symlink_to('/nowhere')
+    loaded = files.load(WEB + '[include]\nfiles = gone*.conf\n')
+    assert [spec.name for spec in loaded.specs] == ['web']
+    assert loaded.problems == (f'[include] files: cannot open {files.folder}/gone.conf: what it says is not here',)
 
 
 def test_an_include_that_glob_cannot_read_is_a_problem_or_matches_nothing(files: Files) -> None:

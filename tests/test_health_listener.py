@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import signal
@@ -339,6 +340,34 @@ def test_results_that_come_together_travel_together(tmp_path: Path) -> None:
     assert len(supervisors.of('health.report')) <= 3
 
 
+@contextmanager
+def reported_before(tmp_path: Path, *checks: str) -> Iterator[tuple[Supervisors, Sweeper]]:
+    """A sweeper that has reported on these checks once; 'good' passes, 'bad' fails."""
+    with listening() as port:
+        path = write(tmp_path, good=port, bad=1)
+        supervisors = Supervisors(due_of(path, *checks))
+        with sweeping(supervisors) as sweeper:
+            reported(supervisors, len(checks))
+            again = due_of(path, *checks).replace('"runs":[[1,', '"runs":[[11,').replace('],[2,', '],[12,')
+            supervisors.then(again)
+            sweeper.tick(tick())
+            yield supervisors, sweeper
+
+
+def test_a_pass_that_is_no_news_waits_a_tenth_of_its_interval_for_others(tmp_path: Path) -> None:
+    with reported_before(tmp_path, 'good') as (supervisors, _):
+        assert reported(supervisors, 2)[11].outcome == PASSED
+    asked, came = supervisors.of('health.takeDue')[1][0], supervisors.of('health.report')[-1][0]
+    assert came - asked >= 1.0
+
+
+def test_a_failure_waits_for_nobody_and_takes_along_what_does(tmp_path: Path) -> None:
+    with reported_before(tmp_path, 'good', 'bad') as (supervisors, _):
+        reported(supervisors, 4)
+    reports = [json.loads(text)['results'] for _, _, text in supervisors.of('health.report')]
+    assert sorted(row[0] for row in reports[-1]) == [11, 12]
+
+
 def test_the_file_given_to_it_comes_before_that_of_supervisord(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, good=port)
@@ -449,7 +478,7 @@ def test_a_signal_ends_the_program_within_a_second(number: int) -> None:
         assert streams(process)[1].read(6) == b'READY\n'
         before = time.monotonic()
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(10) == 128 + number
         assert time.monotonic() - before < 1.0
 
 
@@ -465,7 +494,7 @@ def test_a_signal_ends_the_program_while_checks_hang(tmp_path: Path) -> None:
                 assert asked.recv(10) == b'POST /RPC2'
                 before = time.monotonic()
                 process.terminate()
-                assert process.wait(10) == 0
+                assert process.wait(10) == 128 + signal.SIGTERM
                 assert time.monotonic() - before < 1.0
 
 

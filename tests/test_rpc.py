@@ -151,6 +151,56 @@ def test_a_client_is_for_many_calls_from_many_threads(url: str) -> None:
         assert list(pool.map(lambda number: client.call('echo', number), range(16))) == list(range(16))
 
 
+class Keeping(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """A server that keeps connections, as supervisord does, and counts them."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.answers = 1000
+        super().__init__(('127.0.0.1', 0), self.answer)
+
+    def answer(self, sock: socket.socket, _address: object, _server: object) -> None:
+        """Answer so many calls on a connection, each that comes in one piece."""
+        self.connections += 1
+        for _ in range(self.answers):
+            request = sock.recv(65536)
+            if not request:
+                return
+            assert b'<methodCall>' in request
+            body = xmlrpc.client.dumps((1,), methodresponse=True).encode()
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+
+
+@contextmanager
+def keeping() -> Iterator[tuple[Keeping, Client]]:
+    """Yield a server that keeps connections, and a client of it."""
+    with serving(Keeping()) as server:
+        client = Client(f'http://127.0.0.1:{server.server_address[1]}')
+        yield server, client
+        del client
+
+
+def test_a_connection_is_used_again_and_a_call_comes_in_one_piece() -> None:
+    with keeping() as (server, client):
+        assert [client.call('echo', 1) for _ in range(5)] == [1] * 5
+        assert server.connections == 1
+
+
+def test_a_connection_that_was_closed_meanwhile_is_replaced() -> None:
+    with keeping() as (server, client):
+        server.answers = 1
+        assert [client.call('echo', 1) for _ in range(3)] == [1] * 3
+        assert server.connections == 3
+
+
+def test_threads_share_no_connection() -> None:
+    with keeping() as (server, client), ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: client.call('echo', 1), range(64))) == [1] * 64
+        assert server.connections <= 8
+
+
 def test_without_a_user_none_is_sent(url: str) -> None:
     Client(url).call('echo', 1)
     assert 'Authorization' not in Handler.headers_seen

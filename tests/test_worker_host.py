@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fakes import Collector
@@ -19,14 +20,17 @@ from supervisor_checks_rpc.model import Process
 from supervisor_checks_rpc.model import Result
 from supervisor_checks_rpc.model import Schedule
 from supervisor_checks_rpc.worker_host import WorkerHost
+from world import eventually
 
 MODULE = """
 import ctypes
 import os
 import re
+import subprocess
 import sys
 import time
 
+KEPT = []
 WILD = {
     'segfault': lambda: ctypes.string_at(0),
     'exit': lambda: os._exit(3),
@@ -35,6 +39,12 @@ WILD = {
     'hold': lambda: re.match(r'(a+)+$', 'a' * 60 + 'b'),
     'print': lambda: print('hello') or os.write(1, b'and more') and None,
     'close': lambda: os.closerange(0, 3),
+    'close all': lambda: os.closerange(0, 1024),
+    'allocate': lambda: [bytearray(10_000_000) for _ in range(10_000)],
+    'fork': lambda: os.fork(),
+    'leave a child': lambda: KEPT.append(subprocess.Popen(['sleep', '9999'])),
+    'loop': lambda: [None for _ in iter(int, 1)],
+    'pause': lambda: time.sleep(2.5),
     'pid': lambda: None,
 }
 
@@ -57,7 +67,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHost
     """A host whose worker can import `wild`."""
     (tmp_path / 'wild.py').write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    created = WorkerHost(8)
+    created = WorkerHost(8, 256 * 1024 * 1024)
     yield created
     created.close()
 
@@ -83,6 +93,9 @@ def test_the_code_runs_in_another_process_and_stays_there(host: WorkerHost) -> N
         ('exit', 'its worker process ended (exit status 3)'),
         ('sys.exit', 'SystemExit: 4'),
         ('sleep', 'did not return within its timeout of 0.5s'),
+        ('loop', 'did not return within its timeout of 0.5s'),
+        ('allocate', 'MemoryError'),
+        ('close all', 'its worker process ended (exit status 0)'),
         ('hold', 'its worker process did not answer within 0.5s and was ended'),
     ],
 )
@@ -107,6 +120,33 @@ def test_a_worker_that_is_killed_costs_the_run_that_was_under_way(host: WorkerHo
     os.kill(pid, signal.SIGKILL)
     assert done.wait()[0].reason == 'its worker process ended'
     assert int(run(host, 'pid', 5).reason) != pid
+
+
+def test_a_worker_in_which_code_hangs_is_ended_when_all_else_is_answered(host: WorkerHost) -> None:
+    """A loop would use up a CPU for ever."""
+    pid = int(run(host, 'pid', 5).reason)
+    done = Collector()
+    spec = CheckSpec('other', 'wild:Wild', ('other',), Schedule(timeout=4), {'does': 'pause'})
+    host.submit(spec, Process('other', 'other', os.getpid(), 1.0), None, done)
+    assert run(host, 'loop').outcome == ERROR
+    assert psutil.pid_exists(pid)
+    assert done.wait(seconds=15)[0].outcome == PASSED
+    assert run(host, 'loop').reason == 'its last run still hangs'
+    eventually(lambda: not psutil.pid_exists(pid))
+    assert run(host, 'pid', 5).outcome == PASSED
+
+
+@pytest.mark.parametrize('does', ['fork', 'leave a child'])
+def test_what_code_leaves_behind_ends_with_its_worker(host: WorkerHost, does: str) -> None:
+    assert run(host, does, 5).outcome == PASSED
+    worker = psutil.Process(int(run(host, 'pid', 5).reason))
+    if does == 'fork':
+        # It came back from the run, too, and had nothing to say.
+        eventually(lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in worker.children()))
+    left = worker.children()
+    run(host, 'exit')
+    assert len(left) == 1
+    eventually(lambda: not left[0].is_running() or left[0].status() == psutil.STATUS_ZOMBIE)
 
 
 def test_no_zombie_is_left(host: WorkerHost) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .. import options as opt
@@ -85,10 +86,12 @@ class ComplexCheck(BaseCheck):
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Run all members, and count."""
         samples = sample if isinstance(sample, dict) else {}
-        with ThreadPoolExecutor(len(self._members)) as pool:
-            answers = list(
-                pool.map(lambda m: _run(m[0].name, m[1], process, deadline, samples.get(m[0].name)), self._members)
-            )
+        jobs = [partial(_run, m.name, check, process, deadline, samples.get(m.name)) for m, check in self._members]
+        # Those that may have to wait run side by side; a thread costs more than a check that has not to.
+        beside = [job for job, (_, check) in zip(jobs, self._members) if not check.IS_QUICK][1:]
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            waiting = {job: pool.submit(job) for job in beside}
+            answers = [waiting[job].result() if job in waiting else job() for job in jobs]
         counts = {outcome: sum(answer.outcome == outcome for answer in answers) for outcome in (PASSED, ERROR)}
         require = self._config['require']
         need = {'all': len(answers), 'any': 1}.get(require, require)

@@ -41,6 +41,7 @@ class CPUCheck(BaseCheck):
     """The process, or it and all its descendants, uses at most `max_cpu` percent since the last run."""
 
     NAME = 'cpu'
+    IS_QUICK = True
     OPTIONS = (
         opt.Option('max_cpu', opt.number(0), opt.REQUIRED, 'the most it may use, in percent; 100 is one core'),
         opt.Option('cumulative', opt.BOOLEAN, False, 'count its children too, and theirs'),

@@ -27,6 +27,7 @@ class FileCheck(BaseCheck):
     """The heartbeat file of the process was written at most `max_age` ago."""
 
     NAME = 'file'
+    IS_QUICK = True
     OPTIONS = (
         opt.Option('filepath', opt.TEXT, None, 'the file; default: GROUP-NAME-PID in root_dir'),
         opt.Option('root_dir', opt.TEXT, None, 'where the files named by default are; default: the temporary folder'),

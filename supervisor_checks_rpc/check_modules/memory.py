@@ -28,6 +28,7 @@ class MemoryCheck(BaseCheck):
     """The process, or it and all its descendants, uses at most `max_rss`."""
 
     NAME = 'memory'
+    IS_QUICK = True
     OPTIONS = (
         opt.Option('max_rss', KILOBYTES, opt.REQUIRED, 'the most it may use: 100MB, 2GB; a bare number is KB'),
         opt.Option('cumulative', opt.BOOLEAN, False, 'count its children too, and theirs'),

@@ -6,12 +6,14 @@ raises there ends supervisord.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from supervisor.http import NOT_DONE_YET
@@ -124,6 +126,13 @@ def _callback(producer: object) -> object:
     return getattr(producer, 'callback', None)
 
 
+@cache
+def _have_children_deaf() -> None:
+    """Have a child of supervisord not write to our bell between fork and exec, where its descriptor is closed already:
+    Python says so on the standard error of the program to be. Once in the life of supervisord, reloads included."""
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+
 class Doorbell(dispatcher):
     """Wakes supervisord's loop from poll, and answers on its next turn.
 
@@ -140,6 +149,7 @@ class Doorbell(dispatcher):
 
     def hear_signals(self) -> None:
         """Ring at every signal that supervisord handles."""
+        _have_children_deaf()
         signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
 
     def ring(self) -> None:

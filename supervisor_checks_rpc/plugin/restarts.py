@@ -6,6 +6,7 @@ after `stopwaitsecs` is supervisord's own.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ from supervisor.states import SupervisorStates
 from ..errors import HealthError
 from ..model import Process
 
+# After so many seconds of stopping and starting others have their turn of the loop: a fork takes milliseconds.
+LONGEST_TURN = 0.05
 PREPARING = 'preparing'
 STOPPING = 'stopping'
 STARTING = 'starting'
@@ -32,7 +35,10 @@ class CannotRestart(HealthError):
 
 
 class Restart:
-    """One restart: under way until `failure` tells why it ended, or its process runs again."""
+    """One restart: under way until `failure` tells why it ended, or its process runs again.
+
+    It is `wanted` unless a person stops the process meanwhile, and `asked` for when it is a person's.
+    """
 
     def __init__(self, process: Process, subprocess: Any, prepared: Preparation) -> None:
         self.process = process
@@ -40,6 +46,7 @@ class Restart:
         self.prepared = prepared
         self.phase = PREPARING
         self.wanted = True
+        self.asked = False
         self.failure = ''
 
     def is_done(self) -> bool:
@@ -118,9 +125,19 @@ class Restarts:
             if group in ('', process.group) and name in ('', process.name):
                 restart.wanted = verb == 'start'
 
+    def cancel(self, namespec: str, why: str) -> None:
+        """End a restart of ours that is still being prepared, while the process is up."""
+        restart = self._under_way.get(namespec)
+        if restart and restart.phase == PREPARING and not restart.asked and restart.subprocess.state in _UP:
+            self._end(restart, why)
+
     def turn(self) -> None:
         """Bring all restarts a step further. To be called from the loop, never from an event."""
+        began = time.monotonic()
         for restart in list(self._under_way.values()):
+            if time.monotonic() - began > LONGEST_TURN:
+                self._ring()
+                break
             try:
                 self._step(restart)
             except Exception:

@@ -117,6 +117,8 @@ class HealthService:
         guarded(self.log, web.install)(httpservers, self, self._subprocesses)
 
     def _on_stopping(self, _event: object) -> None:
+        # Who waits for a restart is told that there will be none.
+        self._treatment.restarts.turn()
         for worker in self._workers.values():
             worker.close()
         if self._doorbell:
@@ -303,7 +305,10 @@ class HealthService:
         if lane not in self._workers:
             settings = self.config.settings
             pidhistory = self._supervisord.options.pidhistory
-            self._workers[lane] = WorkerLink(self.log, pidhistory, settings.worker_user, settings.max_concurrent)
+            memory = settings.worker_memory if lane else None
+            self._workers[lane] = WorkerLink(
+                self.log, pidhistory, settings.worker_user, settings.max_concurrent, memory
+            )
         return self._workers[lane]
 
     def run(self, pair: Pair) -> Pending | None:
@@ -362,7 +367,10 @@ class HealthService:
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
         """Stop checking these pairs for a time, with 0 until they are resumed; raises as `selected`."""
-        self.record.pause(self.selected(check, namespec), seconds, self._clock(), time.time())
+        pairs = self.selected(check, namespec)
+        self.record.pause(pairs, seconds, self._clock(), time.time())
+        for paused in {pair.process.namespec for pair in pairs}:
+            self._treatment.spare(paused)
 
     def resume(self, check: str, namespec: str) -> None:
         """Check these pairs again; raises as `selected`."""

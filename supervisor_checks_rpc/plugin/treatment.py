@@ -183,7 +183,7 @@ class Treatment:
         """
         restart = self.restarts.request(process, reason)
         # Of one that is under way, and was to end in a stop, the last word counts.
-        restart.wanted = True
+        restart.wanted = restart.asked = True
         pairs = self._record.pairs_of(process.namespec)
         # A program that found it failed is no person, and lifts no brakes.
         if not any(pair.spec.is_adopted and pair.health.last_outcome == model.FAILED for pair in pairs):
@@ -225,9 +225,16 @@ class Treatment:
         """Take note of a result: it may be the recovery that lifts a suspension."""
         if not self.policy.knows(namespec):
             return
+        self.spare(namespec)
         pairs = [pair for pair in self._record.pairs_of(namespec) if _treats(pair)]
         states = {pair.refresh(now, at) for pair in pairs if _has_a_say(pair, now)}
         self.policy.observe(namespec, states == {model.HEALTHY}, now)
+
+    def spare(self, namespec: str) -> None:
+        """Cancel the restart of a process that none of its checks wants any more, if it is not stopped yet."""
+        now = self._clock()
+        if not any(self._is_sick(pair, now) for pair in self._record.pairs_of(namespec)):
+            self.restarts.cancel(namespec, 'no check asks for it any more')
 
     def keep(self, namespecs: set[str]) -> None:
         """Forget processes that are gone from the configuration."""

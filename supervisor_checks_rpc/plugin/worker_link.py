@@ -23,6 +23,7 @@ from ..model import CheckSpec
 from ..model import Process
 from ..model import Result
 from ..model import not_run
+from ..worker import is_spent
 from ..worker import spawn_worker
 
 # How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
@@ -123,6 +124,9 @@ class _Child(dispatcher):
     def finish(self, pid: int, status: int) -> None:
         """Take note that supervisord has reaped it: the pid may be another's from now on."""
         self.pid = 0
+        # What it forked and left behind is still in its group.
+        with suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
         self.exit = decode_wait_status(status)[1]
 
     exit = ''
@@ -133,12 +137,13 @@ class WorkerLink:
 
     def __init__(
         self, log: Any, pidhistory: MutableMapping[int, Any], user: str | None, max_concurrent: int,
-        clock: Callable[[], float] = time.monotonic,
+        memory: int | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._log = log
         self._pidhistory = pidhistory
         self._user = user
         self._max_concurrent = max_concurrent
+        self._memory = memory
         self._clock = clock
         self._child: _Child | None = None
         self._pending: dict[int, Pending] = {}
@@ -198,7 +203,7 @@ class WorkerLink:
     def _start(self) -> _Child:
         ours, theirs = socket.socketpair()
         try:
-            pid = spawn_worker(theirs.fileno(), self._user, self._max_concurrent)
+            pid = spawn_worker(theirs.fileno(), self._user, self._max_concurrent, self._memory)
         except BaseException:
             ours.close()
             raise
@@ -221,6 +226,8 @@ class WorkerLink:
         number, result = answer
         pending = self._pending.pop(number)
         del self._numbers[pending.spec.name, pending.process]
+        if self._memory is not None and is_spent(result) and not self._pending:
+            self._hang_up(signal.SIGKILL)
         pending.finish(result)
 
     def _run_of(self, number: int) -> tuple[CheckSpec, Process] | None:
@@ -244,7 +251,7 @@ class WorkerLink:
             child.close()
             if child.pid:
                 with suppress(ProcessLookupError):
-                    os.kill(child.pid, signum)
+                    os.killpg(child.pid, signum)
         return child
 
     def _fail_all(self, reason: str) -> None:

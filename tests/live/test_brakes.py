@@ -409,7 +409,6 @@ def test_whatever_becomes_of_the_command_before_the_stop_it_does_not_prevent_it(
         'fails': 'sh -c "echo no space left >&2; exit 3"',
         'hangs': 'sleep 60',
         'missing': '/no/such/command',
-        'unreadable': "sh -c 'unbalanced",
     }
     sections = ''.join(
         program(name, 'sleeper.py')

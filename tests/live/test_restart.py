@@ -189,10 +189,10 @@ def test_a_group_that_is_removed_meanwhile_stays_away(supervisord):
     assert starts(sv) == 1
 
 
-def preparing(supervisord, seconds):
+def preparing(supervisord, seconds, interval=60):
     """Return a supervisord that waits for so long before it stops a sick process, and the pid of that."""
     check = healthcheck(
-        'port', 'tcp', 'job', port=1, start_period=0, failure_threshold=1, interval=60,
+        'port', 'tcp', 'job', port=1, start_period=0, failure_threshold=1, interval=interval,
         pre_restart_signal='CONT', pre_restart_wait=seconds,
     )  # fmt: skip
     sv = supervisord(program('job', 'sleeper.py') + check)
@@ -217,6 +217,31 @@ def test_an_operator_who_stops_it_before_we_do_has_the_last_word(supervisord):
     assert (sv.process('job')['statename'], starts(sv)) == ('STOPPED', 1)
     sv.supervisor.removeProcessGroup('job')
     assert sv.health.getAllStatus() == []
+
+
+def test_a_process_that_recovers_before_we_stop_it_is_not_restarted(supervisord):
+    sv, pid = preparing(supervisord, 60, interval='100ms')
+    listener = FakeListener(sv, 'health:health#1')
+    sv.wait(lambda: listener.report(listener.take(), 'passed'), what='a result')
+    assert 'did not restart job: no check asks for it any more' in sv.log()
+    assert (sv.process('job')['pid'], sv.health.getHealth()['state'], starts(sv)) == (pid, 'healthy', 1)
+    status = sv.health.getCheckStatus('port', 'job')
+    assert (status['restarts'], status['restarts_suspended']) == (0, False)
+
+
+def test_a_process_whose_check_is_paused_before_we_stop_it_is_not_restarted(supervisord):
+    sv, pid = preparing(supervisord, 60)
+    sv.health.pause('port', 'job', 0)
+    assert 'did not restart job: no check asks for it any more' in sv.log()
+    assert (sv.process('job')['pid'], starts(sv)) == (pid, 1)
+
+
+def test_a_restart_that_a_person_asked_for_too_is_not_cancelled(supervisord):
+    sv, pid = preparing(supervisord, 1)
+    (waiting,) = calls(sv, ('health.restartProcess', 'job', True))
+    sv.health.pause('port', 'job', 0)
+    assert waiting.answer() is True
+    assert (sv.process('job')['pid'] != pid, starts(sv)) == (True, 2)
 
 
 # -- the end
@@ -254,9 +279,10 @@ def test_a_shutdown_meanwhile_ends_as_always_and_starts_nothing(supervisord):
 def test_a_reload_meanwhile_starts_it_once(supervisord):
     sv, pid, waiting = stopping(supervisord)
     os.kill(sv.pid, signal.SIGHUP)
+    with pytest.raises(xmlrpc.client.Fault, match='supervisord is stopping'):
+        waiting.answer()
     sv.wait(lambda: 'waiting for job to die' in sv.log(), what='the reload')
     os.kill(pid, signal.SIGKILL)
     sv.wait(lambda: sv.process('job')['pid'] not in (pid, 0), what='the next life')
-    waiting.hang_up()
     sv.wait_state('job')
     assert (starts(sv), zombies(sv)) == (2, [])
