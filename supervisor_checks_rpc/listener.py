@@ -37,7 +37,7 @@ from .runner import Runner
 from .worker import leave
 from .worker_host import WorkerHost
 
-# Results that come within this time travel together. What is no news may wait longer, up to a tenth of its interval:
+# Results that come within this time travel together. What is no news may wait longer, up to a fifth of its interval:
 # with 1,000 processes each turn of supervisord's loop costs milliseconds, whatever it is for.
 GATHER = 0.05
 HOLD = 1.0
@@ -221,7 +221,7 @@ class Sweeper:
         spec = self._specs.get(result.check)
         is_news = result.outcome == FAILED or self._said.get(key) != said
         self._said[key] = said
-        return GATHER if is_news or spec is None else max(GATHER, min(HOLD, spec.schedule.interval / 10))
+        return GATHER if is_news or spec is None else max(GATHER, min(HOLD, spec.schedule.interval / 5))
 
     def _sweep(self) -> float:
         """Have everything that is due run; return the seconds until more is."""

@@ -354,7 +354,7 @@ def reported_before(tmp_path: Path, *checks: str) -> Iterator[tuple[Supervisors,
             yield supervisors, sweeper
 
 
-def test_a_pass_that_is_no_news_waits_a_tenth_of_its_interval_for_others(tmp_path: Path) -> None:
+def test_a_pass_that_is_no_news_waits_for_others(tmp_path: Path) -> None:
     with reported_before(tmp_path, 'good') as (supervisors, _):
         assert reported(supervisors, 2)[11].outcome == PASSED
     asked, came = supervisors.of('health.takeDue')[1][0], supervisors.of('health.report')[-1][0]

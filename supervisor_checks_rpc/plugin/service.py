@@ -167,8 +167,10 @@ class HealthService:
         self._is_missed = is_missed
 
     def _on_turn(self) -> bool:
-        """Look at the clocks on every turn of the loop; tell whether restarts want to be brought a step further."""
+        """Look at clocks and workers on every turn of the loop; tell whether restarts are to be brought a step further."""
         self._look()
+        for worker in self._workers.values():
+            worker.look()
         return self._treatment.restarts.wants_turn()
 
     def _look(self) -> None:
@@ -313,7 +315,7 @@ class HealthService:
 
     def run(self, pair: Pair) -> Pending | None:
         """Have the check of `pair` run now, in a worker; None when too many runs are under way."""
-        pending = Pending(pair.spec, pair.process, self._worker())
+        pending = Pending(pair.spec, pair.process)
         if pair.spec.error:
             pending.fail(pair.spec.error.splitlines()[0])
             return pending

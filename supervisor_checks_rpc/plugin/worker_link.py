@@ -38,11 +38,10 @@ _LONGEST_ANSWER = 1024 * 1024
 class Pending:
     """A run on demand that is under way; `result` comes when it comes."""
 
-    def __init__(self, spec: CheckSpec, process: Process, link: WorkerLink) -> None:
+    def __init__(self, spec: CheckSpec, process: Process) -> None:
         self.spec = spec
         self.process = process
         self.result: Result | None = None
-        self._link = link
         self._callers: list[Callable[[], None]] = []
 
     def call_when_done(self, caller: Callable[[], None]) -> None:
@@ -61,9 +60,7 @@ class Pending:
             caller()
 
     def is_done(self) -> bool:
-        """Tell whether there is a result; a worker that is late for it is replaced, and then there is one."""
-        if self.result is None:
-            self._link.see_to(self)
+        """Tell whether there is a result."""
         return self.result is not None
 
     def fail(self, reason: str) -> None:
@@ -161,7 +158,7 @@ class WorkerLink:
             return under_way
         if len(self._pending) >= MAX_PENDING:
             return None
-        pending = Pending(spec, process, self)
+        pending = Pending(spec, process)
         try:
             child = self._child or self._start()
         except (OSError, ValueError) as why:
@@ -175,19 +172,20 @@ class WorkerLink:
         child.say(wire.dump_job(self._last_number, spec, process, sample))
         return pending
 
-    def see_to(self, pending: Pending) -> None:
-        """Replace the worker when it is late for `pending`.
+    def look(self) -> None:
+        """Replace the worker when it is late. To be called on every turn of the loop.
 
         It answers in any order and keeps more waiting than it runs, so it is late when it said nothing at all.
         """
         grace = GRACE if self._child and self._child.answered else FIRST_GRACE
-        if self._clock() > self._heard_at + pending.spec.schedule.timeout + grace:
-            self._end(f'the worker process did not answer within {pending.spec.schedule.timeout:g}s and was replaced')
+        if not self._pending or self._clock() <= self._heard_at + grace:
+            return
+        timeout = min(pending.spec.schedule.timeout for pending in self._pending.values())
+        if self._clock() > self._heard_at + timeout + grace:
+            self._end(f'the worker process did not answer within {timeout:g}s and was replaced')
 
     def tick(self) -> None:
-        """See to a worker that is late, though no caller waits for it any more, or that has nothing to do."""
-        for pending in list(self._pending.values()):
-            pending.is_done()
+        """Send a worker home that has nothing to do."""
         if not self._pending and self._child and self._clock() - self._heard_at > IDLE:
             self.close()
 
