@@ -22,6 +22,7 @@ from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
+from .keeper import KEEPER
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -77,13 +78,16 @@ class CommandCheck(BaseCheck):
         """Run the command and judge its exit status."""
         name = excerpt(os.path.basename(self._config['command'][0]))
         deadline.remaining()
-        running = self._start(name, process)
+        with KEEPER.starting():
+            running = self._start(name, process)
+            KEEPER.began(running.pid)
         try:
             output = _follow(running, deadline)
         except DeadlineExceeded as late:
             raise DeadlineExceeded(f'{name} {late.reason}') from None
         finally:
             _end(running)
+            KEEPER.ended(running.pid)
         return _judged(name, running.returncode, _last_line(output))
 
     def _start(self, name: str, process: Process) -> Popen[bytes]:

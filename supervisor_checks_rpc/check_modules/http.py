@@ -22,6 +22,7 @@ from .base import Deadline
 from .base import Measured
 from .base import excerpt
 from .base import port_of
+from .expressions import SEARCHER
 from .hosts import HOST
 from .hosts import authority
 from .hosts import shown
@@ -144,7 +145,7 @@ class HTTPCheck(BaseCheck):
         with sockets.told_as(where):
             reply = self._client.fetch(request, deadline, self._config['follow_redirects'])
             with closing(reply), sockets.told_as(reply.via):
-                self._look_at(reply)
+                self._look_at(reply, deadline)
         return Measured(f'{where}{reply.via}status {reply.status}')
 
     def prepare(self) -> None:
@@ -178,7 +179,7 @@ class HTTPCheck(BaseCheck):
         username, password = self._config['username'], self._config['password']
         return None if username is None else (username.encode('utf-8'), (password or '').encode('utf-8'))
 
-    def _look_at(self, reply: Reply) -> None:
+    def _look_at(self, reply: Reply, deadline: Deadline) -> None:
         status, expected = f'status {reply.status}', self._config['expect_status']
         if reply.status not in expected:
             raise CheckFailed(f'{status}, expected {expected.text}')
@@ -187,8 +188,8 @@ class HTTPCheck(BaseCheck):
             return
         with sockets.told_as(f'{status}, body: '):
             text = reply.text()
-        if wanted is not None and wanted.search(text) is None:
+        if wanted is not None and SEARCHER.search(wanted, text, deadline) is None:
             raise CheckFailed(f"body does not match '{excerpt(wanted.pattern)}', begins with '{excerpt(text)}'")
-        found = unwanted.search(text) if unwanted is not None else None
+        found = SEARCHER.search(unwanted, text, deadline) if unwanted is not None else None
         if found is not None:
-            raise CheckFailed(f"body matches the unwanted '{excerpt(unwanted.pattern)}': '{excerpt(found[0])}'")
+            raise CheckFailed(f"body matches the unwanted '{excerpt(unwanted.pattern)}': '{excerpt(found)}'")

@@ -5,6 +5,7 @@ Imported by the first check that runs, never by supervisord, because it imports 
 
 from __future__ import annotations
 
+import codecs
 import http.client
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ MAX_REDIRECTS = 10
 BODY_CAP = 64 * 1024
 DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}
 
+# Decoding 64 KiB of it takes seconds, in which no other thread runs.
+_SLOW = 'punycode'
 _SAME_BODY = (307, 308)
 
 
@@ -63,7 +66,8 @@ class Reply:
         # What requests takes for text without a charset, Latin-1, is out of use.
         named = 'charset' in self._response.headers.get('Content-Type', '').lower()
         try:
-            return body.decode(self._response.encoding or 'utf-8' if named else 'utf-8', 'replace')
+            codec = codecs.lookup(self._response.encoding or 'utf-8' if named else 'utf-8').name
+            return body.decode('utf-8' if codec == _SLOW else codec, 'replace')
         except (LookupError, ValueError):
             return body.decode('utf-8', 'replace')
 

@@ -20,6 +20,7 @@ from .base import Deadline
 from .base import Measured
 from .base import excerpt
 from .base import port_of
+from .expressions import SEARCHER
 from .hosts import HOST
 from .hosts import authority
 
@@ -111,7 +112,7 @@ def _await(sock: sockets.DeadlineSocket, expect: re.Pattern[bytes]) -> str:
         while len(received) < REPLY_CAP:
             chunk = sock.recv(REPLY_CAP - len(received))
             received += chunk
-            if expect.search(received):
+            if SEARCHER.search(expect, received, sock.deadline) is not None:
                 return f"reply matches '{excerpt(expect.pattern)}'"
             if not chunk:
                 how = 'before the connection was closed'
