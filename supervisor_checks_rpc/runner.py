@@ -31,10 +31,9 @@ OVERDUE = 1.0
 STALL = 1.5
 # A thread that finds no work for so long ends.
 IDLE = 30.0
-# Python runs one thread at a time: more of them, as long as none has to wait, only get into each other's way.
+# Python runs one thread at a time: more of them, as long as none has to wait, only get into each other's way. So many
+# are kept when there is no work; each has its stack.
 AT_ONCE = 4
-# So many threads without work are kept; each has its stack.
-SPARE = 8
 # A run that has not ended after so long waits for its service, and leaves room for others.
 SLOW = 0.02
 
@@ -166,7 +165,7 @@ class Runner:
         with self._changed:
             self._idle += 1
             self._hand_out(hands=1)
-            if self._ready or self._idle <= SPARE:
+            if self._ready or self._idle <= AT_ONCE:
                 self._changed.wait_for(lambda: self._ready, IDLE)
             self._idle -= 1
             if self._ready:

@@ -1,4 +1,4 @@
-"""PROCESS_HEALTH events, and the listener of the README that passes them on."""
+"""PROCESS_HEALTH events, and the listener of docs/events.md that passes them on."""
 
 from __future__ import annotations
 
@@ -9,22 +9,14 @@ import sys
 from queue import SimpleQueue
 from typing import Any
 
+import documents
 import servers
-from harness import ROOT
 from harness import Supervisord
 from harness import free_port
 from harness import healthcheck
 from harness import program
 
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 60\nfailure_threshold = 2\nbackoff_delay = 0\nmax_restarts = 1'
-
-
-def block(mark: str) -> str:
-    """Return a block of the README."""
-    found = re.search(rf'^<!-- {mark} -->\n```\w+\n(.*?)^```$', README, re.MULTILINE | re.DOTALL)
-    assert found, mark
-    return found[1]
 
 
 class Hook:
@@ -50,10 +42,11 @@ class Hook:
 
 
 def listener(sv: Supervisord, url: str, events: str = 'PROCESS_HEALTH', name: str = 'webhook', code: str = '') -> str:
-    """Return the section of the README, for this Python, this URL and these events."""
+    """Return the section of the page, for this Python, this URL and these events."""
     path = sv.dir / f'{name}.py'
-    path.write_text(code or block('python: webhook'))
-    text = block('listener: webhook').replace('python3 /usr/local/bin/health_webhook.py', f'{sys.executable} {path}')
+    path.write_text(code or documents.block('python: webhook'))
+    text = documents.block('listener: webhook')
+    text = text.replace('python3 /usr/local/bin/health_webhook.py', f'{sys.executable} {path}')
     text = text.replace('http://127.0.0.1:8000/hook', url).replace('= PROCESS_HEALTH\n', f'= {events}\n')
     return text.replace('[eventlistener:webhook]', f'[eventlistener:{name}]\n')
 
@@ -65,7 +58,7 @@ def web(sv: Supervisord) -> str:
     return service + healthcheck('web-ping', 'http', 'web', port=port, url='/ping')
 
 
-def test_the_listener_of_the_readme_posts_what_happens(supervisord):
+def test_the_listener_of_the_page_posts_what_happens(supervisord):
     everything, restarts = Hook(), Hook()
     with servers.tcp(everything) as all_, servers.tcp(restarts) as some:
         sv = supervisord(health=FAST, listener='', start=False)
@@ -134,11 +127,11 @@ def test_mail(supervisord):
                     mails.put(''.join(iter(lines.readline, '.\r\n')).replace('\r\n', '\n'))
                     connection.sendall(b'250 taken\r\n')
 
-    found = re.search(r'`(smtplib\.SMTP\([^`]*\)\.sendmail\([^`]*\))`', README)
+    found = re.search(r'`(smtplib\.SMTP\([^`]*\)\.sendmail\([^`]*\))`', documents.PAGES['docs/events.md'])
     assert found
     with servers.tcp(smtp) as server:
         send = found[1].replace(', 25)', f', {server.port})')
-        code = re.sub(r' request = .*\n.*\n', lambda _: f' {send}\n', block('python: webhook'))
+        code = re.sub(r' request = .*\n.*\n', lambda _: f' {send}\n', documents.block('python: webhook'))
         sv = supervisord(health=FAST, listener='', start=False)
         sv.rewrite(web(sv) + listener(sv, 'unused', code=f'import smtplib\n{code}'))
         sv.start()

@@ -27,9 +27,9 @@ import pytest
 from supervisor.http import supervisor_af_inet_http_server
 from supervisor.medusa import asyncore_25
 
+import documents
 import servers
 from actors import FakeListener
-from harness import ROOT
 from harness import Supervisord
 from harness import free_port
 from harness import healthcheck
@@ -37,7 +37,6 @@ from harness import program
 from harness import section
 from supervisor_checks_rpc.plugin import web
 
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 0\nfailure_threshold = 1\nbackoff_delay = 0'
 SLOW = 'interval = 10m\nstart_period = 0\nfailure_threshold = 1'
 PASSWORD = 's3cret:of the server'
@@ -145,13 +144,6 @@ def report(sv: Supervisord, outcomes: dict[str, str]) -> None:
         assert listener.report(replace(due, runs=runs), outcome) == len(runs)
 
 
-def block(mark: str) -> str:
-    """Return a block of the README."""
-    found = re.search(rf'^<!-- {mark} -->\n```\w+\n(.*?)^```$', README, re.MULTILINE | re.DOTALL)
-    assert found, mark
-    return found[1]
-
-
 def tool(name: str) -> str:
     """Return the path of a program that has to be there in CI, and that nobody needs to have elsewhere."""
     path = shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/usr/local/sbin')
@@ -244,7 +236,6 @@ def test_an_unknown_name_is_404_with_one_line(of_all_kinds):
     sv = of_all_kinds
     expected = {
         '/health/none': "no process named 'none'",
-        '/health/': "no process named ''",
         '/health/pool': "no process named 'pool'",
         '/health/pool:*': "no process named 'pool:*'",
         '/health/pool:none': "no process named 'pool:none'",
@@ -634,7 +625,7 @@ frontend front
 
 def test_under_haproxy(service):
     sv, folder, front = service.sv, service.sv.dir, free_port()
-    backend = block('haproxy: health').replace('inter 2s', 'inter 50ms')
+    backend = documents.block('haproxy: health').replace('inter 2s', 'inter 50ms')
     backend = backend.replace('8080', str(service.port)).replace('9001', str(sv.port))
     (folder / 'haproxy.cfg').write_text(HAPROXY.format(folder=folder, front=front) + backend)
 
@@ -687,7 +678,8 @@ def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_docker_healthcheck(service):
     tool('curl')
-    instruction = block('docker: health').replace('\\\n', '').replace('/run/supervisor.sock', str(service.sv.socket))
+    instruction = documents.block('docker: health').replace('\\\n', '')
+    instruction = instruction.replace('/run/supervisor.sock', str(service.sv.socket))
     command = instruction.partition('CMD ')[2]
 
     def run() -> tuple[int, str]:
@@ -704,7 +696,8 @@ def test_docker_healthcheck(service):
 
 
 def test_kubernetes_probes(service):
-    probes = re.findall(r'(\w+)Probe:\n  httpGet: {path: "?(.*?)"?, port: 9001}\n', block('kubernetes: health'))
+    shown = documents.block('kubernetes: health')
+    probes = re.findall(r'(\w+)Probe:\n  httpGet: {path: "?(.*?)"?, port: 9001}\n', shown)
     assert [name for name, _ in probes] == ['readiness', 'liveness']
     kubelet = {'User-Agent': 'kube-probe/1.30', 'Accept': '*/*', 'Connection': 'close'}
     for status, mode in ((200, ''), (503, 'fail'), (200, '')):

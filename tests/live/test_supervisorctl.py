@@ -483,29 +483,3 @@ def test_supervisord_is_shutting_down(supervisord):
     sv.wait(lambda: 'ready' in sv.output('slow'), what='the process')
     sv.supervisor.shutdown()
     assert ctl(sv, 'health') == (1, 'ERROR: supervisor shutting down\n')
-
-
-# -- what README.md shows
-
-
-def masked(text):
-    """Return `text` without what differs from run to run."""
-    return [' '.join(re.sub(r'\d+', 'N', line).split()) for line in text.strip().splitlines()]
-
-
-def test_the_session_of_the_readme(supervisord):
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    conf, session = (
-        re.search(rf'<!-- {kind}: supervisorctl -->\n```\w+\n(.*?)```', readme, re.DOTALL)[1]
-        for kind in ('conf', 'session')
-    )
-    port = free_port()
-    check = healthcheck('web-ping', 'http', 'web', url='/ping', port=port)
-    url = section('supervisorctl', {'serverurl': 'unix://%(here)s/s.sock'})
-    sv = supervisord(conf + url + program('web', 'web.py', port, '%(here)s/mode') + check, listener='')
-    sv.wait(lambda: sv.health.getHealth()['healthy'], what='health')
-    commands = re.findall(r'^\$ supervisorctl (.*)\n((?:[^$].*\n)*)', session, re.MULTILINE)
-    assert len(commands) == session.count('$ ')
-    for line, shown in commands:
-        exitstatus, text = ctl(sv, line)
-        assert (exitstatus, masked(text)) == (0, masked(shown))

@@ -1,10 +1,10 @@
-"""readme_services.py KIND MODEFILE [PORT]: what the README checks; bad while MODEFILE says how.
+"""docs_services.py KIND MODEFILE [PORT]: what the pages check; bad while MODEFILE says how.
 
 web       200 for any GET; `bad`: 503
 redis     +PONG; `bad`: -ERR
 rpc       status() returns a string; `bad`: a fault
-worker    runs notify.py beside MODEFILE, which is the README's own, and goes on writing heartbeats; `mute`: the last
-          one is long ago; `hog`: 320 MB; `files`: 600 files; `stopped`: by SIGSTOP, to be ended by SIGCONT
+worker    runs notify.py beside MODEFILE, as the page has it, and goes on writing heartbeats; `mute`: the last one
+          is long ago; `hog`: 320 MB; `files`: 600 files; `stopped`: by SIGSTOP, to be ended by SIGCONT
 """
 
 from __future__ import annotations
