@@ -36,6 +36,7 @@ setup(
     ],
     python_requires='>=3.9',
     packages=find_packages(include=['supervisor_checks_rpc*']),
+    package_data={'supervisor_checks_rpc.plugin': ['static/*']},
     data_files=[('share/supervisor_checks_rpc', ['etc/supervisord.conf.example'])],
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={

@@ -68,7 +68,6 @@ def _revive(value: object) -> tuple[str, ...]:
     return states
 
 
-COMMAND = Kind('a program and its arguments', _command)
 def _memory(value: object) -> int:
     size: int = opt.SIZE.convert(value)
     # With less, Python itself does not start.
@@ -77,6 +76,7 @@ def _memory(value: object) -> int:
     return size
 
 
+COMMAND = Kind('a program and its arguments', _command)
 ON_FAILURE = Kind('restart, none, or signal NAME', _on_failure)
 TYPE = Kind(f'package.module:Class or one of: {" ".join(check_modules.BUILT_IN)}', opt.TEXT.convert)
 MEMORY = Kind('0, or a size of at least 64MB', _memory)

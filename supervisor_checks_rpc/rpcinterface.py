@@ -240,7 +240,8 @@ class HealthNamespaceRPCInterface:
 
     @_published
     def restartProcess(self, process: str, wait: bool = True) -> Any:
-        """Restart a running process inside supervisord: it is stopped and started, whatever becomes of the caller
+        """Restart a process inside supervisord: it is stopped and started, whatever becomes of the caller; one that
+        supervisord gave up on (FATAL, EXITED) is started, and one that is STOPPED is a fault
 
         @param string process  Name of the process, or group:name
         @param boolean wait    Wait until the process is running again
