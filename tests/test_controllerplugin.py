@@ -403,10 +403,10 @@ def test_what_is_wrong_with_the_configuration_stands_below_and_is_not_healthy():
     }
     exitstatus, output = said('health', **answers)
     assert exitstatus == 1
-    assert output.endswith('\n\n[healthcheck:x] prot: unknown option\nidle: no process matches web, api:*\n')
+    assert output.endswith('\n\n[healthcheck:x] prot: unknown option\n')
     assert said('health web', **answers)[0] == 0
     document = json.loads(said('health --json', **answers)[1])
-    assert (document['healthy'], document['unused']) == (False, ['idle'])
+    assert (document['healthy'], document['problems']) == (False, ['[healthcheck:x] prot: unknown option'])
 
 
 def test_no_checks_at_all_is_told():

@@ -11,6 +11,7 @@ from pathlib import Path
 from world import ROOT
 
 PACKAGE = ROOT / 'supervisor_checks_rpc'
+ETC = ROOT / 'etc'
 
 
 def test_a_wheel_holds_all_that_is_in_the_package_and_in_etc(tmp_path: Path) -> None:
@@ -21,6 +22,5 @@ def test_a_wheel_holds_all_that_is_in_the_package_and_in_etc(tmp_path: Path) -> 
     (wheel,) = tmp_path.glob('*.whl')
     held = {name.rpartition('/data/share/supervisor_checks_rpc/')[2] for name in zipfile.ZipFile(wheel).namelist()}
     files = [path for path in PACKAGE.rglob('*') if path.is_file() and '__pycache__' not in path.parts]
-    shipped = [path for path in (ROOT / 'etc').rglob('*') if path.is_file()]
-    expected = {str(path.relative_to(ROOT)) for path in files} | {str(path.relative_to(ROOT / 'etc')) for path in shipped}
-    assert expected <= held
+    shipped = [path for path in ETC.rglob('*') if path.is_file()]
+    assert {str(path.relative_to(ROOT)) for path in files} | {str(path.relative_to(ETC)) for path in shipped} <= held

@@ -103,23 +103,16 @@ class Commands:
         """Tell what is known; of all with what is wrong with the configuration, which is not healthy either."""
         statuses = self._chosen(words)
         checks = self._checks()
-        problems, unused = self._problems(statuses, checks) if words in ([], ['all']) else ([], [])
+        problems = self._ask('getHealth')['problems'] if words in ([], ['all']) else []
         is_healthy = are_healthy(statuses) and not problems
         if self._as_json:
             shown = [{key: value for key, value in status.items() if key != 'history'} for status in statuses]
-            self._say_json({'healthy': is_healthy, 'checks': shown, 'problems': problems, 'unused': unused})
+            self._say_json({'healthy': is_healthy, 'checks': shown, 'problems': problems})
         else:
             self._say_status(statuses, checks)
-            said = [f'{name}: no process matches {", ".join(checks[name]["processes"])}' for name in unused]
-            for line in ['', *problems, *said] if problems or said else []:
+            for line in ['', *problems] if problems else []:
                 self._console.say(self._console.screen.colour(line, model.INVALID) if line else '')
         return SUCCESS if is_healthy else GENERIC
-
-    def _problems(self, statuses: Iterable[Struct], checks: Mapping[str, Struct]) -> tuple[list[str], list[str]]:
-        """Return what is wrong with the configuration, and the checks that are for no process."""
-        used = {status['check'] for status in statuses}
-        unused = [name for name, check in checks.items() if not check['error'] and name not in used]
-        return self._ask('getHealth')['problems'], unused
 
     def _say_status(self, statuses: Iterable[Struct], checks: Mapping[str, Struct]) -> None:
         actions = {name: check['on_failure'] for name, check in checks.items()}
