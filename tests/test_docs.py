@@ -33,6 +33,7 @@ from world import ROOT
 RUN_BY = {
     'main command': 'tests/live/test_example.py',
     'test command': '.ci/run',
+    'test tools': '.ci/run',
     'conf: *': 'tests/live/test_docs_examples.py',
     'alone: *': 'tests/live/test_docs_examples.py',
     'session: *': 'tests/live/test_docs_examples.py',
