@@ -23,7 +23,7 @@ class Pair:
     """One check on one process of supervisord, through all instances of that process.
 
     What is asked for on every tick is worked out when something happens: `turn_at`, the moment from which it may be
-    handed out, and until when its state holds by itself.
+    handed out, and until when its state holds by itself. `touched` is when something happened last.
     """
 
     def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
@@ -35,6 +35,7 @@ class Pair:
         self.paused_until = self._settled_until = NEVER
         self.state = model.UNKNOWN
         self.since = at
+        self.touched = now
         self.begin(process, now)
 
     def begin(self, process: Process, now: float) -> None:
@@ -101,6 +102,7 @@ class Pair:
         """Bring the state up to `now` and return it."""
         if now < self._settled_until:
             return self.state
+        self.touched = now
         if self.paused_until != NEVER:
             self.wake(now)
         if self.spec.error:

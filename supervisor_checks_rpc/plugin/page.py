@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
 from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import unquote
@@ -18,9 +16,13 @@ from .. import model
 from .. import wire
 from ..errors import UnknownName
 from ..model import CheckSpec
+from ..pair import Pair
 from ..patterns import matching
-from ..record import Pair
 from ..record import summarized
+from .reply import Asked
+from .reply import Reply
+from .reply import refused
+from .reply import said
 
 if TYPE_CHECKING:
     from .service import HealthService
@@ -35,35 +37,35 @@ Processes = Callable[[], Iterable[tuple[str, str, Any, bool]]]
 Filters = Mapping[str, list[str]]
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What is answered: the status, JSON, and what the header says beside the usual."""
-
-    status: int
-    body: wire.Struct
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 class Page:
     """Makes the reply for a path and a query, from what is known now."""
+
+    longest_body = 0
 
     def __init__(self, service: HealthService, processes: Processes) -> None:
         self._service = service
         self._processes = processes
 
-    def reply(self, target: str) -> Reply:
-        """Return the reply for `target`, as it stands in the request."""
-        path, _, query = target.partition('?')
+    @staticmethod
+    def is_at(path: str) -> bool:
+        """Tell whether it is what stands at `path`."""
+        return path == PATH or path.startswith(f'{PATH}/')
+
+    def reply(self, asked: Asked) -> Reply:
+        """Return what is answered."""
+        if asked.method not in ('GET', 'HEAD'):
+            return refused(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
+        path, _, query = asked.target.partition('?')
         filters = _filters(query)
         if len(query) > _LONGEST_QUERY or len(filters.get('processes', ())) > _MOST_PATTERNS:
             most = f'{_LONGEST_QUERY} characters and {_MOST_PATTERNS} processes'
-            return Reply(414, {'error': f'expected at most {most} in the query'})
+            return refused(414, f'expected at most {most} in the query')
         if self._service.is_stopping():
-            return Reply(503, {'error': 'supervisord is stopping'})
+            return refused(503, 'supervisord is stopping')
         try:
             return self._health(unquote(path)[len(PATH) :], filters)
         except UnknownName as why:
-            return Reply(404, {'error': wire.line(str(why))})
+            return refused(404, wire.line(str(why)))
 
     def _health(self, name: str, filters: Filters) -> Reply:
         self._service.summary()  # brings every pair up to now
@@ -116,7 +118,7 @@ def _verdict(pairs: list[Pair], lost: list[CheckSpec], problems: list[str]) -> R
         'failing': [dict(zip(('check', 'process', 'state', 'reason'), map(wire.line, row))) for row in rows],
         'problems': [wire.line(problem) for problem in problems],
     }
-    return Reply(200 if is_healthy else 503, body)
+    return said(200 if is_healthy else 503, body)
 
 
 def _filters(query: str) -> Filters:

@@ -167,7 +167,7 @@ class HealthService:
         self._is_missed = is_missed
 
     def _on_turn(self) -> bool:
-        """Look at clocks and workers on every turn of the loop; tell whether restarts are to be brought a step further."""
+        """Look at clocks and workers on every turn of the loop; tell whether restarts want to be brought further."""
         self._look()
         for worker in self._workers.values():
             worker.look()

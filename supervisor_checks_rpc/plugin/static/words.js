@@ -1,0 +1,85 @@
+// What the page says: pure functions from values to words.
+
+export const STATES = ['unhealthy', 'invalid', 'unknown', 'starting', 'paused', 'healthy', 'unchecked'];
+
+// Colour is never the only sign.
+export const SIGNS = {
+  unhealthy: '\u2717', invalid: '!', unknown: '?', starting: '\u2026', paused: '\u2016', healthy: '\u2713',
+  unchecked: '\u2013',
+};
+
+// As board.py counts them.
+export const PROCESS_STATES = [
+  'STOPPED', 'STARTING', 'RUNNING', 'BACKOFF', 'STOPPING', 'EXITED', 'FATAL', 'UNKNOWN',
+];
+
+// A check that is due runs, and its result travels, before the page hears of it.
+const ON_ITS_WAY = 15;
+
+const OUTCOMES = { p: 'passed', f: 'failed', e: 'could not run' };
+
+export function span(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 120) return `${s} s`;
+  if (s < 7200) return `${Math.floor(s / 60)} min`;
+  if (s < 172800) return `${Math.floor(s / 3600)} h`;
+  return `${Math.floor(s / 86400)} d`;
+}
+
+export function took(seconds) {
+  return seconds < 1 ? `${Math.round(seconds * 10000) / 10} ms` : `${Math.round(seconds * 100) / 100} s`;
+}
+
+export function moment(epoch) {
+  return new Date(epoch * 1000).toLocaleString();
+}
+
+export function clock(epoch) {
+  return new Date(epoch * 1000).toLocaleTimeString();
+}
+
+export function cut(text, most) {
+  return text.length > most ? `${text.slice(0, most)}\u2026` : text;
+}
+
+// Why a pair is in its state; a failure that does not count as unhealthy yet says how far it is.
+export function why(pair) {
+  const { state, reason, failures, threshold } = pair;
+  const near = failures && (state === 'healthy' || state === 'starting');
+  return near ? `${reason} (failed ${failures} in a row, unhealthy at ${threshold})` : reason;
+}
+
+// What happens next to a pair, by itself.
+export function next(pair, now) {
+  if (pair.suspended) return 'suspended until it recovers, or Reset';
+  if (pair.state === 'paused') {
+    return pair.pausedUntil ? `checked again in ${span(pair.pausedUntil - now)}` : 'paused until resumed';
+  }
+  if (pair.nextRestart) {
+    const verb = pair.onFailure.startsWith('signal ') ? pair.onFailure.slice(7) : 'restart';
+    return pair.nextRestart > now + 0.5 ? `${verb} in ${span(pair.nextRestart - now)}` : `${verb} is due`;
+  }
+  if (!pair.nextCheck) return '';
+  const late = now - pair.nextCheck;
+  const due = late < -0.5 ? `check in ${span(-late)}` : 'check now';
+  const check = late > ON_ITS_WAY ? `check ${span(late)} overdue` : due;
+  return pair.state === 'unhealthy' && pair.onFailure === 'none' ? `no restart (on_failure = none), ${check}` : check;
+}
+
+export function restarts(count) {
+  return count ? `${count} restart${count === 1 ? '' : 's'}` : '';
+}
+
+// The strip of results for those who do not see it.
+export function results(pair) {
+  const { letters, durations, beginnings } = pair;
+  if (!letters) return 'no result yet';
+  const counts = Object.entries(OUTCOMES)
+    .map(([letter, outcome]) => [letters.split(letter).length - 1, outcome])
+    .filter(([count]) => count)
+    .map(([count, outcome]) => `${count} ${outcome}`);
+  const sorted = [...durations].sort((a, b) => a - b);
+  const middle = took(sorted[Math.floor(sorted.length / 2)] / 10000);
+  const begun = beginnings.length ? `; ${beginnings.length} new instance${beginnings.length === 1 ? '' : 's'}` : '';
+  return `last ${letters.length}: ${counts.join(', ')}; newest ${OUTCOMES[letters.at(-1)]}; median ${middle}${begun}`;
+}
