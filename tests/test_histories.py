@@ -34,6 +34,7 @@ from supervisor_checks_rpc.model import Process
 from supervisor_checks_rpc.model import Result
 from supervisor_checks_rpc.model import Schedule
 from supervisor_checks_rpc.pair import Pair
+from supervisor_checks_rpc.plugin import restarts
 from supervisor_checks_rpc.plugin.restarts import CannotRestart
 from supervisor_checks_rpc.plugin.treatment import REVIVE_AFTER
 from supervisor_checks_rpc.plugin.treatment import Treatment
@@ -721,6 +722,21 @@ def test_those_of_a_group_that_are_never_well_are_restarted_in_turn() -> None:
         bench.settle()
         turns += [program.config.name for program, before in zip(bench.programs, stops) if program.stops > before]
     assert turns == ['0', '1', '2', '0', '1', '2']
+
+
+def test_many_that_start_at_once_leave_others_their_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork takes milliseconds; here each takes as long as a turn may."""
+    monkeypatch.setattr(restarts, 'LONGEST_TURN', -1.0)
+    bench = Bench([spec(failure_threshold=1, max_restarting=3)], 'web:0', 'web:1', 'web:2')
+    unhealthy(bench, 1)
+    bench.act()
+    for program in bench.programs:
+        program.move_on()
+    up = []
+    for _ in range(3):
+        bench.turn()
+        up.append(sum(program.state == ProcessStates.STARTING for program in bench.programs))
+    assert up == [1, 2, 3]
 
 
 def test_the_next_of_a_group_waits_until_the_last_is_running_and_not_only_started() -> None:

@@ -135,9 +135,6 @@ class Restarts:
         """Bring all restarts a step further. To be called from the loop, never from an event."""
         began = time.monotonic()
         for restart in list(self._under_way.values()):
-            if time.monotonic() - began > LONGEST_TURN:
-                self._ring()
-                break
             try:
                 self._step(restart)
             except Exception:
@@ -145,6 +142,9 @@ class Restarts:
                 self._under_way.pop(restart.process.namespec, None)
                 name = restart.process.namespec
                 self._log.critical(f'health: internal error while restarting {name}: {traceback.format_exc()}')
+            if time.monotonic() - began > LONGEST_TURN:
+                self._ring()
+                break
 
     def _step(self, restart: Restart) -> None:
         subprocess = restart.subprocess
