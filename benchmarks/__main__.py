@@ -1,7 +1,94 @@
-"""Run all measurements."""
+"""Run all measurements, or some, and print the table; exits 1 if one broke."""
 
 from __future__ import annotations
 
-from . import on_demand
+import argparse
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
-on_demand.main()
+from . import answer
+from . import footprint
+from . import growth
+from . import http_check
+from . import hung
+from . import on_demand
+from . import peers
+from . import plots
+from . import report
+from . import restart_gap
+from . import scale
+from . import siege
+from . import soak
+from . import sweeps
+from .row import FULL
+from .row import QUICK
+from .row import Context
+from .row import Row
+
+SCENARIOS: dict[str, ModuleType] = {
+    module.__name__.rpartition('.')[2]: module
+    for module in (
+        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, growth
+    )
+}  # fmt: skip
+_DOCS = Path(__file__).parents[1] / 'docs'
+_TABLE = re.compile('(<!-- table -->\n).*(<!-- /table -->)', re.DOTALL)
+
+
+def main() -> int:
+    """Run; return the exit status."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__)
+    parser.add_argument('--quick', action='store_true', help='less of everything, in under two minutes')
+    parser.add_argument('--only', action='append', choices=SCENARIOS, help='this scenario; may be given again')
+    parser.add_argument('--no-peers', action='store_true', help='without the peers, which come from PyPI')
+    parser.add_argument('--out', type=Path, help='write results.md, results.json and the plots there')
+    parser.add_argument('--docs', action='store_true', help='write the table and the plots into docs/')
+    parser.add_argument('--soak', action='store_true', help='see that memory does not grow, in a quarter of an hour')
+    options = parser.parse_args()
+    if options.soak:
+        return soak.main([])
+    context = Context(QUICK if options.quick else FULL, None if options.no_peers else peers.prepare())
+    names = options.only or list(SCENARIOS)
+    rows = list(measured(context, names))
+    machine = report.Machine.here()
+    print(f'\n{machine.line()}\n\n{report.text(rows)}')
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / 'results.md').write_text(report.markdown(rows, machine))
+        (options.out / 'results.json').write_text(report.as_json(rows, machine))
+    if options.docs:
+        page = _DOCS / 'benchmarks.md'
+        table = report.markdown(rows, machine).replace('\\', r'\\')
+        page.write_text(_TABLE.sub(rf'\g<1>{table}\g<2>', page.read_text()))
+    if 'growth' in names and not any(row.broken for row in rows):
+        for folder in filter(None, (options.out, _DOCS / 'benchmarks' if options.docs else None)):
+            _draw(context, folder)
+    return int(any(row.broken for row in rows))
+
+
+def measured(context: Context, names: Iterable[str]) -> Iterator[Row]:
+    """Run the scenarios, each on its own: one that breaks is a row that says so."""
+    for name in names:
+        began = time.monotonic()
+        try:
+            yield from SCENARIOS[name].run(context)
+        except Exception as why:
+            traceback.print_exc()
+            yield Row(name, broken=f'{type(why).__name__}: {str(why).partition(chr(10))[0]}')
+        print(f'{name}: {time.monotonic() - began:.0f} s', file=sys.stderr, flush=True)
+
+
+def _draw(context: Context, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, svg in plots.drawn(growth.points(context)).items():
+        (folder / name).write_text(svg)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,97 +1,67 @@
-"""How long health.runCheck takes beside supervisor.getState, and getState while many runs hang."""
+"""How long health.runCheck takes beside supervisor.getState, and beside a thread with a deferred reply."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
-import time
-from collections.abc import Callable
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 from tests.live.harness import Supervisord
 from tests.live.harness import healthcheck
-from tests.live.harness import program
+from tests.live.harness import section
 
-CALLS = 2000
-HUNG = 50
+from . import measure
+from . import stage
+from .row import Context
+from .row import Row
+from .services import Services
+from .usual_way import ask
 
-
-@contextlib.contextmanager
-def listening(accepts: bool) -> Iterator[int]:
-    """Listen on a port of 127.0.0.1; unless it `accepts`, a connection is never answered."""
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        sock.listen(512)
-        if accepts:
-            threading.Thread(target=_accept, args=(sock,), daemon=True).start()
-        yield sock.getsockname()[1]
-
-
-def _accept(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            sock.accept()[0].close()
+NAME = 'on demand'
+USUAL = 'the usual way'
+_CLIENTS = 32
+# A bare connection may be there before supervisord asks for the reply the first time.
+_ASK = r'GET / HTTP/1.0\r\n\r\n'
+_FACTORY = 'benchmarks.usual_way:make_usual_rpcinterface'
 
 
-def timed(call: Callable[[], Any], calls: int = CALLS) -> list[float]:
-    """Return the seconds that each of `calls` took, sorted."""
-    times = []
-    for _ in range(calls):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return sorted(times)
+def run(context: Context) -> Iterator[Row]:
+    """Measure in turns, all in one supervisord."""
+    with Services(1) as services:
+        sections = stage.programs(1, services.base)
+        sections += healthcheck('tcp', 'tcp', 'w:*', port=services.base)
+        sections += healthcheck('asked', 'tcp', 'w:*', port=services.base, send=_ASK, expect='pong')
+        sections += section('rpcinterface:usual', {'supervisor.rpcinterface_factory': _FACTORY})
+        with stage.supervised(sections, 1, ours=True) as supervisord:
+            yield from _rows(context, supervisord, services.base)
 
 
-def quantiles(times: list[float]) -> tuple[float, float]:
-    """Return p50 and p99."""
-    return times[len(times) // 2], times[len(times) * 99 // 100]
+def _rows(context: Context, supervisord: Supervisord, port: int) -> Iterator[Row]:
+    size = context.size
 
-
-def main() -> None:
-    """Print the table."""
-    with listening(True) as well, listening(False) as hung:
-        many = {'numprocs': HUNG, 'process_name': 'p%(process_num)s'}
-        sections = program('web', 'sleeper.py') + program('many', 'sleeper.py', **many)
-        sections += healthcheck('ok', 'tcp', 'web', port=well)
-        sections += healthcheck('hung', 'tcp', 'many', port=hung, expect='never', timeout=60)
-        supervisord = Supervisord(sections, options='loglevel = info')
-        try:
-            supervisord.start()
-            supervisord.wait_state('web')
-            measure(supervisord)
-        finally:
-            supervisord.stop()
-
-
-def measure(supervisord: Supervisord) -> None:
-    """Measure against a running supervisord, and print."""
-    get_state, run = supervisord.supervisor.getState, lambda: supervisord.health.runCheck('ok', 'web')
-    timed(run, 50)
-    idle = quantiles(timed(get_state))
-    checked = quantiles(timed(run))
-    again = quantiles(timed(get_state))
-    callers = [threading.Thread(target=_call, args=(supervisord, f'many:p{n}'), daemon=True) for n in range(HUNG)]
-    for caller in callers:
-        caller.start()
-    supervisord.wait(lambda: supervisord.fds() > HUNG, what='all callers to wait')
-    besieged = quantiles(timed(get_state))
-    print(f'{"":34}{"p50 ms":>8}{"p99 ms":>8}{"p50 x":>8}{"p99 x":>8}')
-    for what, (p50, p99) in (
-        ('supervisor.getState', idle),
-        ('health.runCheck, tcp', checked),
-        ('supervisor.getState, once more', again),
-        (f'supervisor.getState, {HUNG} runs hung', besieged),
-    ):
-        print(f'{what:34}{p50 * 1e3:8.2f}{p99 * 1e3:8.2f}{p50 / idle[0]:8.2f}{p99 / idle[1]:8.2f}')
-
-
-def _call(supervisord: Supervisord, process: str) -> None:
-    with contextlib.suppress(Exception):
-        supervisord.health.runCheck('hung', process)
-
-
-if __name__ == '__main__':
-    main()
+    client = partial(measure.caller, supervisord.socket)
+    state = partial(client, 'supervisor.getState')
+    check, asked = (partial(client, 'health.runCheck', name, f'w:w_{port}') for name in ('tcp', 'asked'))
+    # The first run starts the worker.
+    with check() as call, asked() as call_too:
+        assert call()['outcome'] == call_too()['outcome'] == 'passed'
+    for clients, who in ((1, 'one at a time'), (_CLIENTS, f'{_CLIENTS} clients')):
+        idle: list[float] = []
+        ran: list[float] = []
+        calls = max(size.calls // size.rounds, clients)
+        for _ in range(size.rounds):
+            idle += measure.by_many(state, clients, calls)
+            ran += measure.by_many(check, clients, calls)
+        target, most = 'at most 3 x getState', 3e3 * measure.p50(idle)
+        floor = 'getState', measure.p50(idle) * 1e3
+        yield Row(NAME, f'runCheck tcp, {who}, p50', 'ms', measure.p50(ran) * 1e3, (), target, most, floor)
+        floor = 'getState', measure.p99(idle) * 1e3
+        yield Row(NAME, f'runCheck tcp, {who}, p99', 'ms', measure.p99(ran) * 1e3, floor=floor)
+    with client('usual.ask', port) as call:
+        theirs = measure.p50(measure.timed(call, size.slow_calls)) * 1e3
+    with asked() as call:
+        ours = measure.p50(measure.timed(call, size.calls)) * 1e3
+    connected = measure.p50(measure.timed(lambda: ask('127.0.0.1', port), size.calls)) * 1e3
+    yield Row(
+        NAME, 'runCheck tcp with send and expect, p50', 'ms', ours, ((USUAL, theirs),), 'at least 300 x faster',
+        theirs / 300, ('raw socket', connected),
+    )  # fmt: skip

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from . import config
@@ -29,6 +30,7 @@ from .model import FAILED
 from .model import CheckSpec
 from .model import Process
 from .model import Result
+from .model import Schedule
 from .model import not_run
 from .rpc import CannotAsk
 from .rpc import Client
@@ -154,6 +156,29 @@ class Ticks:
         return period
 
 
+@dataclass(frozen=True)
+class Said:
+    """What was reported last of a check on an instance of a process, and how often in a row."""
+
+    process: Process
+    outcome: str
+    streak: int
+
+    @classmethod
+    def after(cls, before: Said | None, result: Result) -> Said:
+        """Return what is said with `result`, after what was said `before`."""
+        is_same = before and (before.process, before.outcome) == (result.process, result.outcome)
+        return cls(result.process, result.outcome, before.streak + 1 if before and is_same else 1)
+
+    def is_news(self, schedule: Schedule) -> bool:
+        """Tell whether it may change the state, and so should not wait: a failure when it is one too many."""
+        if self.outcome != FAILED:
+            return self.streak == 1
+        if schedule.failure_window > schedule.failure_threshold:
+            return self.streak <= schedule.failure_threshold
+        return self.streak == schedule.failure_threshold
+
+
 class Sweeper:
     """Asks for what is due, has it run, and reports: one thread, woken by ticks, results and its own timer."""
 
@@ -166,7 +191,7 @@ class Sweeper:
         self._held: list[tuple[str, int, Result]] = []
         self._report_at = math.inf
         self._sweep_at = time.monotonic()
-        self._said: dict[tuple[str, str], tuple[Process, str]] = {}
+        self._said: dict[tuple[str, str], Said] = {}
         self._runner = Runner()
         self._hosts: dict[str, WorkerHost] = {}
         self._generation = ''
@@ -217,11 +242,12 @@ class Sweeper:
 
     def _patience(self, result: Result) -> float:
         """Return how long the report of `result` may wait for others."""
-        key, said = (result.check, result.process.namespec), (result.process, result.outcome)
+        key = result.check, result.process.namespec
+        said = self._said[key] = Said.after(self._said.get(key), result)
         spec = self._specs.get(result.check)
-        is_news = result.outcome == FAILED or self._said.get(key) != said
-        self._said[key] = said
-        return GATHER if is_news or spec is None else max(GATHER, min(HOLD, spec.schedule.interval / 5))
+        if spec is None or said.is_news(spec.schedule):
+            return GATHER
+        return max(GATHER, min(HOLD, spec.schedule.interval / 5))
 
     def _sweep(self) -> float:
         """Have everything that is due run; return the seconds until more is."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import BinaryIO
@@ -27,6 +28,7 @@ from fakes import Supervisors
 from supervisor_checks_rpc import config
 from supervisor_checks_rpc import listener
 from supervisor_checks_rpc import wire
+from supervisor_checks_rpc.listener import Said
 from supervisor_checks_rpc.listener import Sweeper
 from supervisor_checks_rpc.listener import Ticks
 from supervisor_checks_rpc.listener import events
@@ -36,6 +38,7 @@ from supervisor_checks_rpc.model import PASSED
 from supervisor_checks_rpc.model import CheckSpec
 from supervisor_checks_rpc.model import Process
 from supervisor_checks_rpc.model import Result
+from supervisor_checks_rpc.model import Schedule
 from supervisor_checks_rpc.record import Run
 from supervisor_checks_rpc.rpc import CannotAsk
 from supervisor_checks_rpc.rpc import ShuttingDown
@@ -361,11 +364,36 @@ def test_a_pass_that_is_no_news_waits_for_others(tmp_path: Path) -> None:
     assert came - asked >= 1.0
 
 
-def test_a_failure_waits_for_nobody_and_takes_along_what_does(tmp_path: Path) -> None:
+def test_what_waits_travels_together(tmp_path: Path) -> None:
     with reported_before(tmp_path, 'good', 'bad') as (supervisors, _):
         reported(supervisors, 4)
     reports = [json.loads(text)['results'] for _, _, text in supervisors.of('health.report')]
     assert sorted(row[0] for row in reports[-1]) == [11, 12]
+
+
+@pytest.mark.parametrize(
+    ('rules', 'outcomes', 'news'),
+    [
+        ({}, 'PPPP', '*...'),
+        ({}, 'EEPE', '*.**'),
+        ({}, 'FFFFFF', '..*...'),
+        ({}, 'FFPFFF', '..*..*'),
+        ({'failure_threshold': 1, 'failure_window': 1}, 'PFFPF', '**.**'),
+        ({'failure_threshold': 2, 'failure_window': 5}, 'FPFFF', '****.'),
+    ],
+)
+def test_what_may_change_the_state_is_news(rules: dict[str, int], outcomes: str, news: str) -> None:
+    said, seen = None, ''
+    for letter in outcomes:
+        result = Result('ping', 'tcp', WEB, {'P': PASSED, 'F': FAILED, 'E': ERROR}[letter], '')
+        said = Said.after(said, result)
+        seen += '*' if said.is_news(Schedule(**rules)) else '.'
+    assert seen == news
+
+
+def test_the_first_word_on_another_instance_is_news() -> None:
+    said = Said.after(None, Result('ping', 'tcp', WEB, PASSED, ''))
+    assert Said.after(said, Result('ping', 'tcp', replace(WEB, pid=WEB.pid + 1), PASSED, '')).is_news(Schedule())
 
 
 def test_the_file_given_to_it_comes_before_that_of_supervisord(tmp_path: Path) -> None:
