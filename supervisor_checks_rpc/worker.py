@@ -30,6 +30,8 @@ from .runner import Runner
 
 # For a signal in the middle of it: not a Lock.
 _leaving = threading.RLock()
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
 
 
 def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | None = None) -> int:
@@ -45,7 +47,8 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | N
     """
     path = [entry for entry in sys.path if entry]
     code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker import main; main()'
-    argv = [sys.executable, '-c', code, str(max_concurrent), user or '', '' if memory is None else str(memory)]
+    limit = '' if memory is None else str(memory)
+    argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid())]
     actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
     # Another user must not learn how to log in to supervisord.
     environ = {key: value for key, value in os.environ.items() if not user or key not in LOGINS}
@@ -61,8 +64,8 @@ def is_spent(result: Result) -> bool:
 
 
 def main() -> None:
-    """Serve the socket on descriptor 0; arguments: how many runs at once, the user to become or '', memory or ''."""
-    max_concurrent, user, memory = sys.argv[1:4]
+    """Serve the socket on descriptor 0; arguments: those of spawn_worker, and who called it."""
+    max_concurrent, user, memory, parent = sys.argv[1:5]
     # A Ctrl-C at the terminal is supervisord's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, _: leave(128 + signum))
@@ -74,6 +77,8 @@ def main() -> None:
             become(user)
         except (LookupError, OSError) as why:
             runner = Refusal(f'cannot run as worker_user {user!r}: {why}')
+    if memory:
+        _end_with(int(parent))
     serve(take_over_stdin(), runner)
     leave()
 
@@ -100,6 +105,19 @@ def confine(memory: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if memory and (most == resource.RLIM_INFINITY or memory < most):
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end us with our parent: while custom code holds the interpreter, we see no socket close.
+
+    After `become`, which undoes it. The parent's thread counts: both hosts start workers from one that stays.
+    """
+    if sys.platform == 'linux':
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        leave()
 
 
 def _import_all() -> None:
@@ -163,7 +181,7 @@ def serve(sock: socket.socket, runner: Runner | Refusal) -> None:
                 # Its host is gone, or custom code closed what is not its own.
                 leave()
 
-    with suppress(ConnectionError):
+    with suppress(OSError):
         for line in sock.makefile('rb'):
             number, spec, process, sample = wire.load_job(line)
             runner.submit(spec, process, sample, partial(answer, number))

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from . import wire
@@ -70,8 +71,10 @@ class WorkerHost:
             self._kill()
 
     def _kill(self) -> None:
+        # It may have ended by itself, and been buried.
         if self._pid:
-            os.killpg(self._pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self._pid, signal.SIGKILL)
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()

@@ -270,6 +270,15 @@ def test_body_is_text_in_its_charset(content_type: str, body: bytes) -> None:
         run(port=server.port, expect_body='^größe$')
 
 
+def test_charset_that_takes_seconds_to_decode_is_not_used() -> None:
+    """Punycode is quadratic, and would keep all other checks waiting."""
+    body = servers.reply(body=b'a-' + b'b' * 65000, Content_Type='text/plain; charset=PunyCode')
+    before = time.process_time()
+    with servers.tcp(servers.http_answers(body)) as server:
+        assert 'passed' not in run(port=server.port, expect_body='^a-b+')
+    assert time.process_time() - before < 1.0
+
+
 def test_chunked_body() -> None:
     chunked = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nal\r\n2\r\nl \r\n2\r\nok\r\n0\r\n\r\n'
     with servers.tcp(servers.http_answers(chunked)) as server:

@@ -6,6 +6,7 @@ So expressions that can explode are searched for in a process of their own, with
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from typing import AnyStr
 
 from ..errors import HealthError
+from .base import LOGINS
 from .base import Deadline
 from .base import excerpt
 
@@ -28,6 +30,7 @@ LIMIT = 1.0
 PAUSE = 60.0
 # A socket without a timeout would wait for ever.
 _NO_TIME = 0.001
+_PROGRAM = os.path.join(os.path.dirname(__file__), 'searcher.py')
 _CAN_EXPLODE = re.compile(r'[*+?{|]')
 
 
@@ -47,12 +50,13 @@ class Searcher:
         """
         source = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode('latin-1')
         if not _CAN_EXPLODE.search(source):
-            found = pattern.search(text)
-            return found[0] if found else None
+            span = _span(pattern, text)
+            return text[span[0] : span[1]] if span else None
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise HealthError('cannot search the reply: the expressions of other checks take too long')
         try:
-            span = self._ask(pattern.pattern, source, text, deadline)
+            sock = self._sock or self._started()
+            span = self._ask(sock, pattern.pattern, source, text, deadline) if sock else _span(pattern, text)
         finally:
             self._lock.release()
         return text[span[0] : span[1]] if span else None
@@ -65,22 +69,20 @@ class Searcher:
             self._popen.kill()
             self._popen.wait()
 
-    def _ask(self, pattern: str | bytes, source: str, text: str | bytes, deadline: Deadline) -> Any:
+    def _ask(
+        self, sock: socket.socket, pattern: str | bytes, source: str, text: str | bytes, deadline: Deadline
+    ) -> Any:
         if time.monotonic() < self._late.get(pattern, 0.0):
             raise _takes_too_long(source)
         data = text if isinstance(text, str) else text.decode('latin-1')
         line = json.dumps([source, data, isinstance(text, bytes), LIMIT]).encode() + b'\n'
-        answer = self._answer(line, deadline)
+        answer = self._answer(sock, line, deadline)
         if answer == 'late':
             self._late[pattern] = time.monotonic() + PAUSE
             raise _takes_too_long(source)
         return answer
 
-    def _answer(self, line: bytes, deadline: Deadline) -> Any:
-        try:
-            sock = self._sock or self._started()
-        except OSError as why:
-            raise HealthError(f'cannot start what searches the reply: {why.strerror or why}') from None
+    def _answer(self, sock: socket.socket, line: bytes, deadline: Deadline) -> Any:
         try:
             sock.settimeout(deadline.remaining() if deadline.is_ahead() else _NO_TIME)
             sock.sendall(line)
@@ -94,24 +96,29 @@ class Searcher:
         self.close()
         raise HealthError(f'cannot search the reply: {reason}')
 
-    def _started(self) -> socket.socket:
+    def _started(self) -> socket.socket | None:
+        """Start the process; None where that is not possible, as for a user to whom this Python is closed."""
         import subprocess
 
-        from . import searcher
-
         ours, theirs = socket.socketpair()
+        environ = {key: value for key, value in os.environ.items() if key not in LOGINS}
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, '-I', '-S', searcher.__file__],
-                stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL, cwd='/', env={},
+                [sys.executable, '-I', '-S', _PROGRAM],
+                stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL, cwd='/', env=environ,
             )  # fmt: skip
-        except BaseException:
+        except OSError:
             ours.close()
-            raise
+            return None
         finally:
             theirs.close()
         self._sock = ours
         return ours
+
+
+def _span(pattern: re.Pattern[AnyStr], text: AnyStr) -> tuple[int, int] | None:
+    found = pattern.search(text)
+    return found.span() if found else None
 
 
 def _takes_too_long(source: str) -> HealthError:

@@ -192,8 +192,9 @@ class WorkerLink:
     def close(self) -> None:
         """Send the worker home. Those who wait are told: there may be no next turn of the loop."""
         waiting = list(self._pending.values())
-        # It leaves by itself, with the commands that it runs; SIGCONT: one that stands still would not see why.
-        self._hang_up(signal.SIGCONT)
+        # It leaves by itself, with the commands that it runs; SIGCONT: one that stands still would not see why. Custom
+        # code may hold the interpreter, which would never see it.
+        self._hang_up(signal.SIGCONT if self._memory is None else signal.SIGKILL)
         self._fail_all('the worker process was sent home: supervisord is stopping, or its settings changed')
         for pending in waiting:
             pending.tell()
