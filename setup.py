@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages
@@ -37,14 +38,19 @@ setup(
     python_requires='>=3.9',
     packages=find_packages(include=['supervisor_checks_rpc*']),
     package_data={'supervisor_checks_rpc.plugin': ['static/*']},
-    data_files=[('share/supervisor_checks_rpc', ['etc/supervisord.conf.example'])],
+    data_files=[
+        ('share/supervisor_checks_rpc', ['etc/supervisord.conf.example']),
+        ('share/supervisor_checks_rpc/prometheus', sorted(glob('etc/prometheus/*'))),
+    ],
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={
+        'metrics': ['prometheus_client'],
         'test': [
             'pytest',
             'pytest-xdist',
             'pytest-rerunfailures',
             'hypothesis',
+            'prometheus_client',
             'ruff',
             'mypy',
             'types-requests',

@@ -147,7 +147,7 @@ def _on_demand(context: Context, supervisord: Supervisord, services: Services) -
 
 
 def _ours(context: Context) -> str:
-    schedule = {'interval': context.size.interval, 'timeout': _TIMEOUT, 'start_period': 0}
+    schedule = {'interval': context.size.interval, 'timeout': _TIMEOUT}
     return healthcheck('web', 'http', 'w:*', url='/', port=stage.PORT, **schedule)
 
 

@@ -10,6 +10,7 @@ from .health import Health
 from .model import CheckSpec
 from .model import Process
 from .model import Result
+from .tally import Tally
 
 # A lease outlives the deadline of its run by this much: the way from supervisord to the listener and back.
 LEASE_GRACE = 5.0
@@ -32,6 +33,7 @@ class Pair:
         self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
         self.is_passive = spec.is_passive
         self.restarts = 0
+        self.tally = Tally()
         self.paused_until = self._settled_until = NEVER
         self.state = model.UNKNOWN
         self.since = at
@@ -122,6 +124,7 @@ class Pair:
     def take_in(self, result: Result, now: float, at: float) -> Result:
         """Keep a result, and draw the conclusions."""
         self.history.append(result)
+        self.tally.add(result)
         self.health.observe(result)
         self._settled_until = NEVER
         self.refresh(now, at)

@@ -121,11 +121,16 @@ def _end_with(parent: int) -> None:
 
 
 def _import_all() -> None:
-    """Import what the built-in checks need while we may: the Python of root can be closed to another user."""
+    """Import what the built-in checks and the metrics need while we may: the Python of root can be closed to another
+    user."""
     for name in check_modules.BUILT_IN:
         check_modules.built_in(name)
     for module in ('psutil', 'subprocess', 'xmlrpc.client', f'{check_modules.__name__}.http_client'):
         import_module(module)
+    with suppress(ImportError):  # the extra `metrics` need not be installed
+        for module in (f'{check_modules.__name__}.custom', f'{__package__}.metrics', 'prometheus_client.openmetrics'):
+            import_module(module)
+        import_module('prometheus_client.openmetrics.exposition')
 
 
 class Refusal:

@@ -254,8 +254,8 @@ PORT = 'a port from 1 to 65535, or a regular expression on the process name with
         ('port = web', f"port: cannot use 'web' (it has 0 groups), expected {PORT}"),
         ('expect = (', "expect: cannot use '(' (missing ), unterminated subpattern at position 0), "
             'expected a regular expression'),
-        ('pre_restart_command = gcore "', 'pre_restart_command: cannot use the value (hidden), expected a program and its '
-            'arguments'),
+        ('pre_restart_command = gcore "',
+            'pre_restart_command: cannot use the value (hidden), expected a program and its arguments'),
         ('sock_path = /s', 'port: expected either port or sock_path'),
         ('send = %(ENV_HEALTH_TEST_NOWHERE)s',
             'send: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'),

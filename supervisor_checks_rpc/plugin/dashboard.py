@@ -64,7 +64,9 @@ _HEADERS = {
 class Dashboard:
     """Makes the reply for each path of the page."""
 
+    root = PATH
     longest_body = 4096
+    is_open = True
 
     def __init__(self, service: HealthService, processes: Processes) -> None:
         self._service = service

@@ -40,7 +40,9 @@ Filters = Mapping[str, list[str]]
 class Page:
     """Makes the reply for a path and a query, from what is known now."""
 
+    root = PATH
     longest_body = 0
+    is_open = True
 
     def __init__(self, service: HealthService, processes: Processes) -> None:
         self._service = service

@@ -80,11 +80,12 @@ class HealthService:
         self._doorbell: Doorbell | None = None
         self._workers: dict[str, WorkerLink] = {}
         self._pulse = clock(), time.time()
-        self._asked_at = clock()
+        # When a listener asked for work, on our clock; in the beginning it has time to.
+        self.listener_seen = clock()
         self._is_missed = False
         self._take_config(config.load(_path(supervisord.options)))
         self.record = Record(self.config.specs, self.config.settings.history)
-        self._treatment = Treatment(supervisord, self.record, self._worker, self._subprocess, self._ring, clock)
+        self._treatment = Treatment(supervisord, self.record, self.worker, self._subprocess, self._ring, clock)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -154,7 +155,7 @@ class HealthService:
 
     def _miss_listener(self, now: float) -> None:
         """Say once that no listener asks for work, and that one does again."""
-        is_missed = now - self._asked_at > LISTENER_MISSED and any(
+        is_missed = now - self.listener_seen > LISTENER_MISSED and any(
             pair.is_checked(now) and not pair.is_passive for pair in self.record.pairs()
         )
         if is_missed and not self._is_missed:
@@ -291,6 +292,10 @@ class HealthService:
         """Return what is known of `pair` now."""
         return self._treatment.status(pair)
 
+    def is_suspended(self, namespec: str) -> bool:
+        """Tell whether a process is not restarted any more, because that did not help."""
+        return self._treatment.policy.suspended_by(namespec) is not None
+
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong with the configuration, one line each; a check that is for no process checks nothing."""
         return self.config.problems + self._unmatched
@@ -302,8 +307,8 @@ class HealthService:
 
     # -- runs on demand
 
-    def _worker(self, lane: str = '') -> WorkerLink:
-        """Return the link to a worker process: one for all built-in checks, one for each section of custom code."""
+    def worker(self, lane: str = '') -> WorkerLink:
+        """Return the link to a worker process: one for all built-in checks, one for each other lane."""
         if lane not in self._workers:
             settings = self.config.settings
             pidhistory = self._supervisord.options.pidhistory
@@ -334,7 +339,7 @@ class HealthService:
                 pending.finish(last)
             return pending
         lane = pair.spec.name if config.runs_custom_code(pair.spec) else ''
-        return self._worker(lane).submit(pair.spec, pair.process, last.sample if last else None)
+        return self.worker(lane).submit(pair.spec, pair.process, last.sample if last else None)
 
     # -- what a person asks for
 
@@ -407,7 +412,7 @@ class HealthService:
     def take_due(self, listener: str) -> str:
         """Hand out all runs that are due."""
         self._refresh()
-        now = self._asked_at = self._clock()
+        now = self.listener_seen = self._clock()
         runs = self.record.take_due(listener, now)
         wait = self.record.wait(now)
         limit = self.config.settings.max_concurrent

@@ -1,4 +1,4 @@
-"""What we serve on supervisord's own HTTP servers: GET /health, and the page /health/ for people.
+"""What we serve on supervisord's own HTTP servers: GET /health, the page /health/ for people, and GET /metrics.
 
 supervisord's loop calls a handler with each request that it has read (supervisor/http.py, found_terminator), and goes
 on when it returns: nothing here waits, and nothing raises out.
@@ -18,7 +18,7 @@ from supervisor.http import encrypted_dictionary_authorizer
 
 from .dashboard import Dashboard
 from .loop import guarded
-from .page import PATH
+from .metrics import Metrics
 from .page import Page
 from .page import Processes
 from .producers import Body
@@ -37,9 +37,14 @@ BROKEN = refused(500, 'internal error, see the log of supervisord')
 
 
 class Part(Protocol):
-    """What stands at some paths; of a body it takes `longest_body` bytes."""
+    """What stands at some paths below `root`; of a body it takes `longest_body` bytes.
 
+    One that `is_open` is there for everybody with `http_auth = false`.
+    """
+
+    root: str
     longest_body: int
+    is_open: bool
 
     def is_at(self, path: str) -> bool:
         """Tell whether it is what stands at `path`."""
@@ -49,12 +54,9 @@ class Part(Protocol):
 
 
 def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService, processes: Processes) -> None:
-    """Serve the parts on each server, in front of supervisord's own, for those who know its user and password.
-
-    With `http_auth = false` they are there for everybody.
-    """
+    """Serve the parts on each server, in front of supervisord's own, for those who know its user and password."""
     # The last that is installed is asked first.
-    parts: tuple[Part, ...] = (Page(service, processes), Dashboard(service, processes))
+    parts: tuple[Part, ...] = (Page(service, processes), Dashboard(service, processes), Metrics(service))
     for settings, server in httpservers:
         users = {settings['username']: settings['password']} if settings['username'] else {}
         for part in parts:
@@ -77,7 +79,7 @@ class Handler:
         self.handle_request = guarded(service.log, self._take)
 
     def _is_ours(self, request: Any) -> bool:
-        if not request.uri.startswith(PATH):
+        if not request.uri.startswith(self._part.root):
             return False
         return self._part.is_at(unquote(_target(request).partition('?')[0]))
 
@@ -109,7 +111,7 @@ class Handler:
             self._send(request, reply, closes or bool(request.channel.ac_in_buffer))
 
     def _reply(self, asked: Asked) -> Reply | Later:
-        is_closed = self._users and self._service.config.settings.http_auth
+        is_closed = self._users and (self._service.config.settings.http_auth or not self._part.is_open)
         if is_closed and not encrypted_dictionary_authorizer(self._users).authorize(_login(asked)):
             return LOGIN
         return self._part.reply(asked)

@@ -32,7 +32,8 @@ FIRST_GRACE = 10.0
 # A worker that has had nothing to do for so long is sent home.
 IDLE = 60.0
 MAX_PENDING = 10_000
-_LONGEST_ANSWER = 1024 * 1024
+# That of the metrics of 30,000 checked processes.
+_LONGEST_ANSWER = 4 * 1024 * 1024
 
 
 class Pending:

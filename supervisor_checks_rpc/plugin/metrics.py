@@ -1,0 +1,135 @@
+"""GET /metrics: supervisord takes a snapshot, a worker process makes it a text, and supervisord passes that on."""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from base64 import b64decode
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from typing import Any
+
+from .. import metrics
+from .. import wire
+from ..metrics import Snapshot
+from ..model import PASSED
+from ..model import CheckSpec
+from ..model import Process
+from ..model import Result
+from ..model import Schedule
+from .reply import Asked
+from .reply import Later
+from .reply import Reply
+from .reply import refused
+from .worker_link import MAX_PENDING
+from .worker_link import Pending
+
+if TYPE_CHECKING:
+    from .service import HealthService
+
+PATH = '/metrics'
+# Of the workers, one for this alone. No section has this name: theirs are stripped.
+LANE = ' metrics'
+# After as long Prometheus gives up (scrape_timeout).
+_SCHEDULE = Schedule(timeout=10.0)
+_GZIP = re.compile(r'\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))')
+_OPENMETRICS = 'application/openmetrics-text'
+_NO_PROCESS = Process('', '', 0)
+_STATES = {state: place for place, state in enumerate(metrics.STATES)}
+# Unpacked on one turn of supervisord's loop, in a millisecond.
+_PIECE = 256 * 1024
+
+
+class Metrics:
+    """Replies to scrapes; one that comes while another is under way has the same answer."""
+
+    root = PATH
+    longest_body = 0
+    # Unlike GET /health it takes a process to answer: not for everybody.
+    is_open = False
+
+    def __init__(self, service: HealthService, clock: Callable[[], float] = time.monotonic) -> None:
+        self._service = service
+        self._clock = clock
+        self._under_way: dict[str, Pending] = {}
+
+    @staticmethod
+    def is_at(path: str) -> bool:
+        """Tell whether it is what stands at `path`."""
+        return path == PATH
+
+    def reply(self, asked: Asked) -> Reply | Later:
+        """Return what is answered."""
+        if asked.method not in ('GET', 'HEAD'):
+            return refused(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
+        if self._service.is_stopping():
+            return refused(503, 'supervisord is stopping')
+        pending = self._scrape(_OPENMETRICS if _OPENMETRICS in asked.headers.get('accept', '') else '')
+        if pending is None:
+            return refused(503, f'{MAX_PENDING} runs are under way')
+        is_packed = takes_gzip(asked.headers.get('accept-encoding', ''))
+        return Later(pending.is_done, lambda: _answer(pending.result, is_packed), pending.call_when_done)
+
+    def _scrape(self, accept: str) -> Pending | None:
+        """Return the run that makes the text, None when too many are under way."""
+        pending = self._under_way.get(accept)
+        if pending is not None and not pending.is_done():
+            return pending
+        exposition = f'{metrics.__name__}:{metrics.Exposition.__name__}'
+        spec = CheckSpec(f'metrics {accept}', exposition, (), _SCHEDULE, {'accept': accept})
+        pending = self._service.worker(LANE).submit(spec, _NO_PROCESS, self.snapshot())
+        if pending is not None:
+            self._under_way[accept] = pending
+        return pending
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is known now."""
+        now, at = self._clock(), time.time()
+        pairs = self._service.pairs()
+        self._service.record.refresh(now, at)
+        checks: dict[str, int] = {}
+        places: dict[tuple[str, str], int] = {}
+        processes: list[list[Any]] = []
+        rows = []
+        for pair in pairs:
+            process = pair.process
+            place = places.setdefault((process.group, process.name), len(processes))
+            if place == len(processes):
+                is_suspended = self._service.is_suspended(process.namespec)
+                processes.append([wire.line(process.group), wire.line(process.name), process.pid > 0, 0, is_suspended])
+            # A check that is new here does not know of the restarts before it.
+            processes[place][3] = max(processes[place][3], pair.restarts)
+            check = checks.setdefault(pair.spec.name, len(checks))
+            tally = pair.tally
+            times = int(tally.at * 1e3), int(tally.seconds * 1e6)
+            rows.append((check, place, _STATES[pair.state], *times, *tally.counts))
+        has_work = any(pair.is_checked(now) and not pair.is_passive for pair in pairs)
+        seen_at = round(at - now + self._service.listener_seen, 3) if has_work else None
+        return Snapshot(len(self._service.problems()), seen_at, [wire.line(name) for name in checks], processes, rows)
+
+
+def _answer(result: Result | None, is_packed: bool) -> Reply:
+    if result is None or result.outcome != PASSED or not isinstance(result.sample, str):
+        reason = result.reason if result else ''
+        return refused(501 if result and result.invalid else 503, f'cannot make the metrics: {reason}')
+    packed = b64decode(result.sample)
+    headers = {'Vary': 'Accept, Accept-Encoding'}
+    if is_packed:
+        return Reply(200, packed, {**headers, 'Content-Encoding': 'gzip'}, result.reason)
+    return Reply(200, _unpacked(packed), headers, result.reason)
+
+
+def _unpacked(packed: bytes) -> Iterator[bytes]:
+    """Yield the text in pieces: for a person, who may not read gzip."""
+    engine = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    while packed:
+        yield engine.decompress(packed, _PIECE)
+        packed = engine.unconsumed_tail
+    yield engine.flush()
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Tell whether the header Accept-Encoding names gzip, and not with quality 0."""
+    return bool(_GZIP.search(accepted.lower()))

@@ -1,0 +1,262 @@
+"""GET /metrics of a real supervisord: what it tells, to whom, what can go wrong; and a real Prometheus reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from base64 import b64encode
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+import documents
+from actors import FakeListener
+from actors import cpu_while_idle
+from actors import signal_and_wait
+from actors import workers
+from harness import Supervisord
+from harness import free_port
+from harness import healthcheck
+from harness import program
+from harness import section
+from world import ROOT
+from world import eventually
+
+OPENMETRICS = {'Accept': 'application/openmetrics-text; version=1.0.0'}
+# Nothing runs by itself; or all the time.
+IDLE = 'interval = 10m\nstart_period = 0\nfailure_threshold = 1\non_failure = none'
+FAST = 'interval = 300ms\nstart_period = 0\nfailure_threshold = 1\non_failure = none'
+LOGIN = ('prometheus', 's3cret:of the server')
+WEB = program('web', 'sleeper.py') + healthcheck('ping', 'tcp', 'web', port=1)
+ETC = ROOT / 'etc' / 'prometheus'
+Start = Callable[..., Supervisord]
+
+
+def scrape(sv: Supervisord, auth: tuple[str, str] | None = None, **headers: str) -> requests.Response:
+    """Ask for /metrics; requests takes gzip unless it is told otherwise."""
+    url = f'http://127.0.0.1:{sv.port}/metrics'
+    return requests.get(url, auth=auth, headers={**OPENMETRICS, **headers}, timeout=30)
+
+
+def values(text: str, name: str) -> dict[tuple[str, ...], float]:
+    """Return the samples of this name, by the values of their labels, sorted by the names of these."""
+    found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {tuple(s.labels[key] for key in sorted(s.labels)): s.value for s in found if s.name == name}
+
+
+@contextlib.contextmanager
+def scraping(sv: Supervisord) -> Iterator[socket.socket]:
+    """A scrape on its way, whose answer nobody reads."""
+    with socket.create_connection(('127.0.0.1', sv.port), 30) as sock:
+        sock.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text\r\n\r\n')
+        # It accepts connections in their order.
+        sv.over_inet().supervisor.getState()
+        yield sock
+
+
+def others(sv: Supervisord) -> int:
+    """Return how many connections over TCP supervisord has."""
+    connections = psutil.Process(sv.pid).net_connections('tcp')
+    return sum(connection.status != psutil.CONN_LISTEN for connection in connections)
+
+
+def stopped_worker(sv: Supervisord) -> Any:
+    """Return the worker, which answers no more until SIGCONT."""
+    assert scrape(sv).status_code == 200
+    (worker,) = workers(sv)
+    signal_and_wait(sv, worker, signal.SIGSTOP)
+    return worker
+
+
+# -- what it tells, and to whom
+
+
+def test_it_tells_what_happened_through_a_restart_of_the_process(supervisord: Start) -> None:
+    """In the format and the encoding that the caller asks for."""
+    sv = supervisord(WEB, health=IDLE, inet=True)
+    listener = FakeListener(sv, 'health:health#1')
+    listener.report(listener.take(), 'passed')
+    sv.health.restartProcess('web', True)
+    listener.report(sv.wait(lambda: [due for due in [listener.take()] if due.runs])[0], 'failed')
+    packed, plain = scrape(sv), scrape(sv, **{'Accept-Encoding': 'identity', 'Accept': 'text/plain'})
+    assert packed.headers['Content-Type'].startswith('application/openmetrics-text; version=1.0.0')
+    assert (packed.headers['Content-Encoding'], packed.headers['Vary']) == ('gzip', 'Accept, Accept-Encoding')
+    assert values(packed.text, 'supervisor_health_state')['ping', 'web', 'web', 'unhealthy'] == 1
+    assert values(packed.text, 'supervisor_health_checks_total') == {
+        ('ping', 'web', 'passed', 'web'): 1,
+        ('ping', 'web', 'failed', 'web'): 1,
+        ('ping', 'web', 'error', 'web'): 0,
+    }
+    assert values(packed.text, 'supervisor_health_restarts_total') == {('web', 'web'): 1}
+    assert plain.headers['Content-Type'].startswith('text/plain')
+    assert 'Content-Encoding' not in plain.headers
+    assert 'supervisor_health_checks_total{check="ping",group="web",outcome="failed",process="web"} 1' in plain.text
+    assert requests.head(f'http://127.0.0.1:{sv.port}/metrics', timeout=30).status_code == 200
+
+
+def test_it_is_not_opened_with_the_page_of_health(supervisord: Start) -> None:
+    """Which is for a load balancer that has no password; Prometheus has one."""
+    sv = supervisord(WEB, health='http_auth = false', inet=True, inet_auth=LOGIN)
+    assert requests.get(f'http://127.0.0.1:{sv.port}/health', timeout=30).status_code == 503
+    assert [scrape(sv).status_code, scrape(sv, ('prometheus', 'x')).status_code] == [401, 401]
+    assert scrape(sv, LOGIN).status_code == 200
+    broken = {'Authorization': 'Basic ' + b64encode(b'no colon').decode()}
+    assert scrape(sv, None, **broken).status_code == 401
+    assert requests.get(f'http://127.0.0.1:{sv.port}/metrics/x', auth=LOGIN, timeout=30).status_code == 404
+
+
+def test_a_long_text_comes_whole(supervisord: Start) -> None:
+    """Packed, and unpacked on many turns of supervisord's loop."""
+    many = section(
+        'program:w',
+        {'command': 'true', 'numprocs': 400, 'process_name': 'w_%(process_num)03d', 'autostart': 'false'},
+    )
+    sv = supervisord(many + healthcheck('ping', 'tcp', 'w:*', port=1), health=IDLE, inet=True)
+    packed, plain = scrape(sv), scrape(sv, **{'Accept-Encoding': 'identity'})
+    assert len(plain.content) > 3 * 256 * 1024
+    assert plain.text == packed.text
+    assert plain.text.endswith('# EOF\n')
+    assert len(values(plain.text, 'supervisor_health_process_up')) == 400
+
+
+# -- what can go wrong
+
+
+def test_without_prometheus_client_it_says_what_to_do(supervisord: Start, tmp_path: Path) -> None:
+    (tmp_path / 'prometheus_client.py').write_text('raise ImportError("as if it were not there")')
+    sv = supervisord(WEB, health=IDLE, inet=True, env={'PYTHONPATH': str(tmp_path)})
+    answer = scrape(sv)
+    assert (answer.status_code, list(answer.json())) == (501, ['error'])
+    assert re.match(
+        r'cannot make the metrics: cannot import prometheus_client \(as if it were not there\), '
+        r'try: /\S+ -m pip install prometheus_client$',
+        answer.json()['error'],
+    )
+    (tmp_path / 'prometheus_client.py').unlink()
+    sv.wait(lambda: scrape(sv).status_code == 200, what='metrics, without a restart of supervisord')
+
+
+def test_those_who_ask_at_once_share_an_answer_and_who_hangs_up_costs_nothing(supervisord: Start) -> None:
+    sv = supervisord(WEB, health=IDLE, inet=True)
+    worker = stopped_worker(sv)
+    sv.wait(lambda: not others(sv), what='the end of the connections before')
+    with scraping(sv) as one, scraping(sv) as other, scraping(sv):
+        with scraping(sv):
+            sv.wait(lambda: others(sv) == 4)
+        sv.wait(lambda: others(sv) == 3, what='the end of the connection of who hung up')
+        assert cpu_while_idle(sv) < 0.5
+        worker.send_signal(signal.SIGCONT)
+        first, second = (b''.join(iter(lambda sock=sock: sock.recv(65536), b'')) for sock in (one, other))
+    assert first == second
+    assert first.startswith(b'HTTP/1.1 200')
+    assert scrape(sv).status_code == 200
+    assert workers(sv) == [worker]
+
+
+def test_a_worker_that_dies_costs_one_scrape(supervisord: Start) -> None:
+    sv = supervisord(WEB, health=IDLE, inet=True)
+    worker = stopped_worker(sv)
+    with scraping(sv) as sock:
+        worker.kill()
+        answer = b''.join(iter(lambda: sock.recv(65536), b''))
+    assert answer.startswith(b'HTTP/1.1 503')
+    assert b'cannot make the metrics: the worker process ended' in answer
+    assert scrape(sv).status_code == 200
+
+
+# -- a real Prometheus
+
+
+class Prometheus:
+    """A real Prometheus in a directory of its own, with what etc/prometheus has for one and for thousands."""
+
+    def __init__(self, targets: list[str], password: str) -> None:
+        assert shutil.which('prometheus'), 'there is no prometheus: apt-get install prometheus'
+        self.dir = Path(tempfile.mkdtemp(prefix='prometheus'))
+        shutil.copytree(ETC, self.dir, dirs_exist_ok=True)
+        (self.dir / 'supervisor.password').write_text(password)
+        (self.dir / 'targets').mkdir()
+        (self.dir / 'targets' / 'all.json').write_text(json.dumps([{'targets': targets}]))
+        self._put('prometheus.yml', 'web1:9001.*web3:9001', "', '".join(targets))
+        self._put('prometheus.yml', '_interval: 30s', '_interval: 500ms')
+        self._put('prometheus.yml', '127.0.0.1:9093', f'127.0.0.1:{free_port()}')
+        self._put('supervisor_health.rules.yml', r'for: \w+', 'for: 0s')
+        _, _, fleet = (self.dir / 'fleet.yml').read_text().partition('scrape_configs:\n')
+        assert fleet
+        with (self.dir / 'prometheus.yml').open('a') as config:
+            config.write(fleet)
+        self._port = free_port()
+        self._log = self.dir / 'log'
+        with self._log.open('wb') as log:
+            self._popen = subprocess.Popen(
+                [
+                    'prometheus', f'--config.file={self.dir}/prometheus.yml', f'--storage.tsdb.path={self.dir}/data',
+                    f'--web.listen-address=127.0.0.1:{self._port}',
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def _put(self, name: str, pattern: str, value: str) -> None:
+        text, count = re.subn(pattern, value, (self.dir / name).read_text())
+        assert count, f'{name} has no {pattern}'
+        (self.dir / name).write_text(text)
+
+    def ask(self, path: str, **query: str) -> Any:
+        """Return what it says to this, None as long as it does not answer."""
+        with contextlib.suppress(requests.RequestException):
+            said = requests.get(f'http://127.0.0.1:{self._port}/api/v1/{path}', params=query, timeout=30).json()
+            assert said['status'] == 'success', said
+            return said['data']
+        assert self._popen.poll() is None, self._log.read_text()
+        return None
+
+    def query(self, expression: str) -> dict[str, float]:
+        """Return the values of an expression that keeps one label, by this."""
+        found = self.ask('query', query=expression) or {'result': []}
+        return {next(iter(one['metric'].values()), ''): float(one['value'][1]) for one in found['result']}
+
+    def close(self) -> None:
+        """End it."""
+        self._popen.terminate()
+        self._popen.wait(30)
+        shutil.rmtree(self.dir)
+
+
+def test_a_real_prometheus_reads_three_machines_and_its_alert_fires(supervisord: Start) -> None:
+    """Of the one that has a sick process, and of no other; and as many series as the plan for a fleet counts."""
+    machines = [supervisord(health=FAST, listener='', inet=True, inet_auth=LOGIN, start=False) for _ in range(3)]
+    ports = [machines[0].port, free_port(), machines[2].port]
+    for sv, port in zip(machines, ports):
+        sv.rewrite(program('web', 'sleeper.py') + healthcheck('ping', 'tcp', 'web', port=port))
+        sv.start()
+    targets = [f'127.0.0.1:{sv.port}' for sv in machines]
+    with contextlib.closing(Prometheus(targets, LOGIN[1])) as prometheus:
+        eventually(lambda: prometheus.query('sum by (job) (up)') == {'supervisor': 3, 'supervisor-fleet': 3}, 60)
+        well = 'count by (job) (supervisor_health_state{state="healthy"} == 1)'
+        eventually(lambda: prometheus.query(well) == {'supervisor': 2, 'supervisor-fleet': 2}, 60)
+
+        def firing() -> set[tuple[str, str]]:
+            alerts = (prometheus.ask('alerts') or {'alerts': []})['alerts']
+            labels = [alert['labels'] for alert in alerts if alert['state'] == 'firing']
+            return {(each['alertname'], each['instance']) for each in labels}
+
+        eventually(lambda: firing() == {('SupervisorHealthUnhealthy', targets[1])}, 60)
+        planned = {row[0].strip('`'): sum(int(cell) for cell in row[1:4]) for row in fleet_table()}
+        series = prometheus.query('count by (job) ({__name__=~"supervisor_health_.+"})')
+        assert series == {'supervisor': 3 * planned['all'], 'supervisor-fleet': 3 * planned['fleet.yml']}
+
+
+def fleet_table() -> list[list[str]]:
+    """The table of series in docs/fleet.md."""
+    return documents.rows(documents.section('docs/fleet.md', 'How many series'))
