@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shlex
+import stat
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -42,6 +43,9 @@ SECTION = 'healthcheck:'
 _SERVERS = ('unix_http_server', 'inet_http_server')
 _LEAST_MEMORY = 64 * 1024 * 1024
 _EXPANDED = re.compile(r'%%|%\(')
+_CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
+# Longer ones, as an expression or a command, take seconds to read, and supervisord reads them.
+_LONGEST_VALUE = 65536
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 
@@ -334,22 +338,40 @@ def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
     skipped = []
     parser = UnhosedConfigParser()
     parser.expansions = {f'ENV_{key}': value for key, value in os.environ.items()}
+    if _is_pipe(path):
+        raise OSError('it is a pipe, and what it said is gone; expected a file')
     with open(path) as file:
         parser.read_file(file)
     here = os.path.dirname(path)
     expansions = {'here': here, 'host_node_name': platform.node(), **parser.expansions}
     if parser.has_section('include'):
         parser.expand_here(here)
-        patterns = expand(parser.get('include', 'files'), expansions, 'include.files')
-        for pattern in patterns.split():
+        for pattern in _expand(parser, 'include', 'files', expansions).split():
             for filename in sorted(glob(os.path.join(here, pattern))):
-                if not parser.read(filename) and not os.path.isdir(filename):
+                if _is_pipe(filename) or not (parser.read(filename) or os.path.isdir(filename)):
                     skipped.append(filename)
                 parser.expand_here(os.path.abspath(os.path.dirname(filename)))
     if parser.has_option('supervisord', 'environment'):
-        environment = expand(parser.get('supervisord', 'environment'), expansions, 'environment')
-        parser.expansions.update((f'ENV_{k}', v) for k, v in dict_of_key_value_pairs(environment).items())
+        environment = _expand(parser, 'supervisord', 'environment', expansions)
+        try:
+            variables = dict_of_key_value_pairs(environment)
+        except ValueError:
+            raise ValueError('[supervisord] environment: cannot use the value, expected KEY="value",...') from None
+        parser.expansions.update((f'ENV_{key}', value) for key, value in variables.items())
     return parser, skipped
+
+
+def _is_pipe(path: str) -> bool:
+    """Tell whether to read from `path` may take for ever. supervisord reads it once, we read it again."""
+    return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
+
+
+def _expand(parser: UnhosedConfigParser, section: str, key: str, expansions: Mapping[str, str]) -> str:
+    try:
+        return str(expand(parser.get(section, key), expansions, key))
+    except ValueError:
+        # The text of supervisor's error holds the value, which may be a password.
+        raise ValueError(f'[{section}] {key}: {_CANNOT_EXPAND}') from None
 
 
 def _misspelt(sections: Iterable[str]) -> Iterator[str]:
@@ -386,10 +408,15 @@ def _options(parser: UnhosedConfigParser, section: str, here: str) -> tuple[dict
         try:
             if '%' in _EXPANDED.sub('', parser.get(section, key)):
                 raise ValueError  # %s would be the whole environment
-            given[key] = parser.saneget(section, key, expansions=expansions)
+            value = parser.saneget(section, key, expansions=expansions)
         except ValueError:
             # The text of supervisor's error holds the value, which may be a password.
-            unreadable[key] = f'{key}: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
+            unreadable[key] = f'{key}: {_CANNOT_EXPAND}'
+            continue
+        if len(value) > _LONGEST_VALUE:
+            unreadable[key] = f'{key}: cannot use {len(value)} characters, expected at most {_LONGEST_VALUE}'
+        else:
+            given[key] = value
     return given, unreadable
 
 

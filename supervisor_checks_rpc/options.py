@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from .errors import InvalidCheckConfig
@@ -31,7 +32,9 @@ _SIZE_UNITS = {None: 1, 'kb': 1024, 'mb': 1024**2, 'gb': 1024**3}
 # A year: longer is a typing error, and every sum of durations stays exact.
 _LONGEST = 366 * 86400
 # The largest int of XML-RPC.
-_MAXINT = 2**31 - 1
+MAX_INT = 2**31 - 1
+# Names of options have fewer characters.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,16 @@ def parse(
             shown = _shown(option, given[name])
             problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')
     for name in sorted(str(name) for name in given if name not in known):
-        meant = get_close_matches(name, [*known, *others], 1)
-        hint = f' (did you mean {meant[0]}?)' if meant else ''
+        meant = _meant(name[:_LONGEST_NAME], (*known, *others))
+        hint = f' (did you mean {meant}?)' if meant else ''
         problems.append(f'{name}: unknown option, expected one of: {" ".join(sorted(known))}{hint}')
     return values, problems
+
+
+@lru_cache(maxsize=1024)
+def _meant(name: str, among: tuple[str, ...]) -> str:
+    """Return the one of `among` that is most like `name`; '' if none is. Slow, and a thousand sections may have it."""
+    return next(iter(get_close_matches(name, among, 1)), '')
 
 
 def _shown(option: Option, value: object) -> str:
@@ -184,7 +193,7 @@ def _json_object(value: object) -> dict[str, str]:
     return {str(key): str(item) for key, item in loaded.items()}
 
 
-def integer(low: int, high: int = _MAXINT) -> Kind:
+def integer(low: int, high: int = MAX_INT) -> Kind:
     """Return the kind of a whole number from `low` to `high`."""
 
     def convert(value: object) -> int:
@@ -193,7 +202,7 @@ def integer(low: int, high: int = _MAXINT) -> Kind:
         number = int(str(value))
         return number if low <= number <= high else _reject()
 
-    bounds = f'from {low} to {high}' if high < _MAXINT else f'of at least {low}'
+    bounds = f'from {low} to {high}' if high < MAX_INT else f'of at least {low}'
     return Kind(f'a whole number {bounds}', convert)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from glob import has_magic
 
 
 def matching(patterns: Collection[str], processes: Iterable[tuple[str, str, bool]]) -> set[tuple[str, str]]:
@@ -22,25 +24,29 @@ def matching(patterns: Collection[str], processes: Iterable[tuple[str, str, bool
 
 
 def _found(patterns: list[str], known: list[tuple[str, str, bool]]) -> set[tuple[str, str]]:
-    names = {(group, name) for group, name, _ in known}
     found: set[tuple[str, str]] = set()
     for pattern in patterns:
         wanted_group, colon, wanted_name = pattern.partition(':')
-        if not colon and (pattern, pattern) in names:
+        if not colon and any((group, name) == (pattern, pattern) for group, name, _ in known):
             wanted_name = pattern
         wanted_name = wanted_name or '*'
+        fits_group, fits_name = _fitting(wanted_group), _fitting(wanted_name)
         found.update(
             (group, name)
             for group, name, is_listener in known
-            if (group, name) == (wanted_group, wanted_name)
-            or (not is_listener and _fits(group, wanted_group) and _fits(name, wanted_name))
+            if fits_group(group) and fits_name(name)
+            and (not is_listener or (group, name) == (wanted_group, wanted_name))
         )
     return found
 
 
-def _fits(name: str, pattern: str) -> bool:
-    # A process may have a wildcard in its name.
+def _fitting(pattern: str) -> Callable[[str], object]:
+    """Return what tells whether a name fits; supervisord asks it about each process, for each section."""
+    if not has_magic(pattern):
+        return pattern.__eq__
     try:
-        return name == pattern or fnmatchcase(name, pattern)
+        matches = re.compile(translate(pattern)).match
     except re.error:  # [c-b], before Python 3.11
-        return False
+        return pattern.__eq__
+    # A process may have a wildcard in its name.
+    return lambda name: name == pattern or matches(name)

@@ -23,12 +23,14 @@ from . import model
 from . import wire
 from .errors import UnknownName
 from .model import CheckSpec
+from .options import MAX_INT
 from .options import Option
 from .pair import Pair
 from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
 from .plugin.service import CannotReload
 from .plugin.service import HealthService
+from .plugin.service import TooManyChecks
 from .plugin.service import service_of
 from .plugin.worker_link import MAX_PENDING
 
@@ -79,6 +81,9 @@ def _published(method: Callable[..., Any]) -> Callable[..., Any]:
             expected = types[signature.parameters[name].annotation]
             if type(value) is not expected:
                 raise incorrect(f'{name} must be {expected.__name__}, not {type(value).__name__}')
+            # supervisor reads any number of digits; one that no double holds would break each later answer.
+            if isinstance(value, int) and abs(value) > MAX_INT:
+                raise incorrect(f'{name} must be at most {MAX_INT}')
         return self._guard(lambda: method(self, *args))
 
     return edge
@@ -101,6 +106,8 @@ class HealthNamespaceRPCInterface:
             raise incorrect(str(why)) from None
         except CannotRestart as why:
             raise HealthError(SupervisorFaults.NOT_RUNNING, 'NOT_RUNNING', str(why)) from None
+        except TooManyChecks as why:
+            raise HealthError(Faults.OVERLOADED, 'OVERLOADED', str(why)) from None
         except CannotReload as why:
             raise HealthError(SupervisorFaults.CANT_REREAD, 'CANT_REREAD', str(why)) from None
         except Exception:
@@ -341,7 +348,7 @@ class HealthNamespaceRPCInterface:
         @param string listener  Name of the listener, '#', and its pid
         @return string result   JSON: path, generation, max_concurrent, wait (seconds), checks, processes, runs
         """
-        return self._service.take_due(listener)
+        return self._service.take_due(wire.line(listener))
 
     @_published
     def report(self, results: str) -> Any:

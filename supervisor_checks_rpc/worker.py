@@ -125,7 +125,7 @@ def _import_all() -> None:
     user."""
     for name in check_modules.BUILT_IN:
         check_modules.built_in(name)
-    for module in ('psutil', 'subprocess', 'xmlrpc.client', f'{check_modules.__name__}.http_client'):
+    for module in ('ctypes', 'psutil', 'subprocess', 'xmlrpc.client', f'{check_modules.__name__}.http_client'):
         import_module(module)
     with suppress(ImportError):  # the extra `metrics` need not be installed
         for module in (f'{check_modules.__name__}.custom', f'{__package__}.metrics', 'prometheus_client.openmetrics'):

@@ -276,6 +276,11 @@ def test_a_bad_action_is_told_with_what_is_expected(files: Files) -> None:
     assert problem.startswith("[healthcheck:web] on_failure: cannot use 'reboot', expected ")
 
 
+def test_a_value_that_is_too_long_to_be_read_at_once_is_a_problem(files: Files) -> None:
+    (problem,) = files.load(WEB + f'send = {"x" * 65537}\n').problems
+    assert problem == '[healthcheck:web] send: cannot use 65537 characters, expected at most 65536'
+
+
 def test_processes_must_be_given(files: Files) -> None:
     loaded = files.load('[healthcheck:web]\ntype = tcp\nport = 80\n')
     expected = '[healthcheck:web] processes: required and missing, expected a list separated by commas'
@@ -375,6 +380,13 @@ def test_what_may_be_a_password_is_in_no_problem(files: Files, line: str) -> Non
     assert 'hunter2' not in ' '.join(loaded.problems)
 
 
+@pytest.mark.parametrize('value', ['A="hunter2",B=%(ENV_HEALTH_TEST_NOWHERE)s', 'A="hunter2",B', 'A="hunter2%(x"'])
+def test_an_environment_that_cannot_be_read_is_not_shown(files: Files, value: str) -> None:
+    (problem,) = files.load(WEB + f'[supervisord]\nenvironment = {value}\n').problems
+    assert '[supervisord] environment: cannot ' in problem
+    assert 'hunter2' not in problem
+
+
 @pytest.mark.parametrize('conversion', ['s', 'r', 'a', '10s'])
 def test_a_percent_without_a_name_does_not_pour_the_environment_into_the_value(
     files: Files, monkeypatch: pytest.MonkeyPatch, conversion: str
@@ -406,6 +418,16 @@ def test_a_file_without_permission_is_a_problem(files: Files) -> None:
     with without_privileges():
         loaded = config.load(str(path))
     assert loaded.problems == (f'cannot read {path}: Permission denied',)
+
+
+def test_a_pipe_is_a_problem_and_is_not_waited_for(files: Files) -> None:
+    """As of `supervisord -c <(...)`: supervisord read it already."""
+    os.mkfifo(files.folder / 'pipe.conf')
+    (problem,) = config.load(str(files.folder / 'pipe.conf')).problems
+    assert problem.startswith(f'cannot read {files.folder}/pipe.conf: it is a pipe')
+    loaded = files.load(WEB + '[include]\nfiles = *.conf\n')
+    assert [spec.name for spec in loaded.specs] == ['web']
+    assert loaded.problems == (f'[include] files: cannot open {files.folder}/pipe.conf: what it says is not here',)
 
 
 @pytest.mark.parametrize('path', ['', 'a\0b'])

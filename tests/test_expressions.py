@@ -54,6 +54,33 @@ def test_what_cannot_explode_needs_no_process(searcher: Searcher) -> None:
     assert children() == []
 
 
+NAMES = (
+    'web', 'web_8000', 'a_1_22', 'web_', '', '9',
+    'a' * 400 + '_7',  # not in few steps
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'pattern', [r'.+_(\d+)', r'web_(80\d\d)', r'(?:a|b)+_(\d+)', r'(\d)?', r'\D*_(.*)_?.*', r'(?i)WEB_(\d{4})']
+)
+def test_in_a_name_it_finds_what_re_finds(searcher: Searcher, pattern: str) -> None:
+    for name in NAMES:
+        found = re.match(pattern, name)
+        assert searcher.captured(re.compile(pattern), name, Deadline(20)) == (found and (found[1] or ''))
+
+
+def test_the_usual_expressions_on_a_name_need_no_process(searcher: Searcher) -> None:
+    for pattern in (r'.+_(\d+)', r'.*-.*-(\d+)', r'web(\d{1,5})', r'[a-z]+\d?_(\d+)'):
+        searcher.captured(re.compile(pattern), 'web_1-1-8000', Deadline(20))
+    assert children() == []
+
+
+@pytest.mark.parametrize('pattern', ['((?:a+)+)$', '(?x)(?: a+ ) + (b) c', '.*.*.*.*.*.*.*(c)', 'a?' * 40 + '(a{40}c)'])
+def test_one_that_explodes_on_a_name_is_an_error_as_well(searcher: Searcher, pattern: str) -> None:
+    with pytest.raises(HealthError, match='cannot search the name: .* takes more than 1s'):
+        searcher.captured(re.compile(pattern), 'a' * 200 + 'b', Deadline(60))
+
+
 def test_one_that_explodes_is_an_error_and_left_alone_for_a_time(searcher: Searcher) -> None:
     with pytest.raises(HealthError, match=re.escape("'(a+)+$' takes more than 1s, next try after 60s")):
         searcher.search(EXPLODES, FUSE, Deadline(60))

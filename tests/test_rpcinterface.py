@@ -303,12 +303,24 @@ def test_a_defect_of_ours_is_a_fault_and_a_line_in_the_log(running: Running) -> 
         ('pause', ('ping', 'web', -1)),
         ('reportCheck', ('mine', 'web', 'tcp', 'well', '', 60)),
         ('reportCheck', ('mine', 'web', 'tcp', 'passed', '', 0)),
+        # supervisor reads any number of digits; each answer about the pair would be an internal error.
+        ('pause', ('ping', 'web', 10**300)),
+        ('pause', ('ping', 'web', -(10**400))),
+        ('reportCheck', ('mine', 'web', 'tcp', 'passed', '', 2**31)),
     ],
 )
 def test_a_value_that_makes_no_sense_is_incorrect_parameters(
     running: Running, method: str, args: tuple[object, ...]
 ) -> None:
     assert running.fault(method, *args).code == SupervisorFaults.INCORRECT_PARAMETERS
+
+
+def test_checks_of_other_programs_have_a_bound_for_each_process(running: Running) -> None:
+    for number in range(100):
+        running.call('reportCheck', f'mine-{number}', 'web', 'tcp', 'passed', '', 60)
+    assert running.fault('reportCheck', 'one-more', 'web', 'tcp', 'passed', '', 60).code == 310
+    assert running.call('reportCheck', 'mine-99', 'web', 'tcp', 'failed', '', 60) is True
+    assert running.call('reportCheck', 'mine-0', 'api:api_0', 'tcp', 'passed', '', 60) is True
 
 
 # -- answers

@@ -43,7 +43,7 @@ WILD = {
     'allocate': lambda: [bytearray(10_000_000) for _ in range(10_000)],
     'fork': lambda: os.fork(),
     'leave a child': lambda: KEPT.append(subprocess.Popen(['sleep', '9999'])),
-    'loop': lambda: [None for _ in iter(int, 1)],
+    'loop': lambda: all(True for _ in iter(int, 1)),
     'pause': lambda: time.sleep(2.5),
     'pid': lambda: None,
 }

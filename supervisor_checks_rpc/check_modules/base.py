@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -16,7 +15,6 @@ from .. import options as opt
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import InvalidCheckConfig
-from ..errors import InvalidPortSpec
 from ..model import Process
 from ..old_config import RUN_OPTIONS
 from ..old_config import split
@@ -138,47 +136,6 @@ def formatted(msg: str, args: tuple[object, ...]) -> str:
         return msg % args if args else msg
     except (TypeError, ValueError):
         return ' '.join(map(str, (msg, *args)))
-
-
-def _port(value: object) -> int | re.Pattern[str]:
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, str) and value.strip().isdecimal():
-        number = int(value)
-    elif isinstance(value, str):
-        try:
-            pattern = re.compile(value)
-        except re.error as why:
-            raise InvalidCheckConfig(str(why)) from None
-        if pattern.groups != 1:
-            raise InvalidCheckConfig(f'it has {pattern.groups} groups')
-        return pattern
-    else:
-        raise TypeError
-    if not 1 <= number <= 65535:
-        raise ValueError
-    return number
-
-
-PORT = opt.Kind(
-    'a port from 1 to 65535, or a regular expression on the process name with one group, such as .+_(\\d+)',
-    _port,
-    show=lambda port: port if isinstance(port, int) else port.pattern,
-)
-
-
-def port_of(port: int | re.Pattern[str], process: Process) -> int:
-    """Return the port: the number, or what the expression finds at the start of the name of the process.
-
-    :raises InvalidPortSpec: when it finds none.
-    """
-    if isinstance(port, int):
-        return port
-    match = port.match(process.name)
-    found = match[1] if match else None
-    if found is None or not found.isdecimal() or not 1 <= int(found) <= 65535:
-        raise InvalidPortSpec(f'port: expression {port.pattern!r} finds no port in the process name {process.name!r}')
-    return int(found)
 
 
 def excerpt(data: bytes | str, limit: int = 120) -> str:

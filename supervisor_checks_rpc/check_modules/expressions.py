@@ -1,4 +1,5 @@
-"""Searching what a service said by a regular expression, which may take for ever, and no other thread runs meanwhile.
+"""Searching what a service said, or the name of a process, by a regular expression: that may take for ever, and no
+other thread runs meanwhile.
 
 So expressions that can explode are searched for in a process of their own, with a limit.
 """
@@ -12,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import AnyStr
@@ -32,6 +34,11 @@ PAUSE = 60.0
 _NO_TIME = 0.001
 _PROGRAM = os.path.join(os.path.dirname(__file__), 'searcher.py')
 _CAN_EXPLODE = re.compile(r'[*+?{|]')
+_REPEATS = re.compile(r'[*+?{]')
+# In words or in disguise, as `(?x)` has it.
+_REPEATS_A_GROUP = re.compile(r'\)[*+?{]|\(\?')
+# They take a tenth of a second.
+_MOST_STEPS = 1_000_000
 
 
 class Searcher:
@@ -48,18 +55,18 @@ class Searcher:
 
         :raises HealthError: when that cannot be told within the limit, or before `deadline`.
         """
-        source = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode('latin-1')
-        if not _CAN_EXPLODE.search(source):
-            span = _span(pattern, text)
-            return text[span[0] : span[1]] if span else None
-        if not self._lock.acquire(timeout=deadline.remaining()):
-            raise HealthError('cannot search the reply: the expressions of other checks take too long')
-        try:
-            sock = self._sock or self._started()
-            span = self._ask(sock, pattern.pattern, source, text, deadline) if sock else _span(pattern, text)
-        finally:
-            self._lock.release()
+        span = self._span(pattern, text, deadline) if _CAN_EXPLODE.search(_source(pattern)) else _span(pattern, text)
         return text[span[0] : span[1]] if span else None
+
+    def captured(self, pattern: re.Pattern[str], name: str, deadline: Deadline) -> str | None:
+        """Return what the group of `pattern` finds at the start of `name`; None if it does not fit. Raises as `search`.
+
+        Most expressions on a name need few steps, and so no process.
+        """
+        steps = max(len(name), 2) ** len(_REPEATS.findall(pattern.pattern))
+        is_quick = steps <= _MOST_STEPS and not _REPEATS_A_GROUP.search(pattern.pattern)
+        span = _span(pattern, name, True) if is_quick else self._span(pattern, name, deadline, True)
+        return name[span[0] : span[1]] if span else None
 
     def close(self) -> None:
         """End its process."""
@@ -69,20 +76,31 @@ class Searcher:
             self._popen.kill()
             self._popen.wait()
 
-    def _ask(
-        self, sock: socket.socket, pattern: str | bytes, source: str, text: str | bytes, deadline: Deadline
-    ) -> Any:
-        if time.monotonic() < self._late.get(pattern, 0.0):
-            raise _takes_too_long(source)
-        data = text if isinstance(text, str) else text.decode('latin-1')
-        line = json.dumps([source, data, isinstance(text, bytes), LIMIT]).encode() + b'\n'
-        answer = self._answer(sock, line, deadline)
-        if answer == 'late':
-            self._late[pattern] = time.monotonic() + PAUSE
-            raise _takes_too_long(source)
-        return answer
+    def _span(
+        self, pattern: re.Pattern[AnyStr], text: AnyStr, deadline: Deadline, is_name: bool = False
+    ) -> Sequence[int] | None:
+        what = 'the name' if is_name else 'the reply'
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise HealthError(f'cannot search {what}: the expressions of other checks take too long')
+        try:
+            sock = self._sock or self._started()
+            if sock is None:
+                return _span(pattern, text, is_name)
+            late = f"cannot search {what}: '{excerpt(_source(pattern))}' takes more than {LIMIT:g}s"
+            if time.monotonic() < self._late.get(pattern.pattern, 0.0):
+                raise HealthError(f'{late}, next try after {PAUSE:g}s')
+            data = text if isinstance(text, str) else text.decode('latin-1')
+            job = [_source(pattern), data, isinstance(text, bytes), LIMIT, is_name]
+            answer = self._answer(sock, json.dumps(job).encode() + b'\n', deadline, what)
+            if answer == 'late':
+                self._late[pattern.pattern] = time.monotonic() + PAUSE
+                raise HealthError(f'{late}, next try after {PAUSE:g}s')
+            span: list[int] | None = answer
+            return span
+        finally:
+            self._lock.release()
 
-    def _answer(self, sock: socket.socket, line: bytes, deadline: Deadline) -> Any:
+    def _answer(self, sock: socket.socket, line: bytes, deadline: Deadline, what: str) -> Any:
         try:
             sock.settimeout(deadline.remaining() if deadline.is_ahead() else _NO_TIME)
             sock.sendall(line)
@@ -94,7 +112,7 @@ class Searcher:
             reason = 'what searches it ended'
         # It may be in the middle of something: the next search has another.
         self.close()
-        raise HealthError(f'cannot search the reply: {reason}')
+        raise HealthError(f'cannot search {what}: {reason}')
 
     def _started(self) -> socket.socket | None:
         """Start the process; None where that is not possible, as for a user to whom this Python is closed."""
@@ -116,15 +134,13 @@ class Searcher:
         return ours
 
 
-def _span(pattern: re.Pattern[AnyStr], text: AnyStr) -> tuple[int, int] | None:
-    found = pattern.search(text)
-    return found.span() if found else None
+def _span(pattern: re.Pattern[AnyStr], text: AnyStr, is_name: bool = False) -> Sequence[int] | None:
+    found = pattern.match(text) if is_name else pattern.search(text)
+    return found.span(int(is_name)) if found else None
 
 
-def _takes_too_long(source: str) -> HealthError:
-    return HealthError(
-        f"cannot search the reply: '{excerpt(source)}' takes more than {LIMIT:g}s, next try after {PAUSE:g}s"
-    )
+def _source(pattern: re.Pattern[AnyStr]) -> str:
+    return pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode('latin-1')
 
 
 # One for this process; it starts nothing before the first need.

@@ -16,16 +16,16 @@ from ..errors import CheckFailed
 from ..model import Process
 from . import sockets
 from .base import LOCALHOST
-from .base import PORT
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
-from .base import port_of
 from .expressions import SEARCHER
 from .hosts import HOST
 from .hosts import authority
 from .hosts import shown
+from .ports import PORT
+from .ports import port_of
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -140,7 +140,7 @@ class HTTPCheck(BaseCheck):
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Send the request and look at the reply."""
-        request = self._request(port_of(self._config['port'], process))
+        request = self._request(port_of(self._config['port'], process, deadline))
         where = f'{request.method} {shown(str(request.url))}: '
         with sockets.told_as(where):
             reply = self._client.fetch(request, deadline, self._config['follow_redirects'])

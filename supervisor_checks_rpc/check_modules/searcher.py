@@ -20,8 +20,10 @@ def _late(*_: object) -> None:
     raise _Late
 
 
-def within(seconds: float, search: Callable[[], re.Match[str] | re.Match[bytes] | None]) -> list[int] | str | None:
-    """Return what is found, as begin and end; None for nothing, 'late' when it takes more CPU than that."""
+def within(
+    seconds: float, search: Callable[[], re.Match[str] | re.Match[bytes] | None], group: int
+) -> list[int] | str | None:
+    """Return begin and end of what the group finds; None for nothing, 'late' when it takes more CPU than that."""
     try:
         # The clock of our own CPU time: a machine that is busy, or stands still, is not the expression's fault.
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
@@ -29,7 +31,7 @@ def within(seconds: float, search: Callable[[], re.Match[str] | re.Match[bytes] 
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     except _Late:
         return 'late'
-    return list(found.span()) if found else None
+    return list(found.span(group)) if found else None
 
 
 def main() -> None:
@@ -37,12 +39,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGVTALRM, _late)
     for line in sys.stdin.buffer:
-        pattern, text, is_bytes, seconds = json.loads(line)
+        pattern, text, is_bytes, seconds, is_name = json.loads(line)
         if is_bytes:
             expression, data = re.compile(pattern.encode('latin-1')), text.encode('latin-1')
-            answer = within(seconds, lambda: expression.search(data))  # noqa: B023, it is called at once
+            answer = within(seconds, lambda: expression.search(data), 0)  # noqa: B023, it is called at once
+        elif is_name:
+            answer = within(seconds, lambda: re.match(pattern, text), 1)  # noqa: B023
         else:
-            answer = within(seconds, lambda: re.search(pattern, text))  # noqa: B023
+            answer = within(seconds, lambda: re.search(pattern, text), 0)  # noqa: B023
         print(json.dumps(answer), flush=True)
 
 

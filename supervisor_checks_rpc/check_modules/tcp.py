@@ -14,15 +14,15 @@ from ..errors import HealthError
 from ..model import Process
 from . import sockets
 from .base import LOCALHOST
-from .base import PORT
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
-from .base import port_of
 from .expressions import SEARCHER
 from .hosts import HOST
 from .hosts import authority
+from .ports import PORT
+from .ports import port_of
 
 REPLY_CAP = 64 * 1024
 
@@ -89,7 +89,7 @@ class TCPCheck(BaseCheck):
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Connect, and send and wait for what was asked."""
         host, path = self._config['host'], self._config['sock_path']
-        port = 0 if path else port_of(self._config['port'], process)
+        port = 0 if path else port_of(self._config['port'], process, deadline)
         where = excerpt(f'unix {path}' if path else f'connect {authority(host, port)}', limit=300)
         with sockets.told_as(f'{where}: '):
             with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:

@@ -16,14 +16,14 @@ from ..errors import InvalidCheckConfig
 from ..model import Process
 from . import sockets
 from .base import LOCALHOST
-from .base import PORT
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
-from .base import port_of
 from .hosts import HOST
 from .hosts import authority
+from .ports import PORT
+from .ports import port_of
 
 REPLY_CAP = 1024 * 1024
 
@@ -94,7 +94,7 @@ class XMLRPCCheck(BaseCheck):
         """Call the method and read the whole reply."""
         host, port, path = self._config['host'], 0, self._socket_of(process)
         if path is None:
-            port = port_of(self._config['port'], process)
+            port = port_of(self._config['port'], process, deadline)
         where = f'unix {path}' if path else authority(host, port)
         request = self._request('localhost' if path else where)
         with sockets.told_as(excerpt(f'{self._config["method"]}() at {where}', 300) + ': '):

@@ -52,7 +52,13 @@ STEP = 2.0
 # When no listener asked for work in this time, checks do not run, and somebody should know.
 LISTENER_MISSED = 60.0
 _TOLD_EACH = 8
+# Checks of programs of their own, on one process: a caller could name ever more, and each stays.
+MAX_ADOPTED = 100
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
+
+
+class TooManyChecks(HealthError):
+    """No more checks of programs of their own are kept for a process."""
 
 
 class CannotReload(HealthError):
@@ -454,9 +460,14 @@ class HealthService:
         """Take in the result of a check that a program of its own runs; it leads to no restart through us.
 
         :raises UnknownName: when a section of the configuration has that name.
+        :raises TooManyChecks: when MAX_ADOPTED others are known of the process.
         """
         if result.check in self.record.specs:
             raise UnknownName('check outside the configuration', result.check)
+        namespec = result.process.namespec
+        others = {pair.spec.name for pair in self.record.pairs_of(namespec) if pair.spec.is_adopted} - {result.check}
+        if len(others) >= MAX_ADOPTED:
+            raise TooManyChecks(f'{MAX_ADOPTED} checks of other programs are known of {namespec}')
         now, at = self._clock(), time.time()
         before = len(self.record.pairs())
         pair = self.record.adopt(result.check, result.type, result.process, stale_after, now, at)

@@ -71,6 +71,7 @@ class Supervisord:
     `sections` is added to the configuration as it is. `health` and `listener` hold further lines of
     [rpcinterface:health] and [eventlistener:health]; with None there is no such section. `options` holds further
     lines of [supervisord]. With `inet` it listens on a TCP port, too; each server can have a user and a password.
+    `python` is what it and the listener run in.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Supervisord:
         unix_auth: Auth | None = None,
         inet_auth: Auth | None = None,
         env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         # Short, and not pytest's tmp_path: the path of a socket has at most 107 characters.
         self.dir = Path(tempfile.mkdtemp(prefix='sh', dir='/tmp'))
@@ -97,6 +99,7 @@ class Supervisord:
         self._options = options
         self._unix_auth = unix_auth
         self._inet_auth = inet_auth
+        self._python = python
         self._env = {**os.environ, **(env or {}), MARK: str(self.dir)}
         self._env['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), self._env.get('PYTHONPATH')]))
         self._popen: subprocess.Popen[bytes] | None = None
@@ -112,7 +115,7 @@ class Supervisord:
 
     def start(self, timeout: float = 15, daemon: bool = False) -> Supervisord:
         """Start it and wait until it answers; as a `daemon` it forks away as without -n."""
-        command = [sys.executable, '-m', 'supervisor.supervisord', '-c', str(self.conf)]
+        command = [self._python, '-m', 'supervisor.supervisord', '-c', str(self.conf)]
         self._daemon = daemon
         with self._console.open('ab') as console:
             self._popen = subprocess.Popen(
@@ -345,7 +348,7 @@ class Supervisord:
             parts.append(_plugin('health', 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'))
             parts.append(self._health + '\n')
         if self._listener is not None:
-            command = shlex.join([sys.executable, '-m', 'supervisor_checks_rpc.listener'])
+            command = shlex.join([self._python, '-m', 'supervisor_checks_rpc.listener'])
             log = logs / 'listener.err'
             options = {'command': command, 'events': 'TICK_5', 'stderr_logfile': log, 'stderr_logfile_maxbytes': 0}
             parts.append(section('eventlistener:health', options))

@@ -82,12 +82,12 @@ def test_each_section_has_a_process_of_its_own_and_its_instance_is_kept(start: S
         program('web', 'sleeper.py') + custom('Good') + healthcheck('other', 'own:Good', 'web', **SOON), listener=''
     )
 
-    def reason(check: str, run: int) -> str:
-        status = supervisord.health.getCheckStatus(check, 'web')
-        return str(status['reason']) if f'run {run} in' in status['reason'] else ''
+    def third(check: str) -> str:
+        reasons = [result['reason'] for result in supervisord.health.getCheckStatus(check, 'web')['history']]
+        return next((str(reason) for reason in reasons if 'run 3 in' in reason), '')
 
-    good = supervisord.wait(lambda: reason('good', 3), 15, 'the third run')
-    other = supervisord.wait(lambda: reason('other', 3), 15, 'the third run of the other')
+    good = supervisord.wait(lambda: third('good'), 15, 'the third run')
+    other = supervisord.wait(lambda: third('other'), 15, 'the third run of the other')
     assert good.split()[-1] != other.split()[-1]
     assert supervisord.health.getHealth()['state'] == 'healthy'
     on_demand = supervisord.health.runCheck('good', 'web')

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pwd
 import re
 import shutil
 import signal
@@ -145,6 +147,15 @@ def test_without_prometheus_client_it_says_what_to_do(supervisord: Start, tmp_pa
     )
     (tmp_path / 'prometheus_client.py').unlink()
     sv.wait(lambda: scrape(sv).status_code == 200, what='metrics, without a restart of supervisord')
+
+
+def test_it_works_as_worker_user(supervisord: Start) -> None:
+    """To whom the Python of root may be closed."""
+    user = 'nobody' if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    sv = supervisord(WEB, health=f'worker_user = {user}', inet=True)
+    answer = scrape(sv)
+    assert (answer.status_code, answer.text[-6:]) == (200, '# EOF\n')
+    assert [worker.username() for worker in workers(sv)] == [user]
 
 
 def test_those_who_ask_at_once_share_an_answer_and_who_hangs_up_costs_nothing(supervisord: Start) -> None:

@@ -63,7 +63,7 @@ DEEDS = {
     'segfaults': lambda: ctypes.string_at(0),
     'aborts': os.abort,
     'overflows the stack': recurse,
-    'loops': lambda: [None for _ in iter(int, 1)],
+    'loops': lambda: all(True for _ in iter(int, 1)),
     'holds the interpreter': lambda: re.match(r'(a+)+$', 'a' * 60 + 'b'),
     'sleeps for ever': lambda: time.sleep(10**6),
     'stops itself': lambda: os.kill(os.getpid(), signal.SIGSTOP),
