@@ -23,6 +23,7 @@ from . import plots
 from . import report
 from . import restart_gap
 from . import scale
+from . import scrape
 from . import siege
 from . import soak
 from . import sweeps
@@ -34,7 +35,7 @@ from .row import Row
 SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
-        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, growth
+        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth
     )
 }  # fmt: skip
 _DOCS = Path(__file__).parents[1] / 'docs'

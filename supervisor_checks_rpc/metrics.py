@@ -6,7 +6,10 @@ To the worker it is a check of one's own: the snapshot comes in as its sample, a
 from __future__ import annotations
 
 import gzip
+import json
+import struct
 import sys
+from base64 import b64decode
 from base64 import b64encode
 from collections.abc import Iterable
 from itertools import accumulate
@@ -32,20 +35,26 @@ _LABELS = ('group', 'process', 'check')
 _LEVEL = 4
 
 
-class Snapshot(NamedTuple):
-    """All that is told, as plain rows: supervisord makes them and writes them as JSON, on one turn of its loop.
+# Whether a process is up, whether it is not restarted any more, and its restarts.
+PROCESS = struct.Struct('<??I')
+# The state of a pair (its place in STATES), when its last run began and the sum of its durations in seconds, and its
+# counts (see Tally).
+PAIR = struct.Struct(f'<Bdd{len(OUTCOMES) + len(BUCKETS) + 1}I')
 
-    `listener_seen_at` is None when there is nothing that a listener should run. A process is `[group, name, is up,
-    restarts, is suspended]`. A pair is the places of its check, of its process and of its state (in STATES), when its
-    last run began in milliseconds, the sum of its durations in microseconds, and its counts (see Tally): whole numbers
-    and no names, which takes a third of the time.
+
+class Snapshot(NamedTuple):
+    """All that is told. supervisord makes it and writes it as JSON on one turn of its loop: so it is packed.
+
+    `listener_seen_at` is None when there is nothing that a listener should run. `names` is what stays from one to the
+    next, as JSON: the checks, the processes as [group, name], and the pairs as the places of their check and process.
+    `processes` has a PROCESS for each process and `pairs` a PAIR for each pair, in base64.
     """
 
     problems: int
     listener_seen_at: float | None
-    checks: list[str]
-    processes: list[list[Any]]
-    pairs: list[tuple[int, ...]]
+    names: str
+    processes: str
+    pairs: str
 
 
 class Exposition(BaseCheck):
@@ -89,10 +98,14 @@ class _Registry:
 
 def families(snapshot: Snapshot) -> list[Metric]:
     """Return what `snapshot` tells as metrics of prometheus_client."""
-    return [*_of_pairs(snapshot), *_of_processes(snapshot), *_of_supervisord(snapshot)]
+    checks, processes, places = json.loads(snapshot.names)
+    pairs = PAIR.iter_unpack(b64decode(snapshot.pairs))
+    labels = ([*processes[process], checks[check]] for check, process in places)
+    told = zip(processes, PROCESS.iter_unpack(b64decode(snapshot.processes)))
+    return [*_of_pairs(zip(labels, pairs)), *_of_processes(told), *_of_supervisord(snapshot)]
 
 
-def _of_pairs(snapshot: Snapshot) -> tuple[Metric, ...]:
+def _of_pairs(pairs: Iterable[tuple[list[str], tuple[Any, ...]]]) -> tuple[Metric, ...]:
     from prometheus_client.metrics_core import CounterMetricFamily
     from prometheus_client.metrics_core import GaugeMetricFamily
     from prometheus_client.metrics_core import HistogramMetricFamily
@@ -112,20 +125,19 @@ def _of_pairs(snapshot: Snapshot) -> tuple[Metric, ...]:
         labels=_LABELS,
     )  # fmt: skip
     bounds = [*map(str, BUCKETS), '+Inf']
-    for check, process, its_state, milliseconds, microseconds, *counts in snapshot.pairs:
-        labels = [*snapshot.processes[process][:2], snapshot.checks[check]]
+    for labels, (its_state, at, seconds, *counts) in pairs:
         for place, name in enumerate(STATES):
             state.add_metric([*labels, name], float(place == its_state))
         for outcome, count in zip(OUTCOMES, counts):
             checks.add_metric([*labels, outcome], count)
         cumulative = accumulate(counts[len(OUTCOMES) :])
-        durations.add_metric(labels, list(zip(bounds, cumulative)), microseconds / 1e6)
-        if milliseconds:
-            last_run.add_metric(labels, milliseconds / 1e3)
+        durations.add_metric(labels, list(zip(bounds, cumulative)), round(seconds, 6))
+        if at:
+            last_run.add_metric(labels, round(at, 3))
     return state, checks, durations, last_run
 
 
-def _of_processes(snapshot: Snapshot) -> tuple[Metric, ...]:
+def _of_processes(processes: Iterable[tuple[list[str], tuple[Any, ...]]]) -> tuple[Metric, ...]:
     from prometheus_client.metrics_core import CounterMetricFamily
     from prometheus_client.metrics_core import GaugeMetricFamily
 
@@ -139,10 +151,10 @@ def _of_processes(snapshot: Snapshot) -> tuple[Metric, ...]:
         'supervisor_health_restarts_suspended', '1 while a process is not restarted any more, as it did not help.',
         labels=_LABELS[:2],
     )  # fmt: skip
-    for group, name, is_up, count, is_suspended in snapshot.processes:
-        up.add_metric([group, name], float(is_up))
-        restarts.add_metric([group, name], count)
-        suspended.add_metric([group, name], float(is_suspended))
+    for labels, (is_up, is_suspended, count) in processes:
+        up.add_metric(labels, float(is_up))
+        restarts.add_metric(labels, count)
+        suspended.add_metric(labels, float(is_suspended))
     return up, restarts, suspended
 
 

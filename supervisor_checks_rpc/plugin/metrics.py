@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import zlib
 from base64 import b64decode
+from base64 import b64encode
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from typing import Any
 
 from .. import metrics
 from .. import wire
+from ..metrics import PAIR
+from ..metrics import PROCESS
 from ..metrics import Snapshot
 from ..model import PASSED
 from ..model import CheckSpec
 from ..model import Process
 from ..model import Result
 from ..model import Schedule
+from ..pair import Pair
 from .reply import Asked
 from .reply import Later
 from .reply import Reply
@@ -54,6 +58,9 @@ class Metrics:
         self._service = service
         self._clock = clock
         self._under_way: dict[str, Pending] = {}
+        self._pairs: list[Pair] = []
+        self._by_process: dict[str, list[Pair]] = {}
+        self._names = ''
 
     @staticmethod
     def is_at(path: str) -> bool:
@@ -89,25 +96,38 @@ class Metrics:
         now, at = self._clock(), time.time()
         pairs = self._service.pairs()
         self._service.record.refresh(now, at)
-        checks: dict[str, int] = {}
-        places: dict[tuple[str, str], int] = {}
-        processes: list[list[Any]] = []
-        rows = []
-        for pair in pairs:
-            process = pair.process
-            place = places.setdefault((process.group, process.name), len(processes))
-            if place == len(processes):
-                is_suspended = self._service.is_suspended(process.namespec)
-                processes.append([wire.line(process.group), wire.line(process.name), process.pid > 0, 0, is_suspended])
-            # A check that is new here does not know of the restarts before it.
-            processes[place][3] = max(processes[place][3], pair.restarts)
-            check = checks.setdefault(pair.spec.name, len(checks))
-            tally = pair.tally
-            times = int(tally.at * 1e3), int(tally.seconds * 1e6)
-            rows.append((check, place, _STATES[pair.state], *times, *tally.counts))
+        if pairs != self._pairs or not self._names:
+            self._name(pairs)
+        rows = [
+            PAIR.pack(_STATES[pair.state], pair.tally.at, pair.tally.seconds, *pair.tally.counts) for pair in pairs
+        ]
+        processes = [self._process(*each) for each in self._by_process.items()]
         has_work = any(pair.is_checked(now) and not pair.is_passive for pair in pairs)
         seen_at = round(at - now + self._service.listener_seen, 3) if has_work else None
-        return Snapshot(len(self._service.problems()), seen_at, [wire.line(name) for name in checks], processes, rows)
+        return Snapshot(len(self._service.problems()), seen_at, self._names, _text(processes), _text(rows))
+
+    def _name(self, pairs: list[Pair]) -> None:
+        """Take note of the names of all, which are others only when the configuration is."""
+        checks: dict[str, int] = {}
+        by_process: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            checks.setdefault(pair.spec.name, len(checks))
+            by_process.setdefault(pair.process.namespec, []).append(pair)
+        processes = {namespec: place for place, namespec in enumerate(by_process)}
+        places = [[checks[pair.spec.name], processes[pair.process.namespec]] for pair in pairs]
+        told = [[wire.line(same[0].process.group), wire.line(same[0].process.name)] for same in by_process.values()]
+        self._pairs, self._by_process = pairs, by_process
+        self._names = json.dumps([[wire.line(name) for name in checks], told, places], separators=(',', ':'))
+
+    def _process(self, namespec: str, pairs: list[Pair]) -> bytes:
+        """Return what is told of the process of these pairs."""
+        # A check that is new here does not know of the restarts before it.
+        restarts = max([pair.restarts for pair in pairs])
+        return PROCESS.pack(pairs[0].process.pid > 0, self._service.is_suspended(namespec), restarts)
+
+
+def _text(rows: list[bytes]) -> str:
+    return b64encode(b''.join(rows)).decode('ascii')
 
 
 def _answer(result: Result | None, is_packed: bool) -> Reply:
