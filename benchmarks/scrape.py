@@ -28,7 +28,7 @@ from .row import Context
 from .row import Row
 
 NAME = 'scrape'
-_INTERVAL = 1
+_INTERVAL = 0.2
 # supervisord keeps so many results of each check.
 _HISTORY = 20
 # After its answer supervisord closes the connection.

@@ -289,15 +289,43 @@ def test_the_rules_do_what_their_tests_say() -> None:
     assert 'SUCCESS' in promtool('test', 'rules', 'supervisor_health.rules.test.yml')
 
 
-def test_each_rule_has_a_test() -> None:
-    rules = set(re.findall(r'- alert: (\w+)', (ETC / 'supervisor_health.rules.yml').read_text()))
-    tests = (ETC / 'supervisor_health.rules.test.yml').read_text()
-    assert rules == set(re.findall(r'alertname: (\w+)\n        exp_alerts', tests))
+ALERTS = re.findall(r'- alert: (\w+)', (ETC / 'supervisor_health.rules.yml').read_text())
+
+
+@pytest.mark.parametrize('alert', ALERTS)
+@pytest.mark.parametrize('always', ['vector(1)', 'vector(1) > 1'])
+def test_each_rule_is_tested_where_it_fires_and_where_it_does_not(tmp_path: Path, alert: str, always: str) -> None:
+    """A rule in its place that always fires fails the tests, and so does one that never fires."""
+    text = (ETC / 'supervisor_health.rules.yml').read_text()
+    expression = rf'(- alert: {alert}\n(?: +#.*\n)* +expr: )(?:>-\n(?: {{10}}.+\n)+|.+\n)'
+    wrong, count = re.subn(expression, rf'\g<1>{always}\n', text)
+    assert count == 1
+    (tmp_path / 'supervisor_health.rules.yml').write_text(wrong)
+    shutil.copy(ETC / 'supervisor_health.rules.test.yml', tmp_path)
+    tests = ['promtool', 'test', 'rules', 'supervisor_health.rules.test.yml']
+    ended = subprocess.run(tests, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    failed = set(re.findall(r'alertname: ?(\w+), time', ended.stdout + ended.stderr))
+    assert (ended.returncode, failed) == (1, {alert})
 
 
 @pytest.mark.parametrize('name', ['prometheus.yml', 'fleet.yml'])
 def test_the_configurations_are_such(name: str) -> None:
     assert 'SUCCESS' in promtool('check', 'config', '--syntax-only', name)
+
+
+def test_alertmanager_has_a_receiver_for_each_alert() -> None:
+    tool = shutil.which('amtool')
+    assert tool, 'there is no amtool: apt-get install prometheus-alertmanager'
+    config = str(ETC / 'alertmanager.yml')
+    for command, expected in (
+        (['check-config', config], 'SUCCESS'),
+        (['config', 'routes', 'test', f'--config.file={config}', 'severity=critical'], 'on-call'),
+        (['config', 'routes', 'test', f'--config.file={config}', 'severity=warning'], 'operators'),
+    ):
+        ended = subprocess.run([tool, *command], capture_output=True, text=True, timeout=60, check=False)
+        assert (ended.returncode, expected in ended.stdout) == (0, True), ended.stdout + ended.stderr
+    severities = re.findall(r'severity: (\w+)', (ETC / 'supervisor_health.rules.yml').read_text())
+    assert (set(severities), len(severities)) == ({'critical', 'warning'}, len(ALERTS))
 
 
 def names_of_series() -> set[str]:
@@ -318,6 +346,14 @@ def test_the_dashboard_asks_for_all_there_is(tmp_path: Path) -> None:
     asked = {target['expr'] for panel in dashboard['panels'] for target in panel['targets']}
     assert len({panel['id'] for panel in dashboard['panels']}) == len(dashboard['panels'])
     assert names_of_series() == set(re.findall(r'\bsupervisor_health_\w+', ' '.join(asked)))
+    labels = {*LABELS, 'instance', 'job'}
+    for panel in dashboard['panels']:
+        for target in panel['targets']:
+            lists = re.findall(r'\b(?:by|on) \(([\w, ]+)\)', target['expr'])
+            used = {label for each in lists for label in each.split(', ')}
+            used |= set(re.findall(r'[{,] ?(\w+)=', target['expr']))
+            used |= set(re.findall(r'\{\{(\w+)\}\}', target.get('legendFormat', '')))
+            assert used <= labels, panel['title']
     # All are expressions, once Grafana has put its variables in.
     filled = [each.replace('$instance', '.*').replace('$__rate_interval', '2m') for each in asked]
     rules = ''.join(f'  - {{record: asked_{place}, expr: {json.dumps(each)}}}\n' for place, each in enumerate(filled))

@@ -1,17 +1,13 @@
-"""GET /metrics of a real supervisord: what it tells, to whom, what can go wrong; and a real Prometheus reads it."""
+"""GET /metrics of a real supervisord: what it tells, to whom, and what can go wrong."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 from base64 import b64encode
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -22,18 +18,14 @@ import psutil
 import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-import documents
 from actors import FakeListener
 from actors import cpu_while_idle
 from actors import signal_and_wait
 from actors import workers
 from harness import Supervisord
-from harness import free_port
 from harness import healthcheck
 from harness import program
 from harness import section
-from world import ROOT
-from world import eventually
 
 OPENMETRICS = {'Accept': 'application/openmetrics-text; version=1.0.0'}
 # Nothing runs by itself; or all the time.
@@ -41,7 +33,6 @@ IDLE = 'interval = 10m\nstart_period = 0\nfailure_threshold = 1\non_failure = no
 FAST = 'interval = 300ms\nstart_period = 0\nfailure_threshold = 1\non_failure = none'
 LOGIN = ('prometheus', 's3cret:of the server')
 WEB = program('web', 'sleeper.py') + healthcheck('ping', 'tcp', 'web', port=1)
-ETC = ROOT / 'etc' / 'prometheus'
 Start = Callable[..., Supervisord]
 
 
@@ -184,90 +175,3 @@ def test_a_worker_that_dies_costs_one_scrape(supervisord: Start) -> None:
     assert answer.startswith(b'HTTP/1.1 503')
     assert b'cannot make the metrics: the worker process ended' in answer
     assert scrape(sv).status_code == 200
-
-
-# -- a real Prometheus
-
-
-class Prometheus:
-    """A real Prometheus in a directory of its own, with what etc/prometheus has for one and for thousands."""
-
-    def __init__(self, targets: list[str], password: str) -> None:
-        assert shutil.which('prometheus'), 'there is no prometheus: apt-get install prometheus'
-        self.dir = Path(tempfile.mkdtemp(prefix='prometheus'))
-        shutil.copytree(ETC, self.dir, dirs_exist_ok=True)
-        (self.dir / 'supervisor.password').write_text(password)
-        (self.dir / 'targets').mkdir()
-        (self.dir / 'targets' / 'all.json').write_text(json.dumps([{'targets': targets}]))
-        self._put('prometheus.yml', 'web1:9001.*web3:9001', "', '".join(targets))
-        self._put('prometheus.yml', '_interval: 30s', '_interval: 500ms')
-        self._put('prometheus.yml', '127.0.0.1:9093', f'127.0.0.1:{free_port()}')
-        self._put('supervisor_health.rules.yml', r'for: \w+', 'for: 0s')
-        _, _, fleet = (self.dir / 'fleet.yml').read_text().partition('scrape_configs:\n')
-        assert fleet
-        with (self.dir / 'prometheus.yml').open('a') as config:
-            config.write(fleet)
-        self._port = free_port()
-        self._log = self.dir / 'log'
-        with self._log.open('wb') as log:
-            self._popen = subprocess.Popen(
-                [
-                    'prometheus', f'--config.file={self.dir}/prometheus.yml', f'--storage.tsdb.path={self.dir}/data',
-                    f'--web.listen-address=127.0.0.1:{self._port}',
-                ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def _put(self, name: str, pattern: str, value: str) -> None:
-        text, count = re.subn(pattern, value, (self.dir / name).read_text())
-        assert count, f'{name} has no {pattern}'
-        (self.dir / name).write_text(text)
-
-    def ask(self, path: str, **query: str) -> Any:
-        """Return what it says to this, None as long as it does not answer."""
-        with contextlib.suppress(requests.RequestException):
-            said = requests.get(f'http://127.0.0.1:{self._port}/api/v1/{path}', params=query, timeout=30).json()
-            assert said['status'] == 'success', said
-            return said['data']
-        assert self._popen.poll() is None, self._log.read_text()
-        return None
-
-    def query(self, expression: str) -> dict[str, float]:
-        """Return the values of an expression that keeps one label, by this."""
-        found = self.ask('query', query=expression) or {'result': []}
-        return {next(iter(one['metric'].values()), ''): float(one['value'][1]) for one in found['result']}
-
-    def close(self) -> None:
-        """End it."""
-        self._popen.terminate()
-        self._popen.wait(30)
-        shutil.rmtree(self.dir)
-
-
-def test_a_real_prometheus_reads_three_machines_and_its_alert_fires(supervisord: Start) -> None:
-    """Of the one that has a sick process, and of no other; and as many series as the plan for a fleet counts."""
-    machines = [supervisord(health=FAST, listener='', inet=True, inet_auth=LOGIN, start=False) for _ in range(3)]
-    ports = [machines[0].port, free_port(), machines[2].port]
-    for sv, port in zip(machines, ports):
-        sv.rewrite(program('web', 'sleeper.py') + healthcheck('ping', 'tcp', 'web', port=port))
-        sv.start()
-    targets = [f'127.0.0.1:{sv.port}' for sv in machines]
-    with contextlib.closing(Prometheus(targets, LOGIN[1])) as prometheus:
-        eventually(lambda: prometheus.query('sum by (job) (up)') == {'supervisor': 3, 'supervisor-fleet': 3}, 60)
-        well = 'count by (job) (supervisor_health_state{state="healthy"} == 1)'
-        eventually(lambda: prometheus.query(well) == {'supervisor': 2, 'supervisor-fleet': 2}, 60)
-
-        def firing() -> set[tuple[str, str]]:
-            alerts = (prometheus.ask('alerts') or {'alerts': []})['alerts']
-            labels = [alert['labels'] for alert in alerts if alert['state'] == 'firing']
-            return {(each['alertname'], each['instance']) for each in labels}
-
-        eventually(lambda: firing() == {('SupervisorHealthUnhealthy', targets[1])}, 60)
-        planned = {row[0].strip('`'): sum(int(cell) for cell in row[1:4]) for row in fleet_table()}
-        series = prometheus.query('count by (job) ({__name__=~"supervisor_health_.+"})')
-        assert series == {'supervisor': 3 * planned['all'], 'supervisor-fleet': 3 * planned['fleet.yml']}
-
-
-def fleet_table() -> list[list[str]]:
-    """The table of series in docs/fleet.md."""
-    return documents.rows(documents.section('docs/fleet.md', 'How many series'))
