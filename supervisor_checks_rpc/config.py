@@ -265,8 +265,8 @@ def _with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
 
 def fingerprint(spec: CheckSpec) -> str:
     """Return a short hash of what a run of `spec` depends on. Secrets stay out: the hash leaves over RPC."""
-    secret = {option.name for option in declared(spec) if option.secret}
-    shown = {} if check_modules.is_custom(spec.type) else {k: v for k, v in spec.options.items() if k not in secret}
+    given = [option for option in declared(spec) if option.name in spec.options and not option.secret]
+    shown = {option.name: option.kind.told(str(spec.options[option.name])) for option in given}
     text = json.dumps([spec.name, spec.type, spec.schedule.timeout, spec.schedule.num_retries, shown], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -36,6 +36,7 @@ from .rpc import CannotAsk
 from .rpc import Client
 from .rpc import ShuttingDown
 from .runner import Runner
+from .worker import confine
 from .worker import leave
 from .worker_host import WorkerHost
 
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not path:
             parser.error('--test-config needs -c FILE')
         sys.exit(test_config(path))
+    confine(0)
     stdout = take_over_stdout()
     logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO, stream=sys.stderr)
     try:

@@ -598,3 +598,10 @@ def test_a_fingerprint_does_not_give_away_a_secret(type_name: str, secret: str) 
     """It leaves over RPC, and a weak password could be found from it by trying."""
     specs = [CheckSpec('web', type_name, (), Schedule(), {'port': '80', secret: value}) for value in ('a', 'b')]
     assert config.fingerprint(specs[0]) == config.fingerprint(specs[1])
+
+
+def test_the_query_of_a_url_is_in_no_fingerprint_and_in_no_message() -> None:
+    specs = [CheckSpec('web', 'http', (), Schedule(), {'url': f'/ping?key={key}'}) for key in ('a', 'hunter2')]
+    assert config.fingerprint(specs[0]) == config.fingerprint(specs[1])
+    _, problems = check_modules.built_in('http').parse({'port': '80', 'url': 'http://u:hunter2@host/?key=hunter2'})
+    assert 'hunter2' not in str(problems)

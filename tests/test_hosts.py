@@ -10,6 +10,7 @@ from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.hosts import HOST
 from supervisor_checks_rpc.check_modules.hosts import resolve
 from supervisor_checks_rpc.check_modules.hosts import shown
+from supervisor_checks_rpc.check_modules.hosts import without_query
 from supervisor_checks_rpc.errors import HealthError
 
 
@@ -81,3 +82,17 @@ def test_what_is_no_host(given: object) -> None:
 )
 def test_url_is_shown_without_its_secrets(url: str, text: str) -> None:
     assert shown(url) == text
+
+
+@pytest.mark.parametrize(
+    ('path', 'told'),
+    [
+        ('/ping', '/ping'),
+        ('/ping?key=hunter2', '/ping?...'),
+        ('/a@b?x=a@b?c', '/a@b?...'),
+        ('http://monitor:hunter2@host/ping?key=hunter2', 'http://host/ping?...'),
+        ('monitor//x', 'monitor//x'),
+    ],
+)
+def test_a_path_is_told_without_its_query(path: str, told: str) -> None:
+    assert without_query(path) == told

@@ -39,11 +39,17 @@ def without_privileges() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    groups, gid = os.getgroups(), os.getegid()
+    # While root still: a file that is open to its group only would be open to us, too.
+    os.setgroups([])
+    os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
         yield
     finally:
         os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def environment(**more: str) -> dict[str, str]:

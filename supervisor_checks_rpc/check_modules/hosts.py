@@ -17,6 +17,7 @@ from ..errors import HealthError
 from .base import Deadline
 from .base import excerpt
 
+_LOGIN = re.compile(r'//[^/]*@')
 _HOST_NAME = re.compile(r'[^\x00-\x20\x7f/?#@:\\\[\]]+')
 
 
@@ -46,6 +47,12 @@ def shown(url: str) -> str:
     parts = urlsplit(url)
     query = '?...' if parts.query else ''
     return excerpt(f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}{query}', limit=300)
+
+
+def without_query(path: str) -> str:
+    """Return the path for a listing or a message; somebody may have written a whole URL, with a user and a password."""
+    before, mark, _ = path.partition('?')
+    return _LOGIN.sub('//', before) + ('?...' if mark else '')
 
 
 def resolve(

@@ -22,6 +22,7 @@ from .base import Measured
 from .base import excerpt
 from .hosts import HOST
 from .hosts import authority
+from .hosts import without_query
 from .ports import PORT
 from .ports import port_of
 
@@ -59,7 +60,7 @@ def _socket_path(value: object) -> str:
     return path
 
 
-PATH = opt.Kind("a path that begins with '/', without spaces", _path)
+PATH = opt.Kind("a path that begins with '/', without spaces", _path, show=without_query, told=without_query)
 METHOD = opt.Kind('the name of a method', _method)
 SOCKET_PATH = opt.Kind('a path', _socket_path)
 
