@@ -56,9 +56,10 @@ class Restart:
         if self.phase != STARTING:
             return False
         state = self.subprocess.get_state()
-        if state not in _UP:
+        # STOPPING, STOPPED: it came up, and then somebody wanted it to be restarted once more, or stopped.
+        if state not in (*_UP, ProcessStates.STOPPING, ProcessStates.STOPPED):
             self.failure = self.subprocess.spawnerr or 'it ended again at once'
-        return bool(state != ProcessStates.STARTING)
+        return state not in (ProcessStates.STARTING, ProcessStates.STOPPING)
 
 
 class Restarts:

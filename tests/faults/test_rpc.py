@@ -13,6 +13,7 @@ import threading
 import time
 import xmlrpc.client
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -40,8 +41,8 @@ from tests.faults.system import sections
 from tests.faults.system import wait_whole
 
 PART = 'Hostile RPC'
-# A call of somebody else must not wait longer than this, on a machine that others load, too.
-LONGEST_WAIT = 8.0
+# A call of somebody else must not wait longer than this, that time aside in which others had the CPU.
+LONGEST_WAIT = 5.0
 CALLS = 10_000
 CLIENTS = 500
 # Arguments that are right, by method.
@@ -70,6 +71,8 @@ NOWHERE = (
     'health', '.', 'health.', '.runCheck', '__class__.mro', 'health..runCheck', 'Health.runCheck', 'x' * 10_000,
     'health.\u20ac', 'health.run Check', 'health.HealthNamespaceRPCInterface', 'health_service.run',
 )  # fmt: skip
+# With a threshold that is given, malloc returns at once what is long: what is left is kept.
+GIVES_BACK = {'MALLOC_MMAP_THRESHOLD_': '65536'}
 INCORRECT_PARAMETERS, UNKNOWN_METHOD, OVERLOADED = 2, 1, 310
 # What a call may be answered with beside a value: these, BAD_NAME and NOT_RUNNING.
 FAULTS = {UNKNOWN_METHOD, INCORRECT_PARAMETERS, 10, 70, OVERLOADED}
@@ -156,14 +159,21 @@ class Sampler:
     def _ask(self) -> None:
         with Line(self._sv) as line:
             while not self._stop.wait(0.005) or not self._waits:
-                began = time.monotonic()
+                began = time.monotonic() - queued(self._sv)
                 try:
                     answer = line.call('supervisor.getState')
                     if answer['statecode'] != 1:
                         self._counts.lose(self._meanwhile, f'getState: {answer}')
                 except NOT_YET as why:
                     self._counts.lose(self._meanwhile, f'getState was not answered: {why!r}')
-                self._waits.append(time.monotonic() - began)
+                self._waits.append(time.monotonic() - queued(self._sv) - began)
+
+
+def queued(sv: Supervisord) -> float:
+    """Return for how many seconds supervisord could have run and had no CPU (Linux, scheduler/sched-stats.rst)."""
+    with contextlib.suppress(FileNotFoundError):
+        return int(Path(f'/proc/{sv.pid}/schedstat').read_text().split()[1]) / 1e9
+    return 0.0
 
 
 @pytest.fixture
@@ -172,7 +182,7 @@ def sv(supervisord) -> Supervisord:
     beat = healthcheck('beat', 'heartbeat', 'web', ttl='1h')
     # A SIGTERM between fork and exec is lost.
     text = sections().replace('autorestart = true', 'autorestart = true\nstopwaitsecs = 1')
-    sv = supervisord(text + beat, health=HEALTH, listener=LISTENER, env=modules_path(MODULES))
+    sv = supervisord(text + beat, health=HEALTH, listener=LISTENER, env={**modules_path(MODULES), **GIVES_BACK})
     sv.wait(lambda: sv.health.beat('beat', 'web', True, 'well'), what='its programs')
     wait_whole(sv)
     sv.health.runAllChecks()
@@ -356,7 +366,7 @@ def test_what_is_huge_or_deep_is_answered_and_forgotten(sv, tally):
         for body in bodies:
             assert sends(sv, body) == 200
         mended(sv)
-        kb = memory_kb(sv)
+        kb = collected_kb(sv)
         with Sampler(sv, counts, fault):
             for body in bodies:
                 counts.tried(fault)
@@ -364,8 +374,7 @@ def test_what_is_huge_or_deep_is_answered_and_forgotten(sv, tally):
                 if status != 200:
                     counts.lose(fault, f'{body[:80]!r}: HTTP status {status}')
         mended(sv)
-        # What malloc keeps of a text that was there a moment ago.
-        if memory_kb(sv) - kb > 60_000:
+        if collected_kb(sv) - kb > 20_000:
             counts.lose(fault, f'{memory_kb(sv) - kb} KB more memory')
 
 
@@ -404,8 +413,7 @@ def test_reports_with_what_the_next_run_wants_back_are_kept_once(supervisord, ta
     """Whoever reports may send what is long; the history does not keep it."""
     counts, fault = tally(PART), 'a report with 4 MB'
     check = healthcheck('m', 'memory', 'job', max_rss='1GB', interval='10ms')
-    # With a threshold of its own malloc gives back at once what is long: what is left is kept.
-    sv = supervisord(program('job', 'sleeper.py') + check, env={'MALLOC_MMAP_THRESHOLD_': '65536'})
+    sv = supervisord(program('job', 'sleeper.py') + check, env=GIVES_BACK)
     sv.wait_state('job')
     listener = FakeListener(sv, 'x#1')
 

@@ -84,6 +84,15 @@ def test_all_who_ask_while_it_is_under_way_are_served_by_it(supervisord):
     assert (sv.process('job')['pid'] != pid, starts(sv)) == (True, 2)
 
 
+def test_who_asked_is_not_told_of_a_failure_when_it_is_restarted_once_more(supervisord):
+    sv = supervisord(program('job', 'sleeper.py', startsecs=1))
+    pid = sv.wait_state('job')['pid']
+    (first,) = calls(sv, ('health.restartProcess', 'job', True))
+    sv.wait(lambda: sv.process('job')['pid'] not in (pid, 0), what='the restart')
+    (second,) = calls(sv, ('health.restartProcess', 'job', True))
+    assert (first.answer(), second.answer(), starts(sv)) == (True, True, 3)
+
+
 def test_a_process_that_is_starting_is_restarted(supervisord):
     sv = supervisord(program('job', 'sleeper.py', startsecs=60))
     pid = sv.wait_state('job', 'STARTING')['pid']
