@@ -13,7 +13,7 @@ from supervisor_checks_rpc.options import REQUIRED
 from supervisor_checks_rpc.options import Option
 from world import ROOT
 
-PATHS = (ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md')))
+PATHS = (ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'SECURITY.md', *sorted((ROOT / 'docs').glob('*.md')))
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8') for path in PATHS}
 
 # Options with a default that depends on others: how it is stated, and an example of it.
