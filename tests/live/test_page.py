@@ -116,6 +116,7 @@ def test_it_shows_each_state_and_follows_a_service_that_hangs(supervisord: Start
     programs += program('idle', 'sleeper.py', autostart='false') + healthcheck('rss', 'memory', 'idle', max_rss='1GB')
     sv = supervisord(programs + checks, health=FAST, listener='', inet=True)
     show(browser, sv)
+    assert browser.texts('#where') == [f'127.0.0.1:{sv.port}']
     browser.run('window.loadedOnce = true')
     well = until_row(browser, 'web', 'ping', state='healthy', why='status 200', results='passed')
     assert (well['instance'], well['marks']) == (f'pid {sv.process("web")["pid"]}', 0)
@@ -289,6 +290,7 @@ def test_it_can_be_used_with_the_keyboard_alone(supervisord: Start, browser: Bro
     assert focused() == 'port on api_1: all that is known'
     browser.keys('ArrowDown')
     assert focused() == 'port on api_2: all that is known'
+    assert browser.run('return getComputedStyle(document.activeElement).outlineStyle') == 'solid'
     browser.keys('Enter')
     browser.until('return document.activeElement.ariaExpanded === "true" && document.querySelector(".detail .reason")')
     browser.keys('Tab', 'Tab')
@@ -321,6 +323,64 @@ def test_who_cannot_see_it_is_told_what_it_is(supervisord: Start, browser: Brows
     assert ('table', 'Checks of the processes of this supervisord') in told
     assert any(role == 'image' and name.startswith('last 1: 1 failed') for role, name in told)
     assert {role for role, _ in told} >= {'columnheader', 'status', 'log', 'heading', 'main'}
+
+
+# The least contrast of any text that is shown to what is behind it, as WCAG 2 computes it, and whose it is.
+CONTRAST = """
+const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+  .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
+function behind(node) {
+  const color = channels(getComputedStyle(node).backgroundColor);
+  return color[3] === 0 ? behind(node.parentElement) : color;
+}
+const found = [];
+for (const node of document.querySelectorAll('body *')) {
+  const isText = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  if (!isText || !node.checkVisibility() || node.closest('option, noscript, caption')) continue;
+  const [dark, bright] = [light(channels(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => a - b);
+  found.push([(bright + 0.05) / (dark + 0.05), node.textContent.trim()]);
+}
+return found.sort((a, b) => a[0] - b[0])[0];
+"""
+
+
+def test_it_can_be_read_on_a_phone_and_in_the_dark(supervisord: Start, browser: Browser) -> None:
+    """Nothing has to be pushed aside, nor is a text too near to its ground, whatever the state."""
+    name = 'reconciliation-worker-of-the-billing-department-eu-central-1'
+    jobs = ''.join(program(job, 'sleeper.py') for job in ('sick', 'well', 'paused', 'unchecked', name))
+    jobs += program('down', 'sleeper.py', autostart='false') + f'[group:billing]\nprograms = {name}\n\n'
+    checks = ''.join(healthcheck(job, 'tcp', job, port=1) for job in ('sick', 'well', 'paused', 'down'))
+    checks += healthcheck('near', 'tcp', f'billing:{name}', port=1, failure_threshold=3)
+    checks += healthcheck('typo', 'tcp', 'well', port='x')
+    checks += healthcheck('boots', 'tcp', 'well', port=1, start_period='1h')
+    sv = supervisord(jobs + checks, health=f'{IDLE}\non_failure = none', inet=True)
+    sv.wait_state('sick')
+    report(sv, 'failed', f'GET http://127.0.0.1:8080/{"x" * 200}: status 500')
+    sv.health.pause('paused', 'paused', 0)
+    try:
+        for scheme in ('light', 'dark'):
+            scheme_of = {'name': 'prefers-color-scheme', 'value': scheme}
+            browser.devtools('Emulation.setEmulatedMedia', features=[scheme_of])
+            for width in (360, 900, 1280):
+                browser.devtools(
+                    'Emulation.setDeviceMetricsOverride', width=width, height=900, deviceScaleFactor=1, mobile=False
+                )
+                show(browser, sv, 8)
+                browser.click('.more')
+                browser.until('return document.querySelector(".detail .reason")')
+                near = '\u2026 (failed 1 in a row, unhealthy at 3)'
+                until_row(browser, f'billing:{name}', 'near', state='unknown', why=near)
+                # Not what is laid out: rows out of sight are not.
+                badges = browser.run("return [...document.querySelectorAll('.badge')].map((e) => e.textContent)")
+                assert set(badges) == {'unhealthy', 'invalid', 'unknown', 'starting', 'paused', 'unchecked'}
+                assert browser.run('return document.scrollingElement.scrollWidth') <= width
+                ratio, text = browser.run(CONTRAST)
+                assert ratio >= 4.5, f'{scheme}: {text}'
+    finally:
+        browser.devtools('Emulation.setEmulatedMedia', features=[])
+        browser.devtools('Emulation.clearDeviceMetricsOverride')
 
 
 # -- for whom

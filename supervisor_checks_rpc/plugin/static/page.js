@@ -197,6 +197,7 @@ function toggle(row) {
 }
 
 function start() {
+  $('where').textContent = location.host;
   $('rows').addEventListener('click', (event) => {
     const pressed = event.target.closest('button[data-action]');
     const row = pressed?.closest('tr').row;

@@ -1,6 +1,6 @@
 // The table: one row for each check on a process, made once and then changed where it changed.
 
-import { PROCESS_STATES, SIGNS, STATES, cut, moment, next, restarts, results, span, why } from './words.js';
+import { PROCESS_STATES, SIGNS, STATES, moment, next, restarts, results, span, why } from './words.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const CELL = 6;
@@ -22,6 +22,16 @@ function element(tag, className, parent) {
 // All text of services goes through here: it is text, never markup.
 function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+// A long name breaks between group and process first.
+function sayName(node, namespec) {
+  const [, group, name] = namespec.match(/^([^:]*:)?(.*)$/s);
+  if (group) {
+    say(element('span', 'group', node), group);
+    element('wbr', '', node);
+  }
+  node.append(name);
 }
 
 function button(parent, action) {
@@ -65,6 +75,7 @@ class Strip {
     for (const [name, path] of Object.entries(this.paths)) path.setAttribute('d', d[name]);
     this.svg.setAttribute('viewBox', `0 0 ${count * CELL + 4} 31`);
     this.svg.setAttribute('aria-label', results(pair));
+    this.svg.classList.toggle('empty', !letters);
   }
 }
 
@@ -78,7 +89,7 @@ export class Row {
     this.state = element('span', 'badge', element('td', 'state', this.tr));
     const name = element('th', 'process', this.tr);
     name.scope = 'row';
-    say(element('span', 'name', name), process.namespec);
+    sayName(element('span', 'name', name), process.namespec);
     this.instance = element('span', 'instance', name);
     const checkCell = element('td', 'check', this.tr);
     this.why = element('td', 'why', this.tr);
@@ -130,9 +141,8 @@ export class Row {
 
   show(pair) {
     this.pair = pair;
-    const text = why(pair);
-    say(this.why, cut(text, SHOWN_REASON));
-    this.why.title = text.length > 40 ? text : '';
+    say(this.why, why(pair, SHOWN_REASON));
+    this.why.title = pair.reason.length > 40 ? pair.reason : '';
     this.since.title = moment(pair.since);
     this.strip.show(pair);
     say(this.restarts, restarts(pair.restarts));

@@ -38,15 +38,17 @@ export function clock(epoch) {
   return new Date(epoch * 1000).toLocaleTimeString();
 }
 
-export function cut(text, most) {
+function cut(text, most) {
   return text.length > most ? `${text.slice(0, most)}\u2026` : text;
 }
 
-// Why a pair is in its state; a failure that does not count as unhealthy yet says how far it is.
-export function why(pair) {
+// Why a pair is in its state, the reason cut to so many characters; a failure that does not count as unhealthy yet says
+// how far it is.
+export function why(pair, most) {
   const { state, reason, failures, threshold } = pair;
-  const near = failures && (state === 'healthy' || state === 'starting');
-  return near ? `${reason} (failed ${failures} in a row, unhealthy at ${threshold})` : reason;
+  const near = failures && ['healthy', 'starting', 'unknown'].includes(state) && failures < threshold;
+  const text = cut(reason, most);
+  return near ? `${text} (failed ${failures} in a row, unhealthy at ${threshold})` : text;
 }
 
 // What happens next to a pair, by itself.
