@@ -22,6 +22,7 @@ from typing import Any
 from typing import BinaryIO
 
 from . import listener
+from . import sweeper
 from .errors import InvalidCheckConfig
 from .frame import End
 from .frame import Threads
@@ -125,14 +126,14 @@ class CheckRunner:
         return [result for number in sorted(answered) for result in answered[number] if result], skipped
 
     def _listen(self, stdin: BinaryIO, stdout: BinaryIO, end: End) -> None:
-        ticks = listener.Ticks()
+        ticks = sweeper.Ticks()
         # When supervisord is gone, the pipe to it is broken.
         with suppress(OSError):
             for event in listener.events(stdin, stdout):
                 period = ticks.period(event)
                 if period:
                     self._periods.put(period)
-                elif event.get('eventname') not in listener.TICKS:
+                elif event.get('eventname') not in sweeper.TICKS:
                     self._complain(f'cannot use event {event.get("eventname")}, expected TICK_5, TICK_60 or TICK_3600')
         end.tell()
 

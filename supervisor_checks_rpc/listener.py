@@ -8,47 +8,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
-import queue
 import signal
 import sys
 import threading
-import time
-import xmlrpc.client
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from . import config
-from . import wire
-from .errors import explain
-from .model import FAILED
-from .model import CheckSpec
-from .model import Process
-from .model import Result
-from .model import Schedule
-from .model import not_run
 from .rpc import CannotAsk
 from .rpc import Client
-from .rpc import ShuttingDown
-from .runner import Runner
+from .sweeper import Sweeper
 from .worker import confine
 from .worker import leave
-from .worker_host import WorkerHost
-
-# Results that come within this time travel together. What is no news may wait longer, up to a fifth of its interval:
-# with 1,000 processes each turn of supervisord's loop costs milliseconds, whatever it is for.
-GATHER = 0.05
-HOLD = 1.0
-# How long after a failed call supervisord is asked again, when no tick comes before.
-RETRY = 10.0
-TICKS = {'TICK_5': 5, 'TICK_60': 60, 'TICK_3600': 3600}
-
-_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -134,181 +108,6 @@ def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
 def _fields(line: bytes) -> dict[str, str]:
     pairs = (word.partition(':') for word in line.decode('utf-8', 'replace').split())
     return {key: value for key, colon, value in pairs if colon}
-
-
-class Ticks:
-    """Tells the ticks that count from those that are late or were seen already.
-
-    Ticks queue up while we are stopped, and supervisord sends events again that another listener rejected.
-    """
-
-    def __init__(self) -> None:
-        self._last_serial = -1
-
-    def period(self, event: Mapping[str, str]) -> int:
-        """Return the seconds between two ticks of the kind of `event`; 0 if it does not count, or is no tick."""
-        period = TICKS.get(event.get('eventname', ''), 0)
-        try:
-            serial, when = int(event['serial']), int(event['when'])
-        except (KeyError, ValueError):
-            return 0
-        if not period or serial <= self._last_serial or when < time.time() - 2 * period:
-            return 0
-        self._last_serial = serial
-        return period
-
-
-@dataclass(frozen=True)
-class Said:
-    """What was reported last of a check on an instance of a process, and how often in a row."""
-
-    process: Process
-    outcome: str
-    streak: int
-
-    @classmethod
-    def after(cls, before: Said | None, result: Result) -> Said:
-        """Return what is said with `result`, after what was said `before`."""
-        is_same = before and (before.process, before.outcome) == (result.process, result.outcome)
-        return cls(result.process, result.outcome, before.streak + 1 if before and is_same else 1)
-
-    def is_news(self, schedule: Schedule) -> bool:
-        """Tell whether it may change the state, and so should not wait: a failure when it is one too many."""
-        if self.outcome != FAILED:
-            return self.streak == 1
-        if schedule.failure_window > schedule.failure_threshold:
-            return self.streak <= schedule.failure_threshold
-        return self.streak == schedule.failure_threshold
-
-
-class Sweeper:
-    """Asks for what is due, has it run, and reports: one thread, woken by ticks, results and its own timer."""
-
-    def __init__(self, client: Client, name: str, path: str = '') -> None:
-        self._client = client
-        self._name = name
-        self._path = path
-        # Results, each with its generation and lease; and ticks, as the seconds between two of them.
-        self._inbox: queue.SimpleQueue[tuple[str, int, Result] | int] = queue.SimpleQueue()
-        self._held: list[tuple[str, int, Result]] = []
-        self._report_at = math.inf
-        self._sweep_at = time.monotonic()
-        self._said: dict[tuple[str, str], Said] = {}
-        self._runner = Runner()
-        self._hosts: dict[str, WorkerHost] = {}
-        self._generation = ''
-        self._specs: dict[str, CheckSpec] = {}
-        self._memory = 0
-        self._complaint = ''
-        self._ticks = Ticks()
-
-    def tick(self, event: dict[str, str]) -> None:
-        """Take note of a tick that counts."""
-        period = self._ticks.period(event)
-        if period:
-            self._inbox.put(period)
-
-    def work(self) -> None:
-        """Sweep for ever."""
-        while True:
-            self._gather()
-            try:
-                if time.monotonic() >= self._report_at:
-                    self._sweep_at = time.monotonic() + self._report()
-                if time.monotonic() >= self._sweep_at:
-                    self._sweep_at = time.monotonic() + max(self._sweep(), GATHER)
-                self._complain('')
-            except (CannotAsk, wire.BadMessage, xmlrpc.client.Error) as why:
-                self._sweep_at = time.monotonic() + RETRY
-                self._complain('' if isinstance(why, ShuttingDown) else str(why))
-            except Exception as why:
-                # Without this thread the listener would go on to say OK, and check nothing.
-                self._sweep_at = time.monotonic() + RETRY
-                self._complain(f'internal error: {type(why).__name__}: {why}')
-
-    def _gather(self) -> None:
-        """Take in results and ticks until there is something to report or to ask."""
-        while True:
-            try:
-                until = min(self._report_at, self._sweep_at)
-                item = self._inbox.get(timeout=max(until - time.monotonic(), 0.0))
-            except queue.Empty:
-                return
-            now = time.monotonic()
-            if not isinstance(item, int):
-                self._held.append(item)
-                self._report_at = min(self._report_at, now + self._patience(item[2]))
-            elif self._sweep_at > now + item:
-                # Our own timer would come later than the next tick.
-                self._sweep_at = now
-
-    def _patience(self, result: Result) -> float:
-        """Return how long the report of `result` may wait for others."""
-        key = result.check, result.process.namespec
-        said = self._said[key] = Said.after(self._said.get(key), result)
-        spec = self._specs.get(result.check)
-        if spec is None or said.is_news(spec.schedule):
-            return GATHER
-        return max(GATHER, min(HOLD, spec.schedule.interval / 5))
-
-    def _sweep(self) -> float:
-        """Have everything that is due run; return the seconds until more is."""
-        due = wire.load_due(self._client.call('health.takeDue', self._name))
-        if due.generation != self._generation:
-            self._load(self._path or due.path)
-            self._generation = due.generation
-        self._runner.max_concurrent = due.max_concurrent
-        for lease, check, process, sample in due.runs:
-            try:
-                self._run(lease, check, process, sample, due)
-            except Exception as why:
-                # The others have their leases, too.
-                result = not_run(CheckSpec(check, '', ()), process, explain(why))
-                self._inbox.put((due.generation, lease, result))
-        return due.wait
-
-    def _run(self, lease: int, check: str, process: Process, sample: object, due: wire.Due) -> None:
-        def done(result: Result) -> None:
-            self._inbox.put((due.generation, lease, result))
-
-        spec = self._specs.get(check)
-        if spec is None or spec.error or config.fingerprint(spec) != due.fingerprints[check]:
-            reason = f'[{config.SECTION}{check}] of {self._path or due.path} is not what supervisord loaded: reload it'
-            done(not_run(spec or CheckSpec(check, '', ()), process, reason))
-        else:
-            self._host(spec).submit(spec, process, sample, done)
-
-    def _host(self, spec: CheckSpec) -> Runner | WorkerHost:
-        """Return what runs `spec`: our threads, or for custom code a worker process of its section."""
-        if not config.runs_custom_code(spec):
-            return self._runner
-        if spec.name not in self._hosts:
-            self._hosts[spec.name] = WorkerHost(self._runner.max_concurrent, self._memory)
-        return self._hosts[spec.name]
-
-    def _load(self, path: str) -> None:
-        loaded = config.load(path)
-        specs = {spec.name: spec for spec in loaded.specs}
-        memory = loaded.settings.worker_memory
-        for name in [n for n in self._hosts if specs.get(n) != self._specs[n] or memory != self._memory]:
-            self._hosts.pop(name).close()
-        self._specs, self._memory = specs, memory
-        _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
-
-    def _report(self) -> float:
-        """Report, by the generation of the definitions that were run; return the seconds until more is due."""
-        results, self._held, self._report_at = self._held, [], math.inf
-        wait = RETRY
-        for generation in sorted({generation for generation, _, _ in results}):
-            rows = [(lease, result) for mark, lease, result in results if mark == generation]
-            _, wait = wire.load_taken(self._client.call('health.report', wire.dump_report(generation, rows)))
-        return wait
-
-    def _complain(self, complaint: str) -> None:
-        """Log what keeps us from working, once, and that it is over."""
-        if complaint != self._complaint:
-            _log.log(logging.ERROR if complaint else logging.INFO, '%s', complaint or 'supervisord answers again')
-            self._complaint = complaint
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 from typing import NamedTuple
 
 # Outcomes of one run. Only `failed` ever leads to a restart.
@@ -38,7 +39,7 @@ class Process:
     pid: int
     started: float = 0.0
 
-    @property
+    @cached_property
     def namespec(self) -> str:
         """Its name as supervisor writes it (supervisor.options.make_namespec): `name` or `group:name`."""
         return self.name if self.group == self.name else f'{self.group}:{self.name}'

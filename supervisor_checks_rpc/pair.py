@@ -14,7 +14,7 @@ from .tally import Tally
 
 # A lease outlives the deadline of its run by this much: the way from supervisord to the listener and back.
 LEASE_GRACE = 5.0
-# Runs due within this time are handed out together, so that a listener wakes once for them.
+# A run that begins so much late keeps the beat of its check.
 SLACK = 0.2
 NEVER = float('-inf')
 _FOREVER = float('inf')
@@ -64,17 +64,21 @@ class Pair:
         self.holder = holder
         self.leased_until = until
         if self._is_run:
-            self.turn_at = max(until if lease else self.next_due, self.paused_until)
+            turn_at = until if lease else self.next_due
+            self.turn_at = turn_at if turn_at > self.paused_until else self.paused_until
 
-    def take(self, lease: int, holder: str, now: float) -> None:
-        """Lease it for its next run."""
+    def take(self, lease: int, holder: str, now: float) -> float:
+        """Lease it for its next run, and return the seconds until that is to begin."""
         if self.paused_until != NEVER:
             self.wake(now)
         schedule = self.spec.schedule
+        # One that was lost is late.
+        ahead = 0.0 if self.lease else self.next_due - now
         # Keep the beat while we are in time; never run twice to catch up.
-        beat = self.next_due if self.next_due <= now + SLACK else now
-        self.next_due = max(beat, now - SLACK) + schedule.interval
-        self._hold(lease, holder, now + schedule.timeout + LEASE_GRACE)
+        self.next_due = now + (ahead if ahead > -SLACK else -SLACK) + schedule.interval
+        delay = ahead if ahead > 0.0 else 0.0
+        self._hold(lease, holder, now + delay + schedule.timeout + LEASE_GRACE)
+        return delay
 
     def pause(self, until: float) -> None:
         """Leave it alone until then."""

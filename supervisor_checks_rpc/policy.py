@@ -6,6 +6,7 @@ while another of the same group is coming back (rolling). What is known here out
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Container
 from collections.abc import Iterable
@@ -103,6 +104,8 @@ class RestartPolicy:
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
         self._slots: dict[str, _Slot] = {}
+        # Until then the same sick find the same brakes as at the last choice.
+        self.holds_until = -math.inf
 
     def choose(self, sick: Iterable[Sick], now: float) -> tuple[list[Sick], list[Sick]]:
         """Return who is to be restarted now, longest unhealthy first, and who is suspended from now on."""
@@ -120,6 +123,9 @@ class RestartPolicy:
                 suspended.append(one)
             elif now >= (history.next_at() or 0.0) and (not one.needs_slot or self._takes_slot(one, busy)):
                 chosen.append(one)
+        backoffs = [self._histories[one.namespec].next_at() for one in in_order]
+        moments = [*backoffs, *(slot.ends for slot in self._slots.values())]
+        self.holds_until = min((at for at in moments if at is not None and at > now), default=math.inf)
         return chosen, suspended
 
     @staticmethod
@@ -144,6 +150,7 @@ class RestartPolicy:
     def acted(self, one: Sick, now: float) -> None:
         """Take note that the restart of `one` begins."""
         self._histories.setdefault(one.namespec, _History()).acted(now)
+        self.holds_until = -math.inf
         if one.needs_slot:
             self._slots[one.namespec] = _Slot(one.group, one.brakes.max_restarting)
 
@@ -151,10 +158,12 @@ class RestartPolicy:
         """Take note that its new instance runs: it holds its place in the group until it is healthy, or `ends`."""
         if namespec in self._slots:
             self._slots[namespec].ends = ends
+            self.holds_until = -math.inf
 
     def gave_up(self, namespec: str) -> None:
         """Take note that its restart came to nothing, or is not ours any more: others need not wait for it."""
         self._slots.pop(namespec, None)
+        self.holds_until = -math.inf
 
     def knows(self, namespec: str) -> bool:
         """Tell whether there is anything to know of the process; most are never sick."""
@@ -166,6 +175,7 @@ class RestartPolicy:
         # One whose restart is under way is about to be stopped, however well it is.
         if is_well and slot is not None and slot.ends is not None:
             del self._slots[namespec]
+            self.holds_until = -math.inf
         history = self._histories.get(namespec)
         if history is None:
             return
@@ -181,6 +191,7 @@ class RestartPolicy:
     def reset(self, namespec: str) -> None:
         """Forget what we did to the process: an operator took it in hand. If it is coming back, it still is."""
         self._histories.pop(namespec, None)
+        self.holds_until = -math.inf
 
     def keep(self, namespecs: Container[str]) -> None:
         """Forget all processes but these."""

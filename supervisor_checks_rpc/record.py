@@ -22,9 +22,11 @@ from .model import Result
 from .model import Schedule
 from .model import Status
 from .pair import NEVER
-from .pair import SLACK
 from .pair import Pair
 
+# Runs are handed out so many seconds before they are due: a listener may wait for supervisord's loop to turn, which it
+# does once a second, and need not have it turn.
+AHEAD = 1.5
 # The longest that a listener waits before it asks again.
 LONGEST_WAIT = 5.0
 _FOREVER = float('inf')
@@ -33,11 +35,13 @@ _WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, m
 
 
 class Run(NamedTuple):
-    """One piece of work: run `spec` on `process`; `sample` is what the last run on this instance left behind."""
+    """One piece of work: run `spec` on `process` in `delay` seconds, with the `sample` that the last run on this
+    instance left behind."""
 
     lease: int
     spec: CheckSpec
     process: Process
+    delay: float = 0.0
     sample: object = None
 
 
@@ -50,6 +54,7 @@ class Record:
         self._pairs: dict[tuple[str, str], Pair] = {}
         self._by_process: dict[str, list[Pair]] = {}
         self._leases: dict[int, Pair] = {}
+        self.passive: list[Pair] = []
         self._adopted: dict[tuple[str, str], Pair] = {}
         self._paused: dict[tuple[str, str], float] = {}
         self._lease_ids = count(1)
@@ -76,6 +81,7 @@ class Record:
         for pair in self._pairs.values():
             self._by_process.setdefault(pair.process.namespec, []).append(pair)
         self._leases = {pair.lease: pair for pair in self._pairs.values() if pair.lease}
+        self.passive = [pair for pair in self._pairs.values() if pair.is_passive]
 
     def adopt(self, check: str, type_name: str, process: Process, stale_after: float, now: float, at: float) -> Pair:
         """Return the pair of a check that a program of its own runs, which is not in the configuration."""
@@ -110,7 +116,7 @@ class Record:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
         # What another life of its holder had is lost.
         lost = {pair.lease for pair in self._leases.values() if _replaces(holder, pair.holder)}
-        soon = now + SLACK
+        soon = now + AHEAD
         return [
             self._lease(pair, holder, now)
             for pair in self._pairs.values()
@@ -119,9 +125,10 @@ class Record:
 
     def _lease(self, pair: Pair, holder: str, now: float) -> Run:
         self._leases.pop(pair.lease, None)
-        pair.take(next(self._lease_ids), holder, now)
-        self._leases[pair.lease] = pair
-        return Run(pair.lease, pair.spec, pair.process, pair.health.last.sample if pair.health.last else None)
+        lease = next(self._lease_ids)
+        delay = pair.take(lease, holder, now)
+        self._leases[lease] = pair
+        return Run(lease, pair.spec, pair.process, delay, pair.health.last.sample if pair.health.last else None)
 
     def wait(self, now: float) -> float:
         """Return the seconds until something is due that nobody holds."""
@@ -155,9 +162,9 @@ class Record:
     def silent(self, now: float, at: float) -> list[Pair]:
         """Take in as a failure, once an interval, that a passive check was not heard of; return its pairs."""
         silent = []
-        for pair in self._pairs.values():
+        for pair in self.passive:
             silence = now - pair.last_beat
-            if pair.is_passive and pair.is_checked(now) and silence > pair.ttl and now >= pair.next_due:
+            if pair.is_checked(now) and silence > pair.ttl and now >= pair.next_due:
                 pair.next_due = now + pair.spec.schedule.interval
                 reason = f'no beat for {silence:.0f}s, expected one every {pair.ttl:g}s'
                 pair.take_in(self._said(pair, model.FAILED, reason, now, at), now, at)
@@ -204,6 +211,10 @@ class Record:
     def pairs(self) -> list[Pair]:
         """Return all pairs, sorted by check and process."""
         return list(self._pairs.values())
+
+    def troubled(self) -> list[Pair]:
+        """Return the pairs that are unhealthy, and those whose process is not running."""
+        return [pair for pair in self._pairs.values() if pair.state == model.UNHEALTHY or not pair.process.pid]
 
     def pairs_of(self, namespec: str) -> list[Pair]:
         """Return the pairs of one process, sorted by check."""

@@ -1,5 +1,8 @@
 """A client of supervisord's XML-RPC: a deadline, few turns of supervisord's loop, and errors that say what to do.
 
+With many processes each turn costs supervisord milliseconds: a call that is patient costs none, where the plugin is
+loaded (plugin.loop.Channel), and takes a second at most.
+
 supervisor.xmlrpc.SupervisorTransport has no timeout and one connection, which two threads cannot share; and it sends
 head and body one after the other, which supervisord reads in two turns of its loop.
 """
@@ -40,11 +43,11 @@ class Client:
         if username:
             token = base64.b64encode(f'{username}:{password}'.encode()).decode()
             self._head += f'Authorization: Basic {token}\r\n'
-        # Connections that wait for the next call, of whichever thread.
-        self._kept: list[socket.socket] = []
+        # Connections that wait for the next call, of whichever thread; those of patient calls apart.
+        self._kept: dict[bool, list[socket.socket]] = {False: [], True: []}
 
     def __del__(self) -> None:
-        for sock in self._kept:
+        for sock in (*self._kept[False], *self._kept[True]):
             sock.close()
 
     @classmethod
@@ -62,15 +65,15 @@ class Client:
         username = environ.get('SUPERVISOR_USERNAME') or username
         return cls(url, username, environ.get('SUPERVISOR_PASSWORD') or password)
 
-    def call(self, method: str, *args: Any) -> Any:
-        """Call `method` and return what it returns.
+    def call(self, method: str, *args: Any, patient: bool = False) -> Any:
+        """Call `method` and return what it returns; one that is `patient` may take a second.
 
         :raises CannotAsk: when there is no answer, or a fault that means that nobody can answer.
         :raises xmlrpc.client.Fault: for any other fault.
         """
         body = xmlrpc.client.dumps(args, method).encode('ascii', 'xmlcharrefreplace')
         try:
-            (value,), _ = xmlrpc.client.loads(self._post(body))
+            (value,), _ = xmlrpc.client.loads(self._post(body, patient))
         except PermissionError:
             raise CannotAsk(
                 f'cannot connect to supervisord at {self._url}: permission denied: run this program as the owner of '
@@ -83,15 +86,16 @@ class Client:
             raise CannotAsk(f'cannot ask supervisord at {self._url}: {text}') from None
         return value
 
-    def _post(self, body: bytes) -> str:
-        request = f'{self._head}Content-Length: {len(body)}\r\n\r\n'.encode() + body
-        if self._kept:
-            # A supervisord that was reloaded has closed it, and did not read this.
-            with suppress(ConnectionError, http.client.RemoteDisconnected):
-                return self._exchange(self._kept.pop(), request)
-        return self._exchange(self._connect(), request)
+    def _post(self, body: bytes, patient: bool) -> str:
+        head = f'{self._head}Prefer: wait=1\r\n' if patient else self._head
+        request = f'{head}Content-Length: {len(body)}\r\n\r\n'.encode() + body
+        kept = self._kept[patient]
+        # A supervisord that was reloaded has closed it, and did not read this. Or another thread was faster.
+        with suppress(ConnectionError, http.client.RemoteDisconnected, IndexError):
+            return self._exchange(kept.pop(), request, kept)
+        return self._exchange(self._connect(), request, kept)
 
-    def _exchange(self, sock: socket.socket, request: bytes) -> str:
+    def _exchange(self, sock: socket.socket, request: bytes, kept: list[socket.socket]) -> str:
         is_kept = False
         try:
             sock.sendall(request)
@@ -101,7 +105,7 @@ class Client:
             is_kept = not response.will_close
         finally:
             if is_kept:
-                self._kept.append(sock)
+                kept.append(sock)
             else:
                 sock.close()
         if response.status == http.client.UNAUTHORIZED:

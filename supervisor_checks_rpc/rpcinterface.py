@@ -343,7 +343,7 @@ class HealthNamespaceRPCInterface:
 
     @_published
     def takeDue(self, listener: str) -> Any:
-        """Lease all runs that are due to a listener; it owes a report on each of them
+        """Lease all runs that are due now or soon to a listener; it owes a report on each of them
 
         @param string listener  Name of the listener, '#', and its pid
         @return string result   JSON: path, generation, max_concurrent, wait (seconds), checks, processes, runs

@@ -75,6 +75,7 @@ class _Job:
     overdue: float = math.inf
     left_behind: bool = False
     stalled: bool = False
+    is_slow: bool = False
 
 
 class Runner:
@@ -88,7 +89,9 @@ class Runner:
         self._ready: deque[_Job] = deque()
         self._running: set[_Job] = set()
         self._crowded = threading.Event()
+        # How many of those that run wait for their service, and how many more may run at the same time.
         self._slow = 0
+        self._quick = AT_ONCE
         self._idle = 0
         self._threads = 0
         self._watching = False
@@ -123,7 +126,7 @@ class Runner:
     def _hand_out(self, hands: int = 0) -> None:
         """Make ready of what waits as much as there is room for, each run for a thread that has nothing to do, or for a
         new one; so many `hands` look for themselves."""
-        room = min(self.max_concurrent, AT_ONCE + 2 * self._slow) - len(self._running)
+        room = min(self.max_concurrent, self._slow + self._quick) - len(self._running)
         for number in range(min(len(self._waiting), room)):
             if self._idle > len(self._ready):
                 if number >= hands:
@@ -152,7 +155,7 @@ class Runner:
                 result = not_run(job.spec, job.process, explain(why), isinstance(why, InvalidCheckConfig))
             with self._changed:
                 self._look()
-                self._running.discard(job)
+                self._leave(job)
                 if job.left_behind:
                     self._left_behind.remove((job.spec, job.process))
                     return
@@ -180,16 +183,15 @@ class Runner:
             with self._changed:
                 if not self._running and not self._waiting:
                     self._watching = False
-                    self._slow = 0
                     return
                 now = self._look()
                 lost = [job for job in self._running if now > job.overdue]
                 for job in lost:
                     job.left_behind = True
                     self._left_behind.append((job.spec, job.process))
-                    self._running.discard(job)
+                    self._leave(job)
                     self._threads -= 1
-                self._slow = sum(now - job.began > SLOW for job in self._running)
+                self._make_room(now)
                 self._crowded.clear()
                 self._hand_out()
             for job in lost:
@@ -197,6 +199,19 @@ class Runner:
                 self._deliver(job, not_run(job.spec, job.process, f'did not return within its timeout of {timeout:g}s'))
             if self._crowded.wait(0.1):
                 time.sleep(SLOW)
+
+    def _make_room(self, now: float) -> None:
+        """Count the slow ones; as many as there were of late are likely to come next, so twice as many may run."""
+        late = [job for job in self._running if not job.is_slow and now - job.began > SLOW]
+        for job in late:
+            job.is_slow = True
+        self._slow += len(late)
+        self._quick = max(AT_ONCE, 2 * len(late))
+
+    def _leave(self, job: _Job) -> None:
+        if job in self._running:
+            self._running.remove(job)
+            self._slow -= job.is_slow
 
     def _look(self) -> float:
         """Look at the clock; if nobody did for long, what runs now has been stalled."""

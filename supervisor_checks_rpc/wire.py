@@ -88,14 +88,15 @@ def status_struct(status: Status, now: float, with_history: bool = True) -> Stru
 
 @dataclass(frozen=True)
 class Due:
-    """What `takeDue` answers: the runs, where the definitions stand, and when to ask again."""
+    """What `takeDue` answers: the runs, each with the seconds until it begins; where the definitions stand; and
+    the seconds until more is due."""
 
     path: str
     generation: str
     max_concurrent: int
     wait: float
     fingerprints: Mapping[str, str]
-    runs: tuple[tuple[int, str, Process, object], ...]
+    runs: tuple[tuple[int, str, Process, float, object], ...]
 
 
 def dump_due(
@@ -103,12 +104,15 @@ def dump_due(
 ) -> str:
     """Return the answer to `takeDue`: names stand once, then indexes, so that 1,000 runs stay small."""
     checks: dict[str, int] = {}
-    # By their rows: a frozen dataclass takes longer to hash than all the rest.
-    processes: dict[tuple[str, str, int, float], int] = {}
+    # By identity, all checks of a process have the same: to hash a frozen dataclass takes longer than all the rest.
+    places: dict[int, int] = {}
+    processes: list[tuple[object, ...]] = []
     rows: list[tuple[object, ...]] = []
-    for lease, spec, process, sample in runs:
-        place = processes.setdefault((process.group, process.name, process.pid, process.started), len(processes))
-        row = (lease, checks.setdefault(spec.name, len(checks)), place)
+    for lease, spec, process, delay, sample in runs:
+        place = places.setdefault(id(process), len(processes))
+        if place == len(processes):
+            processes.append((process.group, process.name, process.pid, process.started))
+        row = (lease, checks.setdefault(spec.name, len(checks)), place, int(delay * 1000))
         rows.append(row if sample is None else (*row, sample))
     return json.dumps(
         {
@@ -117,7 +121,7 @@ def dump_due(
             'max_concurrent': max_concurrent,
             'wait': round(wait, 3),
             'checks': [[name, fingerprints[name]] for name in checks],
-            'processes': list(processes),
+            'processes': processes,
             'runs': rows,
         },
         separators=(',', ':'),
@@ -135,8 +139,8 @@ def load_due(text: str) -> Due:
         checks = [(str(name), str(mark)) for name, mark in data['checks']]
         processes = [Process(str(g), str(n), int(pid), float(started)) for g, n, pid, started in data['processes']]
         runs = tuple(
-            (int(row[0]), checks[row[1]][0], processes[row[2]], row[3] if len(row) > 3 else None)
-            for row in data['runs']
+            (int(lease), checks[check][0], processes[place], int(delay) / 1000, sample[0] if sample else None)
+            for lease, check, place, delay, *sample in data['runs']
         )
         wait = float(data['wait'])
         limit = int(data['max_concurrent'])
@@ -235,30 +239,29 @@ def load_answer(text: bytes, run_of: Callable[[int], tuple[CheckSpec, Process] |
     return _guarded('an answer', read)
 
 
+# Value, attempts, sample, invalid: what a row ends with unless it is as usual.
+_USUAL = [None, 1, None, False]
+
+
 def _row(result: Result) -> list[object]:
-    return [
-        result.outcome,
-        line(result.reason),
-        result.value,
-        round(result.duration, 6),
-        round(result.at, 3),
-        result.began,
-        result.attempts,
-        result.sample,
-        result.invalid,
-    ]
+    row = [result.outcome, line(result.reason), round(result.duration, 6), round(result.at, 3), result.began]
+    rest = [result.value, result.attempts, result.sample, result.invalid]
+    return row if rest == _USUAL else row + rest
 
 
 def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Result:
-    outcome, reason, value, duration, at, began, attempts, sample, invalid = row
+    outcome, reason, duration, at, began, *rest = row
     if outcome not in _OUTCOMES:
         raise ValueError(f'no outcome {outcome!r}')
     duration, at, began = float(duration), float(at), float(began)
     if not math.isfinite(duration + at + began):
         raise ValueError('a time is not finite')
+    said = line(str(reason))
+    if not rest:
+        return Result(check, type_name, process, outcome, said, None, duration, at, began)
+    value, attempts, sample, invalid = rest
     number = None if value is None else float(value)
     tries = min(max(int(attempts), 0), 1000)
-    said = line(str(reason))
     return Result(
         check, type_name, process, outcome, said, number, duration, at, began, tries, sample, bool(invalid)
     )  # fmt: skip

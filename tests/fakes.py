@@ -124,11 +124,14 @@ class Supervisors:
         self._wait = wait
         self._changed = threading.Condition()
         self.calls: list[tuple[float, str, str]] = []
+        # Of each call whether it may wait for its answer.
+        self.patient: list[bool] = []
 
-    def call(self, method: str, argument: str) -> str:
-        """Answer one call."""
+    def call(self, method: str, argument: str, patient: bool = False) -> str:
+        """Answer one call, at once also if it is `patient`."""
         with self._changed:
             self.calls.append((time.monotonic(), method, argument))
+            self.patient.append(patient)
             self._changed.notify_all()
             if method == 'health.report':
                 return wire.dump_taken(1, self._wait)

@@ -28,9 +28,6 @@ from fakes import Supervisors
 from supervisor_checks_rpc import config
 from supervisor_checks_rpc import listener
 from supervisor_checks_rpc import wire
-from supervisor_checks_rpc.listener import Said
-from supervisor_checks_rpc.listener import Sweeper
-from supervisor_checks_rpc.listener import Ticks
 from supervisor_checks_rpc.listener import events
 from supervisor_checks_rpc.model import ERROR
 from supervisor_checks_rpc.model import FAILED
@@ -42,6 +39,10 @@ from supervisor_checks_rpc.model import Schedule
 from supervisor_checks_rpc.record import Run
 from supervisor_checks_rpc.rpc import CannotAsk
 from supervisor_checks_rpc.rpc import ShuttingDown
+from supervisor_checks_rpc.sweeper import LEAD
+from supervisor_checks_rpc.sweeper import Said
+from supervisor_checks_rpc.sweeper import Sweeper
+from supervisor_checks_rpc.sweeper import Ticks
 from world import environment
 from world import eventually
 from world import run_python
@@ -208,6 +209,36 @@ def test_it_asks_again_by_itself_after_the_time_it_is_told() -> None:
     assert min(gaps) >= 0.09
 
 
+def test_it_asks_ahead_when_there_is_time_and_waits_for_the_answer() -> None:
+    """supervisord's loop need not turn for it."""
+    supervisors = Supervisors(wait=2.0)
+    with sweeping(supervisors):
+        times = [now for now, _, _ in supervisors.wait(4)]
+        assert supervisors.patient[:4] == [False, True, True, True]
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert all(2.0 - LEAD - 0.01 <= gap < 2.0 for gap in gaps)
+
+
+def test_a_tick_asks_nothing_while_the_answer_is_on_its_way() -> None:
+    released = threading.Event()
+
+    class Slow(Supervisors):
+        def call(self, method: str, argument: str, patient: bool = False) -> str:
+            answer = super().call(method, argument, patient)
+            if patient:
+                released.wait(20)
+            return answer
+
+    supervisors = Slow(wait=LEAD + 0.1)
+    with sweeping(supervisors) as sweeper:
+        supervisors.wait(2)
+        for serial in range(10):
+            sweeper.tick(tick(serial))
+        time.sleep(0.1)
+        assert supervisors.patient == [False, True]
+        released.set()
+
+
 def test_a_tick_that_does_not_count_wakes_nobody() -> None:
     """The next call comes by the clock."""
     supervisors = Supervisors(wait=0.2)
@@ -280,10 +311,12 @@ def listening() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-def due_of(path: str, *checks: str, generation: str = 'g1', **fingerprints: str) -> str:
-    """What `takeDue` answers when all `checks` of the file are due."""
+def due_of(path: str, *checks: str, generation: str = 'g1', delay: float = 0.0, **fingerprints: str) -> str:
+    """What `takeDue` answers when all `checks` of the file are due in `delay` seconds, in the order of their names."""
     specs = {spec.name: spec for spec in config.load(path).specs}
-    runs = [Run(number, specs.get(name) or CheckSpec(name, 'tcp', ()), WEB) for number, name in enumerate(checks, 1)]
+    runs = [
+        Run(number, specs.get(name) or CheckSpec(name, 'tcp', ()), WEB, delay) for number, name in enumerate(checks, 1)
+    ]
     marks = {name: config.fingerprint(spec) for name, spec in specs.items()}
     return wire.dump_due(path, generation, 8, 1000.0, runs, {**marks, **fingerprints})
 
@@ -334,6 +367,20 @@ def test_what_is_due_is_run_and_reported(tmp_path: Path) -> None:
     assert '"generation":"g1"' in supervisors.of('health.report')[0][2]
 
 
+def test_a_run_begins_when_its_time_has_come(tmp_path: Path) -> None:
+    with listening() as port:
+        path = write(tmp_path, soon=port, later=port)
+        supervisors = Supervisors(due_of(path, 'soon', delay=0.3))
+        with sweeping(supervisors) as sweeper:
+            asked = supervisors.wait(1)[0][0]
+            supervisors.then(due_of(path, 'soon', 'later', delay=0.1).replace('"runs":[[1,', '"runs":[[11,'))
+            sweeper.tick(tick())
+            results = reported(supervisors, 3)
+    assert results[1].began - asked >= 0.3
+    # What was handed out later may begin earlier.
+    assert results[2].began < results[1].began
+
+
 def test_results_that_come_together_travel_together(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, **{f'check-{number}': port for number in range(8)})
@@ -362,6 +409,9 @@ def test_a_pass_that_is_no_news_waits_for_others(tmp_path: Path) -> None:
         assert reported(supervisors, 2)[11].outcome == PASSED
     asked, came = supervisors.of('health.takeDue')[1][0], supervisors.of('health.report')[-1][0]
     assert came - asked >= 1.0
+    # What was news was not to wait for its answer, this may.
+    calls = zip(supervisors.calls, supervisors.patient)
+    assert [patient for (_, method, _), patient in calls if method == 'health.report'] == [False, True]
 
 
 def test_what_waits_travels_together(tmp_path: Path) -> None:

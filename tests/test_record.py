@@ -25,12 +25,14 @@ from supervisor_checks_rpc.model import Schedule
 from supervisor_checks_rpc.pair import LEASE_GRACE
 from supervisor_checks_rpc.pair import SLACK
 from supervisor_checks_rpc.pair import Pair
+from supervisor_checks_rpc.record import AHEAD
 from supervisor_checks_rpc.record import LONGEST_WAIT
 from supervisor_checks_rpc.record import Record
 from supervisor_checks_rpc.record import Run
 
 EPOCH = 1_700_000_000.0
 WEB = Process('web', 'web', 7, 0.0)
+OTHER = Process('web', 'web', 8, 9.2)
 API = Process('api', 'api_0', 8, 0.0)
 AGAIN = replace(WEB, pid=70, started=50.0)
 
@@ -66,6 +68,14 @@ def run_at(record: Record, now: float, outcome: str = PASSED) -> list[str]:
     for run in runs:
         report(record, run, now, outcome)
     return named(runs)
+
+
+def begun(record: Record, now: float) -> list[float]:
+    """Take all that is due, report it at once, and return when it was to begin."""
+    runs = record.take_due('l#1', now)
+    for run in runs:
+        report(record, run, now)
+    return [now + run.delay for run in runs]
 
 
 def named(runs: list[Run]) -> list[str]:
@@ -157,14 +167,32 @@ def test_the_wait_that_is_told_keeps_the_beat() -> None:
 
 def test_what_was_missed_is_not_caught_up() -> None:
     record = record_of((spec(interval=10.0), WEB))
-    starts = [now for now in (0.0, 95.0, 95.1, 96.0, 99.0, 104.0, 105.0, 106.0) if run_at(record, now)]
-    assert starts == [0.0, 95.0, 105.0]
+    times = (0.0, 95.0, 95.1, 96.0, 99.0, 104.0, 105.0, 106.0)
+    assert [at for now in times for at in begun(record, now)] == [0.0, 95.0, pytest.approx(105.0 - SLACK)]
 
 
-def test_what_is_due_in_a_moment_is_handed_out_with_the_rest() -> None:
-    record = record_of((spec('a'), WEB), (spec('b', interval=9.9), WEB))
+def test_what_is_due_soon_is_handed_out_with_the_time_it_has() -> None:
+    record = record_of((spec('a'), WEB), (spec('b', interval=9.0), WEB), (spec('c', interval=20.0), WEB))
     run_at(record, 0.0)
-    assert run_at(record, 9.9) == ['a web', 'b web']
+    assert record.take_due('l#1', 7.4) == []
+    delays = {run.spec.name: run.delay for run in record.take_due('l#1', 8.6)}
+    assert delays == pytest.approx({'a': 1.4, 'b': 0.4})
+
+
+def test_what_was_lost_is_late_and_begins_at_once() -> None:
+    record = record_of((spec(interval=10.0), WEB))
+    run_at(record, 0.0)
+    assert [run.delay for run in record.take_due('l#1', 9.0)] == [pytest.approx(1.0)]
+    assert [run.delay for run in record.take_due('l#2', 9.5)] == [0.0]
+
+
+def test_what_is_handed_out_early_is_lost_with_its_instance() -> None:
+    record = record_of((spec(interval=10.0), WEB))
+    run_at(record, 0.0)
+    (early,) = record.take_due('l#1', 9.0)
+    record.instance(OTHER, 9.5)
+    assert not report(record, early, 10.0)
+    assert [(run.process, run.delay) for run in record.take_due('l#1', 10.0)] == [(OTHER, 0.0)]
 
 
 TIMES = st.lists(st.integers(1, 400), max_size=40).map(lambda steps: [step / 10 for step in steps])
@@ -177,11 +205,10 @@ def test_never_twice_within_an_interval_whenever_somebody_asks(interval: float, 
     now, starts = 0.0, []
     for step in [0.0, *steps]:
         now += step
-        if run_at(record, now):
-            starts.append(now)
+        starts += begun(record, now)
     gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
     assert all(gap >= interval - 2 * SLACK - 1e-6 for gap in gaps)
-    assert len(starts) <= now / interval + 1 + 2 * SLACK
+    assert len(starts) <= (now + AHEAD) / interval + 1 + 2 * SLACK
 
 
 @given(st.lists(st.sampled_from((0.3, 1.0, 4.0, 10.0, 3600.0)), max_size=5), TIMES)

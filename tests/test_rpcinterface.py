@@ -420,7 +420,7 @@ def take_and_report(running: Running, outcome: str) -> dict[str, Any]:
     due = wire.load_due(running.call('takeDue', 'l#1'))
     rows = [
         (lease, Result(check, 'x', process, outcome, 'as told', began=time.monotonic()))
-        for lease, check, process, _ in due.runs
+        for lease, check, process, _, _ in due.runs
     ]
     return dict(json.loads(running.call('report', wire.dump_report(due.generation, rows))))
 
@@ -434,7 +434,7 @@ def test_what_a_listener_reports_is_what_is_known(running: Running) -> None:
 def test_what_is_handed_out_says_where_the_definitions_stand(running: Running) -> None:
     due = wire.load_due(running.call('takeDue', 'l#1'))
     assert due.path == str(running.path)
-    assert [(check, process.namespec) for _, check, process, _ in due.runs] == [
+    assert [(check, process.namespec) for _, check, process, _, _ in due.runs] == [
         ('page', 'web'), ('ping', 'api:api_0'), ('ping', 'web'),
     ]  # fmt: skip
     assert set(due.fingerprints) == {'page', 'ping'}
@@ -443,14 +443,14 @@ def test_what_is_handed_out_says_where_the_definitions_stand(running: Running) -
 
 def test_a_report_of_another_supervisord_is_nothing(running: Running) -> None:
     due = wire.load_due(running.call('takeDue', 'l#1'))
-    rows = [(lease, Result(check, 'x', process, PASSED, '')) for lease, check, process, _ in due.runs]
+    rows = [(lease, Result(check, 'x', process, PASSED, '')) for lease, check, process, _, _ in due.runs]
     assert json.loads(running.call('report', wire.dump_report('another', rows)))['taken'] == 0
     assert running.call('getCheckStatus', 'ping', 'web')['outcome'] == ''
 
 
 def test_a_result_from_the_future_is_nothing(running: Running) -> None:
     due = wire.load_due(running.call('takeDue', 'l#1'))
-    rows = [(lease, Result(check, 'x', process, PASSED, '', began=1e12)) for lease, check, process, _ in due.runs]
+    rows = [(lease, Result(check, 'x', process, PASSED, '', began=1e12)) for lease, check, process, _, _ in due.runs]
     assert json.loads(running.call('report', wire.dump_report(due.generation, rows)))['taken'] == 0
 
 

@@ -29,6 +29,7 @@ from supervisor_checks_rpc.model import CheckSpec
 from supervisor_checks_rpc.model import Process
 from supervisor_checks_rpc.model import Result
 from supervisor_checks_rpc.model import Schedule
+from supervisor_checks_rpc.runner import AT_ONCE
 from supervisor_checks_rpc.runner import Runner
 from supervisor_checks_rpc.runner import run_check
 from world import eventually
@@ -258,6 +259,24 @@ def test_hung_checks_do_not_delay_a_healthy_one(release: threading.Event) -> Non
     assert healthy.wait()[0].outcome == PASSED
     assert time.monotonic() - before < 1.0
     assert hung.results == []
+
+
+def test_quick_runs_have_few_threads_though_others_hang(release: threading.Event) -> None:
+    """More of them would only get into each other's way: Python runs one at a time."""
+    pool, hung, quick = Runner(), Collector(), Collector()
+    for number in range(100):
+        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=30.0), WEB, None, hung)
+    eventually(lambda: (pool._slow, pool._quick) == (100, AT_ONCE))
+    running: list[int] = []
+
+    def counted(*_: object) -> str:
+        running.append(len(pool._running) - pool._slow)
+        return 'well'
+
+    for _ in range(500):
+        pool.submit(scripted(counted), WEB, None, quick)
+    quick.wait(500)
+    assert max(running) <= 2 * AT_ONCE
 
 
 def test_services_that_hang_do_not_delay_a_healthy_one() -> None:

@@ -160,7 +160,8 @@ def due_of(runs: list[Run]) -> str:
 
 
 SPECS = TEXT.map(lambda name: replace(SPEC, name=name))
-RUNS = st.lists(st.builds(Run, st.integers(1, 10**9), SPECS, PROCESSES, JSON_VALUES), max_size=3)
+DELAYS = st.integers(0, 1500).map(lambda number: number / 1000)
+RUNS = st.lists(st.builds(Run, st.integers(1, 10**9), SPECS, PROCESSES, DELAYS, JSON_VALUES), max_size=3)
 
 
 @given(RUNS)
@@ -169,7 +170,7 @@ def test_what_is_due_arrives_as_it_was_sent(runs: list[Run]) -> None:
     due = wire.load_due(due_of(runs))
     assert (due.path, due.generation, due.max_concurrent, due.wait) == ('/etc/supervisord.conf', 'abc', 256, 1.235)
     assert due.fingerprints == {run.spec.name: f'{run.spec.name} mark' for run in runs}
-    assert list(due.runs) == [(run.lease, run.spec.name, run.process, run.sample) for run in runs]
+    assert list(due.runs) == [(run.lease, run.spec.name, run.process, run.delay, run.sample) for run in runs]
 
 
 def test_a_thousand_runs_are_small() -> None:
@@ -266,7 +267,7 @@ LOADERS: dict[str, Callable[[Any], Any]] = {
     'due': wire.load_due, 'report': load_report, 'taken': wire.load_taken, 'job': wire.load_job, 'answer': load_answer,
 }  # fmt: skip
 GOOD: dict[str, Any] = {
-    'due': json.loads(due_of([Run(1, SPEC, WEB), Run(2, SPEC, WEB, {'cpu': 1})])),
+    'due': json.loads(due_of([Run(1, SPEC, WEB), Run(2, SPEC, WEB, 0.0, {'cpu': 1})])),
     'report': json.loads(wire.dump_report('abc', [(1, RESULT), (2, RESULT)])),
     'taken': json.loads(wire.dump_taken(2, 1.5)),
     'job': json.loads(wire.dump_job(1, SPEC, WEB, None)),
@@ -315,8 +316,9 @@ def assert_sound(kind: str, loaded: Any) -> None:
     if kind == 'due':
         assert (type(loaded.path), type(loaded.generation), type(loaded.max_concurrent)) == (str, str, int)
         assert math.isfinite(loaded.wait)
-        assert all(type(check) is str and check in loaded.fingerprints for _, check, _, _ in loaded.runs)
-        assert all(type(process) is Process for _, _, process, _ in loaded.runs)
+        assert all(type(check) is str and check in loaded.fingerprints for _, check, _, _, _ in loaded.runs)
+        assert all(type(process) is Process for _, _, process, _, _ in loaded.runs)
+        assert all(math.isfinite(delay) for _, _, _, delay, _ in loaded.runs)
     elif kind == 'report':
         assert type(loaded[0]) is str
         for _, result in loaded[1]:

@@ -17,11 +17,13 @@ from functools import cache
 from typing import Any
 
 from supervisor.http import NOT_DONE_YET
+from supervisor.http import deferring_globbing_producer
 from supervisor.http import deferring_http_channel
 from supervisor.medusa.asyncore_25 import dispatcher
 
 _STOCK = 4096
 _MOST_A_TURN = 256 * 1024
+_PATIENT = b'prefer: wait=1'
 
 
 def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,10 +63,16 @@ class Channel(deferring_http_channel):
     The stock channel asks by the clock (`delay`): late when poll sleeps, and without end when many callers wait. It
     also cuts a deferred answer off after 64 KB: the answer is pushed from inside more(), where sending at once makes
     the outer refill_buffer drop the producer of the rest.
+
+    With many processes each turn of the loop costs milliseconds, whatever it is for, so this takes few. The stock
+    channel takes three for a call: one for the head of the request, one for its body, and one to find the answer sent.
+    A connection whose last request says `Prefer: wait=1` (RFC 7240) takes none: it is read when the loop turns for
+    something else, as it does once a second.
     """
 
     ac_out_buffer_size = _MOST_A_TURN
     _refilling = False
+    _is_patient = False
 
     def __init__(self, server: Any, connection: socket.socket, address: Any) -> None:
         # A piece of an answer must not wait for the acknowledgement of the one before (Nagle), 40 ms.
@@ -103,6 +111,45 @@ class Channel(deferring_http_channel):
         subscribe = getattr(_callback(producer), 'subscribe', None)
         if subscribe is not None:
             subscribe(self._flush)
+
+    def initiate_send(self) -> None:
+        """Send as much as fits; of an answer that was sent whole, drop the producer."""
+        super().initiate_send()
+        # Not of one that comes in pieces, each of them for a turn of its own.
+        is_whole = len(self.producer_fifo) and isinstance(self.producer_fifo.first(), deferring_globbing_producer)
+        if is_whole and not self.ac_out_buffer:
+            self.refill_buffer()
+
+    def readable(self) -> bool:
+        """Tell whether the loop is to wake for what comes; a patient connection is read here, on each turn."""
+        if not self._is_patient:
+            return bool(super().readable())
+        if self._has_input():
+            try:
+                self.handle_read_event()
+            except Exception:
+                self.handle_error()
+        return False
+
+    def handle_read(self) -> None:
+        """Read the head of a request, and the body if it is there."""
+        super().handle_read()
+        if isinstance(self.terminator, int) and self.terminator and self._has_input():
+            super().handle_read()
+
+    def found_terminator(self) -> None:
+        """Take in the head of a request, or its body."""
+        if not self.current_request:
+            self._is_patient = _PATIENT in self.in_buffer.lower()
+        super().found_terminator()
+
+    def _has_input(self) -> bool:
+        """Tell whether there is something to read, be it the end."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True
 
     def refill_buffer(self) -> None:
         """Take from the queue what is to be sent next."""

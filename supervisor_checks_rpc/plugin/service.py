@@ -29,6 +29,7 @@ from ..errors import HealthError
 from ..errors import UnknownName
 from ..model import Process
 from ..model import Result
+from ..model import Schedule
 from ..pair import Pair
 from ..patterns import matching
 from ..record import Record
@@ -51,7 +52,6 @@ STALL = 3.0
 STEP = 2.0
 # When no listener asked for work in this time, checks do not run, and somebody should know.
 LISTENER_MISSED = 60.0
-_TOLD_EACH = 8
 # Checks of programs of their own, on one process: a caller could name ever more, and each stays.
 MAX_ADOPTED = 100
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
@@ -152,7 +152,7 @@ class HealthService:
             worker.tick()
         now, at = self._clock(), time.time()
         self.record.refresh(now, at)
-        before = [(pair, pair.state, pair.health.last) for pair in self.record.pairs() if pair.is_passive]
+        before = [(pair, pair.state, pair.health.last) for pair in self.record.passive]
         self.record.silent(now, at)
         self._miss_listener(now)
         for pair, state, last in before:
@@ -492,13 +492,13 @@ class HealthService:
         elif pair.state != state and pair.state == model.UNHEALTHY:
             self.log.warn(f'{what} is unhealthy, {streak(pair)}: {result.reason}')
             events.notify(ProcessHealthUnhealthyEvent(pair.process, pair.spec.name, pair.state, result.reason))
-        elif result.outcome == model.FAILED and _is_told(pair.health.failures):
+        elif result.outcome == model.FAILED and _is_told(pair.health.failures, pair.spec.schedule):
             self.log.info(f'{what} {streak(pair)}: {result.reason}')
 
 
-def _is_told(failures: int) -> bool:
-    """Tell whether the log is to say so: each of the first failures in a row, then ever more rarely."""
-    return failures <= _TOLD_EACH or failures & (failures - 1) == 0
+def _is_told(failures: int, schedule: Schedule) -> bool:
+    """Tell whether the log is to say so: each of the failures that lead to a verdict, then ever more rarely."""
+    return failures <= schedule.failure_threshold or failures & (failures - 1) == 0
 
 
 def _instance(group: str, name: str, subprocess: Any) -> Process:

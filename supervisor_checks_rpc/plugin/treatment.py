@@ -55,6 +55,10 @@ class Treatment:
         self._clock = clock
         # Processes that a person stopped, and did not start since: FATAL and EXITED do not tell.
         self._left_alone: set[str] = set()
+        # The limits of each process, until the checks are matched anew.
+        self._strictest: dict[str, Brakes] = {}
+        # Who was troubled when we looked last, and since when.
+        self._standing: list[tuple[Pair, float]] = []
         self.policy = RestartPolicy()
         self.restarts = Restarts(supervisord, ring, self._ended)
 
@@ -63,8 +67,14 @@ class Treatment:
         if self._supervisord.options.mood != SupervisorStates.RUNNING:
             return
         now = self._clock()
+        troubled = self._record.troubled()
+        # With a hundred that cannot be treated now it takes milliseconds to find that out once more.
+        standing = [(pair, pair.changed) for pair in troubled]
+        if standing == self._standing and now < self.policy.holds_until and not any(map(_is_down, troubled)):
+            return
+        self._standing = standing
         sick: dict[str, list[Pair]] = {}
-        for pair in self._record.pairs():
+        for pair in troubled:
             if self._is_sick(pair, now) and not self.restarts.is_restarting(pair.process.namespec):
                 sick.setdefault(pair.process.namespec, []).append(pair)
         if not sick:
@@ -95,7 +105,10 @@ class Treatment:
 
     def _brakes(self, namespec: str) -> Brakes:
         """Return the limits of the process, which are the same whichever of its checks fails."""
-        return strictest([pair.spec.schedule for pair in self._record.pairs_of(namespec) if _treats(pair)])
+        if namespec not in self._strictest:
+            schedules = [pair.spec.schedule for pair in self._record.pairs_of(namespec) if _treats(pair)]
+            self._strictest[namespec] = strictest(schedules)
+        return self._strictest[namespec]
 
     def _treat(self, one: Sick, pairs: Sequence[Pair], now: float) -> None:
         process = pairs[0].process
@@ -240,6 +253,7 @@ class Treatment:
         """Forget processes that are gone from the configuration."""
         self.policy.keep(namespecs)
         self._left_alone &= namespecs
+        self._strictest = {}
 
     def status(self, pair: Pair) -> Status:
         """Return what is known of `pair` now, with what we did and will do to its process."""
@@ -257,6 +271,11 @@ class Treatment:
             restarts_suspended=limits is not None,
             next_restart_at=at + wait if self._is_sick(pair, now) and limits is None else None,
         )
+
+
+def _is_down(pair: Pair) -> bool:
+    """Tell whether it may be time to bring the process of `pair` up again."""
+    return not pair.process.pid and bool(pair.spec.schedule.revive)
 
 
 def _treats(pair: Pair) -> bool:

@@ -274,10 +274,10 @@ def random_call(chance: random.Random, at_once: bool) -> tuple[str, list[Any]]:
 def random_report(chance: random.Random) -> str:
     """Return what could be a report, and may be one."""
     pool = ['passed', 'failed', 'error', '', None, 1e308, -1, 10**30, 0, [], {}, True, 'x' * 1000]
-    row = ['passed', 'well', None, 0.1, 1.0, 1.0, 1, None, False]
+    row = ['passed', 'well', 0.1, 1.0, 1.0, None, 1, None, False]
     for _ in range(chance.randint(0, 3)):
         row[chance.randrange(len(row))] = chance.choice(pool)
-    rows = [[chance.randint(1, 2000), *row[: chance.choice([9, 9, 9, 8, 2, 0])]] for _ in range(chance.randint(0, 3))]
+    rows = [[chance.randint(1, 2000), *row[: chance.choice([9, 9, 5, 8, 2, 0])]] for _ in range(chance.randint(0, 3))]
     return json.dumps({'generation': chance.choice(['', 'x', None]), 'results': chance.choice([rows, row, None])})
 
 
@@ -420,7 +420,7 @@ def test_reports_with_what_the_next_run_wants_back_are_kept_once(supervisord, ta
     def report() -> bool:
         due = listener.take()
         rows = [
-            [lease, 'passed', 'x', None, 0, 0, time.monotonic(), 1, 'x' * 4_000_000, False] for lease, *_ in due.runs
+            [lease, 'passed', 'x', 0, 0, time.monotonic(), None, 1, 'x' * 4_000_000, False] for lease, *_ in due.runs
         ]
         answer = sv.health.report(json.dumps({'generation': due.generation, 'results': rows}))
         return bool(json.loads(answer)['taken'])

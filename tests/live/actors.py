@@ -97,14 +97,14 @@ class FakeListener:
         now = time.monotonic()
         rows = [
             (lease, Result(check, '', process, outcome, reason, at=time.time(), began=now))
-            for lease, check, process, _ in due.runs
+            for lease, check, process, _, _ in due.runs
         ]
         return int(json.loads(self._sv.health.report(wire.dump_report(due.generation, rows)))['taken'])
 
 
 def checks(due: wire.Due) -> list[str]:
     """Return the names of the checks that were leased."""
-    return sorted(check for _, check, _, _ in due.runs)
+    return sorted(check for _, check, _, _, _ in due.runs)
 
 
 def workers(sv: Supervisord) -> list[psutil.Process]:

@@ -122,15 +122,15 @@ def test_a_report_with_odd_values_is_taken_for_what_it_is_or_refused(sv):
     due = json.loads(sv.health.takeDue('x#1'))
     lease = due['runs'][0][0]
     rows = [
-        ['lease', 'failed'], [lease], [lease, 'healthy', '', None, 0, 0, 0, 1, None, False],
-        [lease, 'failed', '', None, float('inf'), 0, 0, 1, None, False],
-        [lease, 'failed', '', None, 0, float('nan'), 0, 1, None, False],
-        [lease, 'failed', '', 'many', 0, 0, 0, 1, None, False],
+        ['lease', 'failed'], [lease], [lease, 'healthy', '', 0, 0, 0],
+        [lease, 'failed', '', float('inf'), 0, 0],
+        [lease, 'failed', '', 0, float('nan'), 0],
+        [lease, 'failed', '', 0, 0, 0, 'many', 1, None, False],
     ]
     for row in rows:
         assert fault(sv.health.report, json.dumps({'generation': due['generation'], 'results': [row]})) == 2
     # From the future, it would outlive all that follow.
-    row = [lease, 'failed', 'x', 1e308, 1e308, 1e300, 1e18, 10**9, {'deep': [None]}, False]
+    row = [lease, 'failed', 'x', 1e308, 1e300, 1e18, 1e308, 10**9, {'deep': [None]}, False]
     sv.health.report(json.dumps({'generation': due['generation'], 'results': [row]}))
     assert is_sound(Call(sv, 'health.getAllStatus').raw())
 
