@@ -66,9 +66,11 @@ class Daemon:
 
 
 class Prometheus(Daemon):
-    """One that scrapes these targets twice: as prometheus.yml has it, and as fleet.yml."""
+    """One that scrapes these targets twice: as prometheus.yml has it, and as fleet.yml, of which it may be a shard."""
 
-    def __init__(self, targets: Sequence[str], password: str, alertmanager: str = '') -> None:
+    def __init__(
+        self, targets: Sequence[str], password: str, alertmanager: str = '', shard: tuple[int, int] = (0, 1)
+    ) -> None:
         super().__init__('prometheus', 'prometheus')
         (self.dir / 'supervisor.password').write_text(password)
         (self.dir / 'targets').mkdir()
@@ -76,7 +78,10 @@ class Prometheus(Daemon):
         self.put('prometheus.yml', 'web1:9001.*web3:9001', "', '".join(targets))
         self.put('prometheus.yml', '_interval: 30s', '_interval: 500ms')
         self.put('prometheus.yml', '127.0.0.1:9093', alertmanager or f'127.0.0.1:{free_port()}')
-        self.put('supervisor_health.rules.yml', r'for: \w+', 'for: 0s')
+        # Not what waits for longer: on a busy machine a scrape may be late.
+        self.put('supervisor_health.rules.yml', 'for: 1m', 'for: 0s')
+        self.put('fleet.yml', "regex: '0'", f"regex: '{shard[0]}'")
+        self.put('fleet.yml', 'modulus: 1', f'modulus: {shard[1]}')
         _, _, fleet = (self.dir / 'fleet.yml').read_text().partition('scrape_configs:\n')
         assert fleet
         with (self.dir / 'prometheus.yml').open('a') as config:
@@ -99,6 +104,11 @@ class Prometheus(Daemon):
     def results(self, expression: str) -> list[Any]:
         """Return what it has to tell of an expression."""
         return list((self.ask('query', query=expression) or {'result': []})['result'])
+
+    def machines(self) -> set[str]:
+        """Return those that it scrapes as fleet.yml has it."""
+        targets = (self.ask('targets', state='active') or {'activeTargets': []})['activeTargets']
+        return {each['labels']['instance'] for each in targets if each['scrapePool'] == 'supervisor-fleet'}
 
     def firing(self) -> set[tuple[str, str]]:
         """Return the names and the machines of the alerts that fire."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 
 import documents
@@ -42,6 +43,11 @@ def test_a_real_prometheus_reads_three_machines_and_its_alert_reaches_somebody(s
         planned = {row[0].strip('`'): sum(int(cell) for cell in row[1:4]) for row in fleet_table()}
         series = prometheus.query('count by (job) ({__name__=~"supervisor_health_.+"})')
         assert series == {'supervisor': 3 * planned['all'], 'supervisor-fleet': 3 * planned['fleet.yml']}
+        rules = (ETC / 'supervisor_health.rules.yml').read_text()
+        names = '|'.join(sorted(set(re.findall(r'supervisor_health_\w+', rules))))
+        states = '|'.join(sorted(set(re.findall(r'state="(\w+)"', rules))))
+        asked = prometheus.query(f'count by (job) ({{__name__=~"{names}", state=~"({states})?", job="supervisor"}})')
+        assert asked == {'supervisor': 3 * planned['the rules alone']}
         # One message, to whom it concerns.
         eventually(lambda: told, 60)
         path, message = told[0]
@@ -64,6 +70,16 @@ def unanswered(prometheus: Prometheus) -> set[str]:
         for target in panel['targets']
         if not prometheus.results(target['expr'].replace('$instance', '.*').replace('$__rate_interval', '5s'))
     }
+
+
+def test_each_machine_is_of_one_shard() -> None:
+    targets = [f'127.0.0.1:{port}' for port in range(1, 41)]
+    with contextlib.ExitStack() as stack:
+        shards = []
+        for number in range(2):
+            shard = stack.enter_context(contextlib.closing(Prometheus(targets, LOGIN[1], shard=(number, 2))))
+            shards.append(eventually(shard.machines, 60))
+    assert len(shards[0]) + len(shards[1]) == len(shards[0] | shards[1]) == len(targets)
 
 
 HEALTH = 'SupervisorHealth'
