@@ -50,8 +50,11 @@ def _end(instance: Supervisord) -> None:
     with contextlib.suppress(AssertionError):
         # A child between fork and exec would lose the SIGTERM, and be waited for.
         instance.wait(lambda: not instance._is_forking(), 2)
+    # Its pid file is gone with it.
+    pid = instance.pid
     for signum in (signal.SIGTERM, signal.SIGCONT):
-        os.kill(instance.pid, signum)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
 
     def has_ended() -> bool:
         with contextlib.suppress(*NOT_YET):
