@@ -28,9 +28,8 @@ from pathlib import Path
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from supervisor_checks_rpc.metrics import PAIR
-from supervisor_checks_rpc.metrics import PROCESS
 from supervisor_checks_rpc.metrics import STATES
+from supervisor_checks_rpc.metrics import TALLY
 from supervisor_checks_rpc.metrics import Snapshot
 from supervisor_checks_rpc.metrics import families
 from supervisor_checks_rpc.model import HEALTHY
@@ -65,15 +64,18 @@ class _Machine:
         counts = [0] * (len(OUTCOMES) + len(BUCKETS) + 1)
         counts[0], counts[len(OUTCOMES) + 1], counts[len(OUTCOMES) + 2] = runs, runs - runs // 9, runs // 9
         at = began + number * _EVERY
-        pairs = [
-            PAIR.pack(STATES.index(HEALTHY), at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
+        tallies = [
+            TALLY.pack(at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
             for place in range(_PROCESSES)
         ]
         names = [['ping'], [['web', f'web_{place:02}'] for place in range(_PROCESSES)]]
         places = [[0, place] for place in range(_PROCESSES)]
-        processes = PROCESS.pack(True, False, 0) * _PROCESSES
-        packed = (b64encode(each).decode() for each in (processes, b''.join(pairs)))
-        self._snapshot = Snapshot(0, at, json.dumps([*names, places]), *packed)
+        states = str(STATES.index(HEALTHY)) * _PROCESSES
+        up, suspended = '1' * _PROCESSES, '0' * _PROCESSES
+        packed = b64encode(b''.join(tallies)).decode()
+        self._snapshot = Snapshot(
+            0, at, json.dumps([*names, places]), [0] * _PROCESSES, up, suspended, states, packed
+        )  # fmt: skip
 
     def collect(self) -> list[object]:
         """Return all metrics."""

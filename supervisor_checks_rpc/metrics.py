@@ -24,6 +24,7 @@ from .check_modules.base import Measured
 from .errors import InvalidCheckConfig
 from .model import Process
 from .tally import BUCKETS
+from .tally import COUNTS
 from .tally import OUTCOMES
 
 if TYPE_CHECKING:
@@ -35,26 +36,27 @@ _LABELS = ('group', 'process', 'check')
 _LEVEL = 4
 
 
-# Whether a process is up, whether it is not restarted any more, and its restarts.
-PROCESS = struct.Struct('<??I')
-# The state of a pair (its place in STATES), when its last run began and the sum of its durations in seconds, and its
-# counts (see Tally).
-PAIR = struct.Struct(f'<Bdd{len(OUTCOMES) + len(BUCKETS) + 1}I')
+# The values of a tally, as they are in memory: both ends are on one machine.
+TALLY = struct.Struct(f'=dd{COUNTS}d')
 
 
 class Snapshot(NamedTuple):
-    """All that is told. supervisord makes it and writes it as JSON on one turn of its loop: so it is packed.
+    """All that is told. supervisord makes it and writes it as JSON on one turn of its loop: so it is a few long texts.
 
     `listener_seen_at` is None when there is nothing that a listener should run. `names` is what stays from one to the
     next, as JSON: the checks, the processes as [group, name], and the pairs as the places of their check and process.
-    `processes` has a PROCESS for each process and `pairs` a PAIR for each pair, in base64.
+    Of each process there are its restarts, and a digit in `up` and in `suspended`, 1 when it is; of each pair a digit
+    in `states`, its place in STATES, and a TALLY in `tallies`, in base64.
     """
 
     problems: int
     listener_seen_at: float | None
     names: str
-    processes: str
-    pairs: str
+    restarts: list[int]
+    up: str
+    suspended: str
+    states: str
+    tallies: str
 
 
 class Exposition(BaseCheck):
@@ -99,13 +101,13 @@ class _Registry:
 def families(snapshot: Snapshot) -> list[Metric]:
     """Return what `snapshot` tells as metrics of prometheus_client."""
     checks, processes, places = json.loads(snapshot.names)
-    pairs = PAIR.iter_unpack(b64decode(snapshot.pairs))
     labels = ([*processes[process], checks[check]] for check, process in places)
-    told = zip(processes, PROCESS.iter_unpack(b64decode(snapshot.processes)))
-    return [*_of_pairs(zip(labels, pairs)), *_of_processes(told), *_of_supervisord(snapshot)]
+    pairs = zip(labels, map(int, snapshot.states), TALLY.iter_unpack(b64decode(snapshot.tallies)))
+    told = zip(processes, snapshot.restarts, map(int, snapshot.up), map(int, snapshot.suspended))
+    return [*_of_pairs(pairs), *_of_processes(told), *_of_supervisord(snapshot)]
 
 
-def _of_pairs(pairs: Iterable[tuple[list[str], tuple[Any, ...]]]) -> tuple[Metric, ...]:
+def _of_pairs(pairs: Iterable[tuple[list[str], int, tuple[float, ...]]]) -> tuple[Metric, ...]:
     from prometheus_client.metrics_core import CounterMetricFamily
     from prometheus_client.metrics_core import GaugeMetricFamily
     from prometheus_client.metrics_core import HistogramMetricFamily
@@ -125,7 +127,7 @@ def _of_pairs(pairs: Iterable[tuple[list[str], tuple[Any, ...]]]) -> tuple[Metri
         labels=_LABELS,
     )  # fmt: skip
     bounds = [*map(str, BUCKETS), '+Inf']
-    for labels, (its_state, at, seconds, *counts) in pairs:
+    for labels, its_state, (at, seconds, *counts) in pairs:
         for place, name in enumerate(STATES):
             state.add_metric([*labels, name], float(place == its_state))
         for outcome, count in zip(OUTCOMES, counts):
@@ -137,7 +139,7 @@ def _of_pairs(pairs: Iterable[tuple[list[str], tuple[Any, ...]]]) -> tuple[Metri
     return state, checks, durations, last_run
 
 
-def _of_processes(processes: Iterable[tuple[list[str], tuple[Any, ...]]]) -> tuple[Metric, ...]:
+def _of_processes(processes: Iterable[tuple[list[str], int, int, int]]) -> tuple[Metric, ...]:
     from prometheus_client.metrics_core import CounterMetricFamily
     from prometheus_client.metrics_core import GaugeMetricFamily
 
@@ -151,7 +153,7 @@ def _of_processes(processes: Iterable[tuple[list[str], tuple[Any, ...]]]) -> tup
         'supervisor_health_restarts_suspended', '1 while a process is not restarted any more, as it did not help.',
         labels=_LABELS[:2],
     )  # fmt: skip
-    for labels, (is_up, is_suspended, count) in processes:
+    for labels, count, is_up, is_suspended in processes:
         up.add_metric(labels, float(is_up))
         restarts.add_metric(labels, count)
         suspended.add_metric(labels, float(is_suspended))

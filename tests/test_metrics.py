@@ -23,8 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed_te
 from fakes import Supervisord
 from supervisor_checks_rpc import metrics
 from supervisor_checks_rpc.check_modules.base import Deadline
-from supervisor_checks_rpc.metrics import PAIR
-from supervisor_checks_rpc.metrics import PROCESS
+from supervisor_checks_rpc.metrics import TALLY
 from supervisor_checks_rpc.metrics import Exposition
 from supervisor_checks_rpc.metrics import Snapshot
 from supervisor_checks_rpc.metrics import families
@@ -67,10 +66,10 @@ def exposed(snapshot: Snapshot, accept: str = OPENMETRICS) -> tuple[str, str]:
     return made.note, gzip.decompress(b64decode(made.sample)).decode()
 
 
-def of_one(check: str, process: list[str], pair: bytes) -> Snapshot:
+def of_one(check: str, process: list[str], *tally: float) -> Snapshot:
     """Return a snapshot of one check on one process, which is up."""
     names = json.dumps([[check], [process], [[0, 0]]])
-    return Snapshot(0, 1.0, names, *(b64encode(each).decode() for each in (PROCESS.pack(True, False, 0), pair)))
+    return Snapshot(0, 1.0, names, [0], '1', '0', '0', b64encode(TALLY.pack(*tally)).decode())
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -211,7 +210,7 @@ def test_it_tells_how_many_problems_the_configuration_has(service: Callable[...,
 def test_names_stay_names() -> None:
     """Whatever is in them, and in both formats."""
     counts = [0] * (len(OUTCOMES) + len(BUCKETS) + 1)
-    snapshot = of_one(HOSTILE, ['g', HOSTILE], PAIR.pack(0, 0, 0, *counts))
+    snapshot = of_one(HOSTILE, ['g', HOSTILE], 0, 0, *counts)
     _, text = exposed(snapshot)
     assert ('supervisor_health_state', 'g', HOSTILE, HOSTILE, 'unknown') in samples(text)
     content_type, text = exposed(snapshot, accept='')
@@ -331,7 +330,7 @@ def test_alertmanager_has_a_receiver_for_each_alert() -> None:
 def names_of_series() -> set[str]:
     """The names of all series that there are."""
     counts = [1] * (len(OUTCOMES) + len(BUCKETS) + 1)
-    snapshot = of_one('ping', ['web', 'web'], PAIR.pack(0, 1, 1, *counts))
+    snapshot = of_one('ping', ['web', 'web'], 1, 1, *counts)
     return {sample.name for family in families(snapshot) for sample in family.samples}
 
 

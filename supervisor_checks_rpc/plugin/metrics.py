@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 from .. import metrics
 from .. import wire
-from ..metrics import PAIR
-from ..metrics import PROCESS
 from ..metrics import Snapshot
 from ..model import PASSED
 from ..model import CheckSpec
@@ -41,7 +39,7 @@ _SCHEDULE = Schedule(timeout=10.0)
 _GZIP = re.compile(r'\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))')
 _OPENMETRICS = 'application/openmetrics-text'
 _NO_PROCESS = Process('', '', 0)
-_STATES = {state: place for place, state in enumerate(metrics.STATES)}
+_STATES = {state: str(place) for place, state in enumerate(metrics.STATES)}
 # Unpacked on one turn of supervisord's loop, in a millisecond.
 _PIECE = 256 * 1024
 
@@ -98,13 +96,20 @@ class Metrics:
         self._service.record.refresh(now, at)
         if pairs != self._pairs or not self._names:
             self._name(pairs)
-        rows = [
-            PAIR.pack(_STATES[pair.state], pair.tally.at, pair.tally.seconds, *pair.tally.counts) for pair in pairs
-        ]
-        processes = [self._process(*each) for each in self._by_process.items()]
         has_work = any(pair.is_checked(now) and not pair.is_passive for pair in pairs)
         seen_at = round(at - now + self._service.listener_seen, 3) if has_work else None
-        return Snapshot(len(self._service.problems()), seen_at, self._names, _text(processes), _text(rows))
+        is_suspended, by_process = self._service.is_suspended, self._by_process
+        return Snapshot(
+            len(self._service.problems()),
+            seen_at,
+            self._names,
+            # A check that is new here does not know of the restarts before it.
+            [max([pair.restarts for pair in same]) for same in by_process.values()],
+            ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
+            ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
+            ''.join([_STATES[pair.state] for pair in pairs]),
+            b64encode(b''.join([pair.tally.values for pair in pairs])).decode('ascii'),
+        )
 
     def _name(self, pairs: list[Pair]) -> None:
         """Take note of the names of all, which are others only when the configuration is."""
@@ -118,16 +123,6 @@ class Metrics:
         told = [[wire.line(same[0].process.group), wire.line(same[0].process.name)] for same in by_process.values()]
         self._pairs, self._by_process = pairs, by_process
         self._names = json.dumps([[wire.line(name) for name in checks], told, places], separators=(',', ':'))
-
-    def _process(self, namespec: str, pairs: list[Pair]) -> bytes:
-        """Return what is told of the process of these pairs."""
-        # A check that is new here does not know of the restarts before it.
-        restarts = max([pair.restarts for pair in pairs])
-        return PROCESS.pack(pairs[0].process.pid > 0, self._service.is_suspended(namespec), restarts)
-
-
-def _text(rows: list[bytes]) -> str:
-    return b64encode(b''.join(rows)).decode('ascii')
 
 
 def _answer(result: Result | None, is_packed: bool) -> Reply:
