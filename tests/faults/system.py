@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,6 +25,8 @@ from harness import program
 HEALTH = 'interval = 0.5\ntimeout = 5\nbackoff_delay = 0\nmax_restarts = 1000'
 LISTENER = 'startsecs = 0'
 PROGRAM = {'autorestart': 'true'}
+# Beside the one that Footprint finds: what may wait for its answer has two of its own (sweeper.py).
+MORE_CONNECTIONS = 2
 
 
 def sections(port: int | None = None) -> str:
@@ -84,9 +87,9 @@ class Footprint:
 
     def __init__(self, sv: Supervisord) -> None:
         sv.wait(lambda: len(workers(sv)) > 0, what='a worker')
-        # The listener, if there is one, has its connection.
+        # The listener, if there is one, has a connection.
         sv.wait(lambda: any(status['outcome'] for status in sv.health.getAllStatus()), 30, 'a result')
-        self.fds = least(sv.fds)
+        self.fds = least(sv.fds) + (MORE_CONNECTIONS if 'health:health' in info_of(sv) else 0)
         self.kb = memory_kb(sv)
 
     def excess(self, sv: Supervisord, workers: int = 0, more_kb: int = 20_000) -> list[str]:
@@ -116,6 +119,13 @@ def least(count: Callable[[], int]) -> int:
         counts.append(count())
         time.sleep(0.02)
     return min(counts)
+
+
+def queued(sv: Supervisord) -> float:
+    """Return for how many seconds supervisord could have run and had no CPU (Linux, scheduler/sched-stats.rst)."""
+    with contextlib.suppress(FileNotFoundError):
+        return int(Path(f'/proc/{sv.pid}/schedstat').read_text().split()[1]) / 1e9
+    return 0.0
 
 
 def memory_kb(sv: Supervisord) -> int:

@@ -13,7 +13,6 @@ import threading
 import time
 import xmlrpc.client
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -37,6 +36,7 @@ from tests.faults.system import LISTENER
 from tests.faults.system import Footprint
 from tests.faults.system import memory_kb
 from tests.faults.system import modules_path
+from tests.faults.system import queued
 from tests.faults.system import sections
 from tests.faults.system import wait_whole
 
@@ -167,13 +167,6 @@ class Sampler:
                 except NOT_YET as why:
                     self._counts.lose(self._meanwhile, f'getState was not answered: {why!r}')
                 self._waits.append(time.monotonic() - queued(self._sv) - began)
-
-
-def queued(sv: Supervisord) -> float:
-    """Return for how many seconds supervisord could have run and had no CPU (Linux, scheduler/sched-stats.rst)."""
-    with contextlib.suppress(FileNotFoundError):
-        return int(Path(f'/proc/{sv.pid}/schedstat').read_text().split()[1]) / 1e9
-    return 0.0
 
 
 @pytest.fixture
