@@ -38,7 +38,9 @@ SCENARIOS: dict[str, ModuleType] = {
         footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth
     )
 }  # fmt: skip
-_DOCS = Path(__file__).parents[1] / 'docs'
+_ROOT = Path(__file__).parents[1]
+_DOCS = _ROOT / 'docs'
+_PAGES = {_DOCS / 'benchmarks.md': report.markdown, _ROOT / 'README.md': report.brief}
 _TABLE = re.compile('(<!-- table -->\n).*(<!-- /table -->)', re.DOTALL)
 
 
@@ -49,7 +51,7 @@ def main() -> int:
     parser.add_argument('--only', action='append', choices=SCENARIOS, help='this scenario; may be given again')
     parser.add_argument('--no-peers', action='store_true', help='without the peers, which come from PyPI')
     parser.add_argument('--out', type=Path, help='write results.md, results.json and the plots there')
-    parser.add_argument('--docs', action='store_true', help='write the table and the plots into docs/')
+    parser.add_argument('--docs', action='store_true', help='write the table into README.md, and all into docs/')
     parser.add_argument('--soak', action='store_true', help='see that memory does not grow, in a quarter of an hour')
     options = parser.parse_args()
     if options.soak:
@@ -64,9 +66,9 @@ def main() -> int:
         (options.out / 'results.md').write_text(report.markdown(rows, machine))
         (options.out / 'results.json').write_text(report.as_json(rows, machine))
     if options.docs:
-        page = _DOCS / 'benchmarks.md'
-        table = report.markdown(rows, machine).replace('\\', r'\\')
-        page.write_text(_TABLE.sub(rf'\g<1>{table}\g<2>', page.read_text()))
+        for page, written in _PAGES.items():
+            table = written(rows, machine).replace('\\', r'\\')
+            page.write_text(_TABLE.sub(rf'\g<1>{table}\g<2>', page.read_text()))
     if 'growth' in names and not any(row.broken for row in rows):
         for folder in filter(None, (options.out, _DOCS / 'benchmarks' if options.docs else None)):
             _draw(context, folder)

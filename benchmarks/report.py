@@ -91,6 +91,15 @@ def markdown(rows: Iterable[Row], machine: Machine) -> str:
     return f'Measured on {machine.line()}.\n\n' + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
 
 
+def brief(rows: Iterable[Row], machine: Machine) -> str:
+    """Return what there is a target for as markdown, in few columns; what is missed is marked."""
+    shown = [cells(row) for row in rows if row.target or row.broken]
+    lines = [('scenario', 'measured', 'peers', 'ours', 'target'), ('---',) * 5]
+    lines += [(scenario, what, peers, f'**{ours}**' if met == 'NO' else ours, target)
+              for scenario, what, peers, ours, _, target, met, *_ in shown]  # fmt: skip
+    return f'Measured on {machine.line()}.\n\n' + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+
+
 def as_json(rows: Sequence[Row], machine: Machine) -> str:
     """Return all as JSON; what is not a number is null."""
     listed = [{**asdict(row), 'met': row.met, 'ours': None if math.isnan(row.ours) else row.ours} for row in rows]

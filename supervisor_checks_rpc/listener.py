@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, _leave)
     name = f'{os.environ.get("SUPERVISOR_GROUP_NAME", "")}:{os.environ.get("SUPERVISOR_PROCESS_NAME", "")}'
     sweeper = Sweeper(client, f'{name}#{os.getpid()}', path)
+    _share_heap()
     threading.Thread(target=sweeper.work, daemon=True).start()
     for event in events(sys.stdin.buffer, stdout):
         sweeper.tick(event)
@@ -56,6 +57,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _leave(signum: int, _frame: object) -> None:
     # Not 0: supervisord would take that for wanted, and start no other, unless the signal was its own.
     leave(128 + signum)
+
+
+def _share_heap() -> None:
+    """Have all threads use one heap, where the C library would give each its own: Python runs one of them at a time."""
+    import ctypes
+
+    # M_ARENA_MAX of mallopt(3); musl has no such thing, and no need of it.
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(-8, 1)
 
 
 def _client(path: str) -> Client:
