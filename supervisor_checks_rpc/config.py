@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import re
 import shlex
-import stat
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from configparser import Error as ParserError
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
 from dataclasses import replace
 from difflib import get_close_matches
-from glob import glob
 from types import MappingProxyType
 from typing import Any
 
-from supervisor.datatypes import dict_of_key_value_pairs
-from supervisor.datatypes import process_or_group_name
-from supervisor.options import UnhosedConfigParser
-from supervisor.options import expand
-
 from . import check_modules
+from . import conf_file
 from . import options as opt
+from .conf_file import ConfFile
+from .conf_file import Section
 from .errors import InvalidCheckConfig
 from .model import CheckSpec
 from .model import Schedule
@@ -42,10 +34,9 @@ from .options import Option
 SECTION = 'healthcheck:'
 _SERVERS = ('unix_http_server', 'inet_http_server')
 _LEAST_MEMORY = 64 * 1024 * 1024
-_EXPANDED = re.compile(r'%%|%\(')
-_CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
-# Longer ones, as an expression or a command, take seconds to read, and supervisord reads them.
-_LONGEST_VALUE = 65536
+# The sections that say something about health.
+_READ = (SECTION, 'rpcinterface:', 'eventlistener:', *_SERVERS)
+_NOTHING = Section({}, {}, {})
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 
@@ -158,41 +149,38 @@ class Config:
     logins: Mapping[str, Login] = field(default_factory=dict)
 
 
-def load(path: str) -> Config:
+def load(path: str, read: conf_file.Read = conf_file.read) -> Config:
     """Read the supervisord.conf at `path` with its includes. Never raises for what is in it, or if it is not there."""
     try:
-        return _read(path, *_parse(path))
-    except ParserError as why:
-        # Its text holds the line, which may be a password.
-        line = getattr(why, 'lineno', None) or next((number for number, _ in getattr(why, 'errors', ())), 0)
-        text = f'line {line} of {getattr(why, "source", path)} is neither a [section] nor an option'
-    except (OSError, ValueError, re.error) as why:
-        text = ' '.join(str(getattr(why, 'strerror', None) or why).split())
+        return _read(path, read(path, _READ))
+    except conf_file.CannotRead as why:
+        text = str(why)
     except Exception as why:
         # Whatever it is, supervisord has to start.
         text = f'internal error, {type(why).__name__}'
     return Config(path, problems=(_line(f'cannot read {path}: {text}'),), is_readable=False)
 
 
-def _read(path: str, parser: UnhosedConfigParser, skipped: Iterable[str]) -> Config:
-    here = os.path.dirname(path)
-    section = next((s for s in parser.sections() if _is_ours(parser, s)), None)
-    given, unreadable = _options(parser, section, here) if section else ({}, {})
-    given.pop(FACTORY_KEY, None)
+def _read(path: str, file: ConfFile) -> Config:
+    ours = next((name for name, section in file.sections.items() if _is_ours(name, section)), None)
+    _, given, unreadable = file.sections[ours] if ours else _NOTHING
+    given = {key: value for key, value in given.items() if key != FACTORY_KEY}
     defaults, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
-    problems = [_line(f'[include] files: cannot open {filename}: what it says is not here') for filename in skipped]
-    problems.extend(_line(f'[{section}] {line}') for line in [*unreadable.values(), *wrong])
-    problems.extend(_misspelt(parser.sections()))
+    problems = [_line(f'[include] files: cannot open {name}: what it says is not here') for name in file.skipped]
+    problems.extend(_line(f'[{ours}] {line}') for line in [*unreadable.values(), *wrong])
+    problems.extend(_misspelt(file.names))
     settings = Settings(**_kept(SERVICE_OPTIONS, defaults))
-    specs = []
-    for name in (s for s in parser.sections() if s.startswith(SECTION)):
-        own, unreadable = _options(parser, name, here)
-        specs.append(build_spec(name[len(SECTION) :].strip(), own, _kept(SCHEDULE_OPTIONS, defaults), unreadable))
+    specs = [
+        build_spec(
+            name[len(SECTION) :].strip(), section.given, _kept(SCHEDULE_OPTIONS, defaults), section.unreadable
+        )
+        for name, section in file.sections.items()
+        if name.startswith(SECTION)
+    ]
     specs = [_with_members(spec, specs) for spec in specs]
     problems.extend(line for spec in specs for line in spec.error.split('\n') if line)
     specs.sort(key=lambda spec: spec.name)
-    gaps = tuple(_gaps(parser, section))
-    return Config(path, tuple(specs), tuple(problems), settings, logins=_logins(parser, here), gaps=gaps)
+    return Config(path, tuple(specs), tuple(problems), settings, logins=_logins(file), gaps=tuple(_gaps(file, ours)))
 
 
 def build_spec(
@@ -212,11 +200,8 @@ def build_spec(
     # What could not be expanded is not there for those who read on, but it is not missing.
     problems = [line for line in problems if line.partition(':')[0] not in unreadable]
     problems = [*unreadable.values(), *problems]
-    try:
-        process_or_group_name(name)
-        if not name or not name.isascii() or not name.isprintable():
-            raise ValueError
-    except ValueError:
+    # As supervisor has it for names of programs (datatypes.process_or_group_name), and what can be shown everywhere.
+    if not name or not name.isascii() or not name.isprintable() or set(' :/') & set(name):
         problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
     if values.get('type') == 'heartbeat' and 'stale_after' not in given and not problems:
         # A beat is good for its ttl, however often it is looked for.
@@ -329,51 +314,6 @@ def _kept(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any
     return {o.name: values.get(o.name, o.default) for o in options}
 
 
-def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
-    """Parse as supervisor/options.py ServerOptions.read_config does, which cannot be called here: it also checks
-    that paths exist, relative to a working directory that a child of supervisord does not share.
-
-    Like there, an included file that cannot be opened is skipped; which ones is returned, too.
-    """
-    skipped = []
-    parser = UnhosedConfigParser()
-    parser.expansions = {f'ENV_{key}': value for key, value in os.environ.items()}
-    if _is_pipe(path):
-        raise OSError('it is a pipe, and what it said is gone; expected a file')
-    with open(path) as file:
-        parser.read_file(file)
-    here = os.path.dirname(path)
-    expansions = {'here': here, 'host_node_name': platform.node(), **parser.expansions}
-    if parser.has_section('include'):
-        parser.expand_here(here)
-        for pattern in _expand(parser, 'include', 'files', expansions).split():
-            for filename in sorted(glob(os.path.join(here, pattern))):
-                if _is_pipe(filename) or not (parser.read(filename) or os.path.isdir(filename)):
-                    skipped.append(filename)
-                parser.expand_here(os.path.abspath(os.path.dirname(filename)))
-    if parser.has_option('supervisord', 'environment'):
-        environment = _expand(parser, 'supervisord', 'environment', expansions)
-        try:
-            variables = dict_of_key_value_pairs(environment)
-        except ValueError:
-            raise ValueError('[supervisord] environment: cannot use the value, expected KEY="value",...') from None
-        parser.expansions.update((f'ENV_{key}', value) for key, value in variables.items())
-    return parser, skipped
-
-
-def _is_pipe(path: str) -> bool:
-    """Tell whether to read from `path` may take for ever. supervisord reads it once, we read it again."""
-    return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
-
-
-def _expand(parser: UnhosedConfigParser, section: str, key: str, expansions: Mapping[str, str]) -> str:
-    try:
-        return str(expand(parser.get(section, key), expansions, key))
-    except ValueError:
-        # The text of supervisor's error holds the value, which may be a password.
-        raise ValueError(f'[{section}] {key}: {_CANNOT_EXPAND}') from None
-
-
 def _misspelt(sections: Iterable[str]) -> Iterator[str]:
     """Yield a line for each section that is almost one of ours: supervisord ignores what it does not know."""
     for section in sections:
@@ -382,50 +322,26 @@ def _misspelt(sections: Iterable[str]) -> Iterator[str]:
             yield _line(f'[{section}]: unknown section, did you mean [{SECTION}{name}]?')
 
 
-def _gaps(parser: UnhosedConfigParser, ours: str | None) -> Iterator[str]:
+def _gaps(file: ConfFile, ours: str | None) -> Iterator[str]:
     if ours is None:
         yield f'there is no [rpcinterface:health] with {FACTORY_KEY} = {FACTORY}: nobody reads these checks'
-    if not any(parser.has_section(section) for section in _SERVERS):
+    if not any(section in file.sections for section in _SERVERS):
         yield f'there is neither [{_SERVERS[0]}] nor [{_SERVERS[1]}]: nobody can ask, and no listener can work'
-    listeners = [section for section in parser.sections() if section.startswith('eventlistener:')]
-    commands = [parser.get(section, 'command', fallback='') for section in listeners]
+    listeners = [section for name, section in file.sections.items() if name.startswith('eventlistener:')]
+    commands = [section.raw.get('command', '') for section in listeners]
     if not any('supervisor_health_listener' in c or 'supervisor_checks_rpc.listener' in c for c in commands):
         yield 'there is no [eventlistener:health] with command = supervisor_health_listener: checks run on demand only'
 
 
-def _is_ours(parser: UnhosedConfigParser, section: str) -> bool:
-    return section.startswith('rpcinterface:') and parser.has_option(section, FACTORY_KEY) and (
-        parser.get(section, FACTORY_KEY).strip() == FACTORY
-    )
+def _is_ours(name: str, section: Section) -> bool:
+    return name.startswith('rpcinterface:') and section.raw.get(FACTORY_KEY, '').strip() == FACTORY
 
 
-def _options(parser: UnhosedConfigParser, section: str, here: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the options of a section, expanded, and a line for each that cannot be."""
-    given = {}
-    unreadable = {}
-    expansions = {'here': here, 'host_node_name': platform.node()}
-    for key in parser.options(section):
-        try:
-            if '%' in _EXPANDED.sub('', parser.get(section, key)):
-                raise ValueError  # %s would be the whole environment
-            value = parser.saneget(section, key, expansions=expansions)
-        except ValueError:
-            # The text of supervisor's error holds the value, which may be a password.
-            unreadable[key] = f'{key}: {_CANNOT_EXPAND}'
-            continue
-        if len(value) > _LONGEST_VALUE:
-            unreadable[key] = f'{key}: cannot use {len(value)} characters, expected at most {_LONGEST_VALUE}'
-        else:
-            given[key] = value
-    return given, unreadable
-
-
-def _logins(parser: UnhosedConfigParser, here: str) -> dict[str, Login]:
+def _logins(file: ConfFile) -> dict[str, Login]:
     """Return user and password of the HTTP servers that want one, by section."""
     logins = {}
-    for section in _SERVERS:
-        if parser.has_section(section):
-            given, _ = _options(parser, section, here)
-            if given.get('username'):
-                logins[section] = Login(given['username'], given.get('password', ''))
+    for name in _SERVERS:
+        given = file.sections[name].given if name in file.sections else {}
+        if given.get('username'):
+            logins[name] = Login(given['username'], given.get('password', ''))
     return logins

@@ -27,6 +27,11 @@ _FOREVER = float('inf')
 class Health:
     """What is known of one check on one instance of a process. Times are monotonic seconds."""
 
+    __slots__ = (
+        '_answered', '_ever_passed', '_excused_until', '_passed', '_sick', '_well', '_window', 'failures', 'last',
+        'process', 'schedule', 'successes',
+    )  # fmt: skip
+
     def __init__(self, schedule: Schedule, process: Process) -> None:
         self.schedule = schedule
         self.process = process
@@ -61,7 +66,11 @@ class Health:
         self._ever_passed = True
         self.failures = 0
         self.successes += 1
-        self._window.append(False)
+        # One without failures is as good as an empty one.
+        if self._window:
+            self._window.append(False)
+            if True not in self._window:
+                self._window.clear()
         if self._sick and self.successes >= self.schedule.success_threshold:
             self._sick = False
             self._window.clear()

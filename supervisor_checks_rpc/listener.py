@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from . import config
+from .conf_file import read_apart
 from .rpc import CannotAsk
 from .rpc import Client
 from .sweeper import Sweeper
@@ -71,7 +72,7 @@ def _share_heap() -> None:
 def _client(path: str) -> Client:
     is_unix = os.environ.get('SUPERVISOR_SERVER_URL', '').startswith('unix:')
     section = 'unix_http_server' if is_unix else 'inet_http_server'
-    login = config.load(path).logins.get(section) if path else None
+    login = config.load(path, read_apart).logins.get(section) if path else None
     return Client.of_environment(os.environ, *((login.username, login.password) if login else ()))
 
 

@@ -27,6 +27,13 @@ class Pair:
     handed out, and until when its state holds by itself. `touched` is when something happened last.
     """
 
+    # supervisord looks at a thousand of them in one turn of its loop, and each place in memory takes its time.
+    __slots__ = (
+        '_is_run', '_settled_until', 'begun', 'changed', 'health', 'history', 'holder', 'is_passive', 'last_beat',
+        'lease', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state',
+        'tally', 'touched', 'ttl', 'turn_at',
+    )  # fmt: skip
+
     def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
         self.spec = spec
         self.history: deque[Result] = deque(maxlen=history)
@@ -48,6 +55,8 @@ class Pair:
             # What comes next is news, though the last instance may have been in the same state.
             self.state = model.UNKNOWN
         self.health = Health(self.spec.schedule, process)
+        # What the next run on this instance wants back.
+        self.sample: object = None
         self.next_due = now
         self.last_beat = now
         self._settled_until = NEVER
@@ -127,8 +136,11 @@ class Pair:
 
     def take_in(self, result: Result, now: float, at: float) -> Result:
         """Keep a result, and draw the conclusions."""
-        # What the next run wants back may be long, and the last is enough.
-        self.history.append(result if result.sample is None else result._replace(sample=None))
+        self.sample = result.sample
+        if result.sample is not None:
+            # It may be long, and the last is enough.
+            result = result._replace(sample=None)
+        self.history.append(result)
         self.tally.add(result)
         self.health.observe(result)
         self._settled_until = NEVER

@@ -128,7 +128,7 @@ class Record:
         lease = next(self._lease_ids)
         delay = pair.take(lease, holder, now)
         self._leases[lease] = pair
-        return Run(lease, pair.spec, pair.process, delay, pair.health.last.sample if pair.health.last else None)
+        return Run(lease, pair.spec, pair.process, delay, pair.sample)
 
     def wait(self, now: float) -> float:
         """Return the seconds until something is due that nobody holds."""

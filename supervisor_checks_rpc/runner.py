@@ -33,7 +33,7 @@ STALL = 1.5
 IDLE = 30.0
 # Python runs one thread at a time: more of them, as long as none has to wait, only get into each other's way. So many
 # are kept when there is no work; each has its stack.
-AT_ONCE = 4
+AT_ONCE = 2
 # A run that has not ended after so long waits for its service, and leaves room for others.
 SLOW = 0.02
 

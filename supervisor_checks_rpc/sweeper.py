@@ -8,6 +8,7 @@ import math
 import queue
 import time
 import xmlrpc.client
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from functools import partial
 
 from . import config
 from . import wire
+from .conf_file import read_apart
 from .errors import explain
 from .model import FAILED
 from .model import CheckSpec
@@ -29,7 +31,8 @@ from .rpc import ShuttingDown
 from .runner import Runner
 from .worker_host import WorkerHost
 
-# Results that come within this time travel together. What is no news may wait longer, up to a fifth of its interval.
+# Results are looked for so often, and travel together. What is no news may wait longer, up to a fifth of its interval,
+# and as long again while others come.
 GATHER = 0.05
 HOLD = 1.0
 # A patient call is answered within a second, when supervisord's loop turns; so it is made so long before its answer is
@@ -103,17 +106,24 @@ class _Answer:
 
 
 class Sweeper:
-    """Asks for what is due, has it run, and reports: one thread, woken by ticks, results, answers and its own timer."""
+    """Asks for what is due, has it run, and reports: one thread, woken by ticks, answers and its own timer.
+
+    Results do not wake it: a thousand of them would have it take turns with those that run the checks. While some are
+    to come, it looks for them every GATHER seconds.
+    """
 
     def __init__(self, client: Client, name: str, path: str = '') -> None:
         self._client = client
         self._name = name
         self._path = path
         # A tick is the seconds between two of them.
-        self._inbox: queue.SimpleQueue[_Ran | _Answer | int] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Answer | int] = queue.SimpleQueue()
+        # Results that nobody looked at, and how many are to come.
+        self._came: deque[_Ran] = deque()
+        self._running = 0
         self._patient = ThreadPoolExecutor(2)
         self._held: list[_Ran] = []
-        self._report_at = math.inf
+        self._report_at = self._report_by = math.inf
         self._is_urgent = False
         self._sweep_at = time.monotonic()
         # Whether the next question may wait for its answer; how many do.
@@ -155,38 +165,45 @@ class Sweeper:
                 self._retry(f'internal error: {type(why).__name__}: {why}')
 
     def _gather(self) -> None:
-        """Take in what comes until there is something to do."""
+        """Take in what comes until there may be something to do."""
         while True:
             begin_at = self._ahead[0][0] if self._ahead else math.inf
-            until = min(self._report_at, self._sweep_at, begin_at)
+            wait = min(self._report_at, self._sweep_at, begin_at) - time.monotonic()
             try:
-                item = self._inbox.get(timeout=max(min(until - time.monotonic(), RETRY), 0.0))
+                item = self._inbox.get(timeout=max(min(wait, GATHER if self._running else RETRY), 0.0))
             except queue.Empty:
+                self._hold_all()
                 return
             now = time.monotonic()
-            if isinstance(item, _Ran):
-                self._hold(item, now)
-            elif isinstance(item, _Answer):
+            if isinstance(item, _Answer):
                 self._asked -= item.method == _TAKE_DUE
                 self._take(item.method, item.said.result())
             elif self._sweep_at > now + item and not self._asked:
                 # Our own timer would come later than the next tick.
                 self._sweep_at, self._is_early = now, False
 
-    def _hold(self, ran: _Ran, now: float) -> None:
-        """Keep a result for the next report."""
-        self._held.append(ran)
-        patience = self._patience(ran.result)
-        self._is_urgent |= patience < HOLD
-        self._report_at = min(self._report_at, now + patience)
+    def _hold_all(self) -> None:
+        """Keep the results that came for the next report."""
+        now, count = time.monotonic(), len(self._came)
+        for _ in range(count):
+            ran = self._came.popleft()
+            self._running -= 1
+            self._held.append(ran)
+            patience = self._patience(ran.result)
+            self._is_urgent |= patience < HOLD
+            self._report_at = min(self._report_at, now + patience)
+            self._report_by = min(self._report_by, now + 2 * patience)
+        if count and not self._is_urgent:
+            # There may be more of them.
+            self._report_at = min(max(self._report_at, now + 2 * GATHER), self._report_by)
 
     def _patience(self, result: Result) -> float:
-        """Return how long the report of `result` may wait for others."""
+        """Return how long the report of `result` may wait for others; those that came with it did already."""
         key = result.check, result.process.namespec
         said = self._said[key] = Said.after(self._said.get(key), result)
         spec = self._specs.get(result.check)
         if spec is None or said.is_news(spec.schedule):
-            return GATHER
+            return 0.0
         return max(GATHER, min(HOLD, spec.schedule.interval / 5))
 
     # -- asking
@@ -200,7 +217,8 @@ class Sweeper:
     def _report(self) -> None:
         """Report, by the generation of the definitions that were run."""
         held, is_urgent = self._held, self._is_urgent
-        self._held, self._report_at, self._is_urgent = [], math.inf, False
+        self._held, self._is_urgent = [], False
+        self._report_at = self._report_by = math.inf
         for generation in sorted({ran.generation for ran in held}):
             rows = [(ran.lease, ran.result) for ran in held if ran.generation == generation]
             self._call(_REPORT, wire.dump_report(generation, rows), not is_urgent)
@@ -258,8 +276,9 @@ class Sweeper:
         self, lease: int, check: str, process: Process, sample: object, generation: str, fingerprint: str
     ) -> None:
         def done(result: Result) -> None:
-            self._inbox.put(_Ran(generation, lease, result))
+            self._came.append(_Ran(generation, lease, result))
 
+        self._running += 1
         spec = self._specs.get(check)
         if spec is None or spec.error or self._fingerprints[check] != fingerprint:
             reason = f'[{config.SECTION}{check}] of {self._source} is not what supervisord loaded: reload it'
@@ -280,7 +299,7 @@ class Sweeper:
         return self._hosts[spec.name]
 
     def _load(self, path: str) -> None:
-        loaded = config.load(path)
+        loaded = config.load(path, read_apart)
         self._source = path
         specs = {spec.name: spec for spec in loaded.specs}
         memory = loaded.settings.worker_memory

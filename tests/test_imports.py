@@ -16,7 +16,7 @@ PATHS = sorted((ROOT / PACKAGE).rglob('*.py'))
 
 # Who may know supervisor. `config` needs its parser, so that a file means the same to both.
 HOSTS = ('rpcinterface', 'plugin', 'listener', 'check_runner', 'controllerplugin', 'programs')
-KNOW_SUPERVISOR = (*HOSTS, 'config', 'check_modules.xmlrpc')
+KNOW_SUPERVISOR = (*HOSTS, 'conf_file', 'check_modules.xmlrpc')
 HEAVY = ('supervisor', 'requests', 'urllib3', 'psutil')
 
 # What a module may import of ours, modules or whole packages.
@@ -37,7 +37,8 @@ ARROWS = {
     'runner': 'check_modules errors model',
     'metrics': 'check_modules.base errors model tally',
     'wire': 'errors model pair record',
-    'config': 'check_modules errors model options',
+    'conf_file': 'errors',
+    'config': 'check_modules conf_file errors model options',
     'rpc': 'errors',
     'worker': 'check_modules check_modules.base errors model runner wire',
     'worker_host': 'errors model runner wire worker',
@@ -108,7 +109,7 @@ def test_the_modules_were_found() -> None:
 
 def test_only_hosts_know_supervisor() -> None:
     knowing = {m for m in MODULES if 'supervisor' in {name.split('.')[0] for name in imports(m)}}
-    assert {'rpcinterface', 'config', 'plugin.service'} <= knowing
+    assert {'rpcinterface', 'conf_file', 'plugin.service'} <= knowing
     assert [module for module in sorted(knowing) if not belongs(module, KNOW_SUPERVISOR)] == []
 
 

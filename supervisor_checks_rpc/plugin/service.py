@@ -345,7 +345,7 @@ class HealthService:
                 pending.finish(last)
             return pending
         lane = pair.spec.name if config.runs_custom_code(pair.spec) else ''
-        return self.worker(lane).submit(pair.spec, pair.process, last.sample if last else None)
+        return self.worker(lane).submit(pair.spec, pair.process, pair.sample)
 
     # -- what a person asks for
 
