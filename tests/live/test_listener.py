@@ -322,11 +322,11 @@ def test_stray_prints_go_to_standard_error(by_hand):
         'import os, subprocess\n'
         'from supervisor_checks_rpc import config, listener\n'
         'load = config.load\n'
-        'def noisy(path):\n'
+        'def noisy(*args):\n'
         "    print('stray one', flush=True)\n"
         "    os.write(1, b'stray two')\n"
         "    subprocess.run(['echo', 'stray three'])\n"
-        '    return load(path)\n'
+        '    return load(*args)\n'
         'config.load = noisy\n'
         'listener.main()\n'
     )
