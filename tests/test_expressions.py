@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from servers import in_threads
+from supervisor_checks_rpc.check_modules import expressions
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.expressions import Searcher
 from supervisor_checks_rpc.errors import HealthError
@@ -32,7 +33,7 @@ def searcher() -> Iterator[Searcher]:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if 'searcher.py' in ' '.join(child.cmdline())]
+    return [child for child in psutil.Process().children() if expressions._PROGRAM in child.cmdline()]
 
 
 @pytest.mark.parametrize('pattern', ['pong', r'po+ng', r'(?i)^PO.*?G$', r'\s*o', 'é+', r'x|\u1234?o'])

@@ -30,6 +30,7 @@ from supervisor_checks_rpc.model import Process
 from supervisor_checks_rpc.model import Result
 from supervisor_checks_rpc.model import Schedule
 from supervisor_checks_rpc.runner import AT_ONCE
+from supervisor_checks_rpc.runner import SLOW
 from supervisor_checks_rpc.runner import Runner
 from supervisor_checks_rpc.runner import run_check
 from world import eventually
@@ -350,7 +351,8 @@ def test_no_more_run_at_once_than_are_allowed(release: threading.Event) -> None:
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.002)
+        # Long enough for the pool to grow.
+        time.sleep(2 * SLOW)
         with lock:
             running -= 1
         return 'well'

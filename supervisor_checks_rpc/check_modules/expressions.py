@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import AnyStr
@@ -32,7 +33,8 @@ LIMIT = 1.0
 PAUSE = 60.0
 # A socket without a timeout would wait for ever.
 _NO_TIME = 0.001
-_PROGRAM = os.path.join(os.path.dirname(__file__), 'searcher.py')
+# Read while we may: a worker becomes another user, to whom this folder may be closed.
+_PROGRAM = (Path(__file__).parent / 'searcher.py').read_text(encoding='utf-8')
 _CAN_EXPLODE = re.compile(r'[*+?{|]')
 _REPEATS = re.compile(r'[*+?{]')
 # In words or in disguise, as `(?x)` has it.
@@ -122,7 +124,7 @@ class Searcher:
         environ = {key: value for key, value in os.environ.items() if key not in LOGINS}
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, '-I', '-S', _PROGRAM],
+                [sys.executable, '-I', '-S', '-c', _PROGRAM],
                 stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL, cwd='/', env=environ,
             )  # fmt: skip
         except OSError:

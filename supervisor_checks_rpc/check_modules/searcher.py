@@ -1,6 +1,6 @@
 """The process that searches replies by regular expressions: one that explodes holds up its own interpreter, not ours.
 
-Run by its path, with the standard library alone: a line of JSON in, a line out.
+Run from its text, with the standard library alone: a line of JSON in, a line out.
 """
 
 from __future__ import annotations

@@ -88,7 +88,10 @@ class Channel(deferring_http_channel):
 
     def writable(self, now: float | None = None) -> bool:
         """Tell whether supervisord should call for more to write."""
-        if not self.ac_out_buffer and len(self.producer_fifo):
+        if not self.ac_out_buffer:
+            # Most of hundreds that wait, on each turn.
+            if not len(self.producer_fifo):
+                return False
             ready = getattr(_callback(self.producer_fifo.first()), 'ready', None)
             if ready is not None:
                 return self._is(ready)
@@ -123,7 +126,7 @@ class Channel(deferring_http_channel):
     def readable(self) -> bool:
         """Tell whether the loop is to wake for what comes; a patient connection is read here, on each turn."""
         if not self._is_patient:
-            return bool(super().readable())
+            return not self.ac_in_buffer or bool(super().readable())
         if self._has_input():
             try:
                 self.handle_read_event()
