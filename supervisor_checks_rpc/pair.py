@@ -12,8 +12,9 @@ from .model import Process
 from .model import Result
 from .tally import Tally
 
-# A lease outlives the deadline of its run by this much: the way from supervisord to the listener and back.
-LEASE_GRACE = 5.0
+# A lease outlives the deadline of its run by this much: a second until the run is given up, and up to four on its way
+# back, of one that may wait. Who comes after a listener that died has all of its leases at once.
+LEASE_GRACE = 10.0
 # A run that begins so much late keeps the beat of its check.
 SLACK = 0.2
 NEVER = float('-inf')

@@ -152,6 +152,13 @@ class Record:
         pair.take_in(result, now, at)
         return pair
 
+    def forget(self, leases: Iterable[int]) -> None:
+        """Take these leases back: their runs are over, and count for nothing."""
+        for lease in leases:
+            pair = self._leases.pop(lease, None)
+            if pair is not None:
+                pair.release()
+
     def beat(self, pair: Pair, is_ok: bool, message: str, now: float, at: float) -> Result:
         """Take in a sign of life, or of trouble, of a passive check."""
         pair.last_beat = now

@@ -131,11 +131,14 @@ class Sweeper:
         self._asked = 0
         # Runs that are to begin later: when, their leases, and the rest.
         self._ahead: list[tuple[float, int, partial[None]]] = []
+        # Of each check on each process, the lease that was handed out last.
+        self._newest: dict[tuple[str, str], int] = {}
         self._said: dict[tuple[str, str], Said] = {}
         self._runner = Runner()
         self._hosts: dict[str, WorkerHost] = {}
         self._generation = ''
-        self._source = ''
+        # The file that was read last, and why it could not be.
+        self._source = self._problem = ''
         self._specs: dict[str, CheckSpec] = {}
         self._fingerprints: dict[str, str] = {}
         self._memory = 0
@@ -204,15 +207,19 @@ class Sweeper:
         spec = self._specs.get(result.check)
         if spec is None or said.is_news(spec.schedule):
             return 0.0
-        return max(GATHER, min(HOLD, spec.schedule.interval / 5))
+        schedule = spec.schedule
+        if schedule.stale_after < schedule.interval + schedule.timeout + 4 * HOLD:
+            # It would be stale before the next arrives.
+            return GATHER
+        return max(GATHER, min(HOLD, schedule.interval / 5))
 
     # -- asking
 
     def _sweep(self) -> None:
         """Ask for what is due."""
-        self._sweep_at = math.inf
-        self._asked += self._is_early
-        self._call(_TAKE_DUE, self._name, self._is_early)
+        self._sweep_at, is_early = math.inf, self._is_early
+        self._call(_TAKE_DUE, self._name, is_early)
+        self._asked += is_early
 
     def _report(self) -> None:
         """Report, by the generation of the definitions that were run."""
@@ -257,13 +264,14 @@ class Sweeper:
 
     def _hand_out(self, due: wire.Due) -> None:
         """Have all that is due run in its time."""
-        if due.generation != self._generation:
-            self._load(self._path or due.path)
+        # One that cannot be read is read again, and who is what it was goes on.
+        if due.runs and due.generation != self._generation and self._load(self._path or due.path):
             self._generation = due.generation
         self._runner.max_concurrent = due.max_concurrent
         now = time.monotonic()
         for lease, check, process, delay, sample in due.runs:
             run = partial(self._run, lease, check, process, sample, due.generation, due.fingerprints[check])
+            self._newest[check, process.namespec] = lease
             heapq.heappush(self._ahead, (now + delay, lease, run))
 
     def _begin(self) -> None:
@@ -275,13 +283,18 @@ class Sweeper:
     def _run(
         self, lease: int, check: str, process: Process, sample: object, generation: str, fingerprint: str
     ) -> None:
+        if self._newest[check, process.namespec] != lease:
+            # The process was restarted meanwhile, or its pause ended: this lease is not out any more.
+            return
+
         def done(result: Result) -> None:
             self._came.append(_Ran(generation, lease, result))
 
         self._running += 1
         spec = self._specs.get(check)
-        if spec is None or spec.error or self._fingerprints[check] != fingerprint:
-            reason = f'[{config.SECTION}{check}] of {self._source} is not what supervisord loaded: reload it'
+        if spec is None or spec.error or self._fingerprints.get(check) != fingerprint:
+            stale = f'[{config.SECTION}{check}] of {self._source} is not what supervisord loaded: reload it'
+            reason = self._problem or stale
             done(not_run(spec or CheckSpec(check, '', ()), process, reason))
             return
         try:
@@ -298,9 +311,12 @@ class Sweeper:
             self._hosts[spec.name] = WorkerHost(self._runner.max_concurrent, self._memory)
         return self._hosts[spec.name]
 
-    def _load(self, path: str) -> None:
+    def _load(self, path: str) -> bool:
         loaded = config.load(path, read_apart)
-        self._source = path
+        self._source, self._problem = path, '' if loaded.is_readable else loaded.problems[0]
+        if self._problem:
+            _log.error('%s', self._problem)
+            return False
         specs = {spec.name: spec for spec in loaded.specs}
         memory = loaded.settings.worker_memory
         for name in [n for n in self._hosts if specs.get(n) != self._specs[n] or memory != self._memory]:
@@ -308,3 +324,4 @@ class Sweeper:
         self._specs, self._memory = specs, memory
         self._fingerprints = {name: config.fingerprint(spec) for name, spec in specs.items()}
         _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
+        return True

@@ -89,7 +89,14 @@ class WorkerHost:
         # The reader looks at the clock this often while it waits.
         ours.settimeout(0.2)
         self._sock = ours
-        threading.Thread(target=self._read, args=(ours, self._pid), daemon=True).start()
+        try:
+            threading.Thread(target=self._read, args=(ours, self._pid), daemon=True).start()
+        except RuntimeError as why:
+            self._kill()
+            os.waitpid(self._pid, 0)
+            self._sock, self._pid = None, 0
+            ours.close()
+            raise OSError(str(why)) from None
         return ours
 
     def _read(self, sock: socket.socket, pid: int) -> None:

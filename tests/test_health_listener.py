@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from typing import BinaryIO
@@ -181,6 +182,22 @@ def sweeping(supervisors: Supervisors, path: str = '') -> Iterator[Sweeper]:
         supervisors.end()
         sweeper.tick(tick(10**9))
         thread.join(10)
+
+
+SERIALS = count(1000)
+
+
+def ask(supervisors: Supervisors, sweeper: Sweeper, answer: str) -> None:
+    """Have it ask what is due, and be answered this. A report that is answered meanwhile says that nothing is."""
+    supervisors.then(answer)
+    before = len(supervisors.of('health.takeDue'))
+
+    def asked() -> bool:
+        sweeper.tick(tick(next(SERIALS)))
+        time.sleep(0.05)
+        return len(supervisors.of('health.takeDue')) > before
+
+    eventually(asked)
 
 
 def tick(serial: int = 1, age: float = 0.0, **more: str | None) -> dict[str, str]:
@@ -373,9 +390,9 @@ def test_a_run_begins_when_its_time_has_come(tmp_path: Path) -> None:
         supervisors = Supervisors(due_of(path, 'soon', delay=0.3))
         with sweeping(supervisors) as sweeper:
             asked = supervisors.wait(1)[0][0]
-            supervisors.then(due_of(path, 'soon', 'later', delay=0.1).replace('"runs":[[1,', '"runs":[[11,'))
+            supervisors.then(due_of(path, 'later', delay=0.1).replace('"runs":[[1,', '"runs":[[2,'))
             sweeper.tick(tick())
-            results = reported(supervisors, 3)
+            results = reported(supervisors, 2)
     assert results[1].began - asked >= 0.3
     # What was handed out later may begin earlier.
     assert results[2].began < results[1].began
@@ -399,8 +416,7 @@ def reported_before(tmp_path: Path, *checks: str) -> Iterator[tuple[Supervisors,
         with sweeping(supervisors) as sweeper:
             reported(supervisors, len(checks))
             again = due_of(path, *checks).replace('"runs":[[1,', '"runs":[[11,').replace('],[2,', '],[12,')
-            supervisors.then(again)
-            sweeper.tick(tick())
+            ask(supervisors, sweeper, again)
             yield supervisors, sweeper
 
 
@@ -472,9 +488,38 @@ def test_a_file_that_is_gone_makes_errors_and_the_listener_goes_on(tmp_path: Pat
     os.unlink(path)
     supervisors = Supervisors(due)
     with sweeping(supervisors) as sweeper:
-        assert reported(supervisors, 1)[1].outcome == ERROR
+        result = reported(supervisors, 1)[1]
+        assert (result.outcome, result.reason) == (ERROR, f'cannot read {path}: No such file or directory')
         sweeper.tick(tick())
         supervisors.wait(2)
+
+
+def test_a_file_that_can_be_read_again_is_and_until_then_what_was_known_goes_on(tmp_path: Path) -> None:
+    with listening() as port:
+        path = write(tmp_path, check=port)
+        first, text = due_of(path, 'check'), Path(path).read_text()
+        supervisors = Supervisors(first)
+        with sweeping(supervisors) as sweeper:
+            assert reported(supervisors, 1)[1].outcome == PASSED
+            os.unlink(path)
+            ask(supervisors, sweeper, first.replace('"g1"', '"g2"').replace('"runs":[[1,', '"runs":[[2,'))
+            assert reported(supervisors, 2)[2].outcome == PASSED
+            Path(path).write_text(text.replace(f'{port}', '1'))
+            changed = due_of(path, 'check', generation='g2').replace('"runs":[[1,', '"runs":[[3,')
+            ask(supervisors, sweeper, changed)
+            assert reported(supervisors, 3)[3].outcome == FAILED
+
+
+def test_a_run_whose_process_was_restarted_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    with listening() as port:
+        path = write(tmp_path, check=port)
+        due = due_of(path, 'check', delay=0.3)
+        supervisors = Supervisors(due)
+        with sweeping(supervisors) as sweeper:
+            supervisors.wait(1)
+            supervisors.then(due.replace('"runs":[[1,', '"runs":[[2,'))
+            sweeper.tick(tick())
+            assert list(reported(supervisors, 1)) == [2]
 
 
 def test_a_reloaded_supervisord_has_the_file_read_again(tmp_path: Path) -> None:
@@ -485,9 +530,7 @@ def test_a_reloaded_supervisord_has_the_file_read_again(tmp_path: Path) -> None:
         with sweeping(supervisors) as sweeper:
             assert reported(supervisors, 1)[1].outcome == FAILED
             write(tmp_path, check=port)
-            second = due_of(path, 'check', generation='g2').replace('"runs":[[1,', '"runs":[[2,')
-            supervisors.then(second)
-            sweeper.tick(tick())
+            ask(supervisors, sweeper, due_of(path, 'check', generation='g2').replace('"runs":[[1,', '"runs":[[2,'))
             assert reported(supervisors, 2)[2].outcome == PASSED
     assert '"generation":"g2"' in supervisors.of('health.report')[-1][2]
 

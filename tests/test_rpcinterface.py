@@ -448,6 +448,16 @@ def test_a_report_of_another_supervisord_is_nothing(running: Running) -> None:
     assert running.call('getCheckStatus', 'ping', 'web')['outcome'] == ''
 
 
+def test_what_was_under_way_at_a_reload_is_over_when_it_is_reported(running: Running) -> None:
+    """It counts for nothing, and its check need not wait for the end of the lease."""
+    due = wire.load_due(running.call('takeDue', 'l#1'))
+    running.call('reloadChecks')
+    rows = [(lease, Result(check, 'x', process, PASSED, '')) for lease, check, process, _, _ in due.runs]
+    assert json.loads(running.call('report', wire.dump_report(due.generation, rows)))['taken'] == 0
+    assert running.call('getCheckStatus', 'ping', 'web')['outcome'] == ''
+    assert not any(pair.lease for pair in running.supervisord.health_service.record.pairs())
+
+
 def test_a_result_from_the_future_is_nothing(running: Running) -> None:
     due = wire.load_due(running.call('takeDue', 'l#1'))
     rows = [(lease, Result(check, 'x', process, PASSED, '', began=1e12)) for lease, check, process, _, _ in due.runs]

@@ -88,6 +88,8 @@ class Channel(deferring_http_channel):
 
     def writable(self, now: float | None = None) -> bool:
         """Tell whether supervisord should call for more to write."""
+        if self._fileno is None:
+            return False
         if not self.ac_out_buffer:
             # Most of hundreds that wait, on each turn.
             if not len(self.producer_fifo):
@@ -166,8 +168,12 @@ class Channel(deferring_http_channel):
         """Close it; that a caller hung up is nothing to report."""
         if isinstance(sys.exc_info()[1], OSError):
             self.close()
-        else:
+            return
+        try:
             super().handle_error()
+        except Exception:
+            # It prints, and there may be nowhere to print to.
+            self.close()
 
     def _flush(self) -> None:
         if self._fileno is None:

@@ -89,6 +89,8 @@ class HealthService:
         # When a listener asked for work, on our clock; in the beginning it has time to.
         self.listener_seen = clock()
         self._is_missed = False
+        self.generation = ''
+        self._past: set[str] = set()
         self._take_config(config.load(_path(supervisord.options)))
         self.record = Record(self.config.specs, self.config.settings.history)
         self._treatment = Treatment(supervisord, self.record, self.worker, self._subprocess, self._ring, clock)
@@ -103,6 +105,7 @@ class HealthService:
 
     def _take_config(self, loaded: config.Config) -> None:
         self.config = loaded
+        self._past |= {self.generation} - {''}
         # Tells the lives of the definitions apart: a listener reads the file again when this changes.
         self.generation = uuid4().hex
         self._fingerprints = {spec.name: config.fingerprint(spec) for spec in loaded.specs}
@@ -431,8 +434,10 @@ class HealthService:
         """
         generation, results = wire.load_report(text, self.record.leased)
         self._refresh()
-        # Leases of another generation were given out by the same record, but for other definitions.
+        # Those of an earlier generation were given out by the same record, but for other definitions: they are over.
         known = results if generation == self.generation else []
+        if generation in self._past:
+            self.record.forget(lease for lease, _ in results)
         now, at = self._clock(), time.time()
         taken = sum(self._take_in(lease, result, now, at) for lease, result in known)
         self._treatment.act()

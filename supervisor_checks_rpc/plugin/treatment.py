@@ -58,7 +58,7 @@ class Treatment:
         # The limits of each process, until the checks are matched anew.
         self._strictest: dict[str, Brakes] = {}
         # Who was troubled when we looked last, and since when.
-        self._standing: list[tuple[Pair, float]] = []
+        self._standing: list[tuple[Pair, float]] | None = None
         self.policy = RestartPolicy()
         self.restarts = Restarts(supervisord, ring, self._ended)
 
@@ -72,18 +72,21 @@ class Treatment:
         standing = [(pair, pair.changed) for pair in troubled]
         if standing == self._standing and now < self.policy.holds_until and not any(map(_is_down, troubled)):
             return
-        self._standing = standing
+        # Of what breaks off here nothing is done yet.
+        self._standing = None
         sick: dict[str, list[Pair]] = {}
         for pair in troubled:
             if self._is_sick(pair, now) and not self.restarts.is_restarting(pair.process.namespec):
                 sick.setdefault(pair.process.namespec, []).append(pair)
         if not sick:
+            self._standing = standing
             return
         chosen, suspended = self.policy.choose([self._case(pairs) for pairs in sick.values()], now)
         for one in suspended:
             self._suspend(one, sick[one.namespec])
         for one in chosen:
             self._treat(one, sick[one.namespec], now)
+        self._standing = standing
 
     def _is_sick(self, pair: Pair, now: float) -> bool:
         if pair.process.pid:
@@ -254,6 +257,7 @@ class Treatment:
         self.policy.keep(namespecs)
         self._left_alone &= namespecs
         self._strictest = {}
+        self._standing = None
 
     def status(self, pair: Pair) -> Status:
         """Return what is known of `pair` now, with what we did and will do to its process."""
