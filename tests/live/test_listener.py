@@ -139,7 +139,7 @@ def test_what_a_listener_took_is_given_to_another_when_its_lease_ends(supervisor
     lost = FakeListener(sv, 'one#1').take()
     assert checks(lost) == ['ping']
     other = FakeListener(sv, 'two#1')
-    again = sv.wait(lambda: (due := other.take()).runs and due, what='the end of the lease')
+    again = sv.wait(lambda: (due := other.take()).runs and due, 30, 'the end of the lease')
     assert (FakeListener(sv, 'one#1').report(lost), other.report(again)) == (0, 1)
 
 
@@ -320,17 +320,17 @@ def test_a_backlog_of_ticks_is_acknowledged_and_leads_to_one_sweep(by_hand):
 def test_stray_prints_go_to_standard_error(by_hand):
     listener, stderr = by_hand(
         'import os, subprocess\n'
-        'from supervisor_checks_rpc import config, listener\n'
-        'load = config.load\n'
+        'from supervisor_checks_rpc import listener, wire\n'
+        'load = wire.load_due\n'
         'def noisy(*args):\n'
         "    print('stray one', flush=True)\n"
         "    os.write(1, b'stray two')\n"
         "    subprocess.run(['echo', 'stray three'])\n"
         '    return load(*args)\n'
-        'config.load = noisy\n'
+        'wire.load_due = noisy\n'
         'listener.main()\n'
     )
-    until(lambda: b'read /nowhere.conf' in stderr.read_bytes())
+    until(lambda: b'stray three' in stderr.read_bytes())
     listener.tell(tick(1))
     assert listener.end() == b'READY\n'
     assert all(stray in stderr.read_bytes() for stray in (b'stray one', b'stray two', b'stray three'))
