@@ -201,12 +201,12 @@ class Runner:
                 time.sleep(SLOW)
 
     def _make_room(self, now: float) -> None:
-        """Count the slow ones; as many as there were of late are likely to come next, so twice as many may run."""
+        """Count the slow ones; as many as came of late are likely to come next, so several times as many may run."""
         late = [job for job in self._running if not job.is_slow and now - job.began > SLOW]
         for job in late:
             job.is_slow = True
         self._slow += len(late)
-        self._quick = max(AT_ONCE, 2 * len(late))
+        self._quick = max(AT_ONCE, 4 * len(late))
 
     def _leave(self, job: _Job) -> None:
         if job in self._running:
