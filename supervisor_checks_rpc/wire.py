@@ -112,7 +112,7 @@ def dump_due(
         place = places.setdefault(id(process), len(processes))
         if place == len(processes):
             processes.append((process.group, process.name, process.pid, process.started))
-        row = (lease, checks.setdefault(spec.name, len(checks)), place, int(delay * 1000))
+        row = (lease, checks.setdefault(spec.name, len(checks)), place, round(delay * 1000))
         rows.append(row if sample is None else (*row, sample))
     return json.dumps(
         {
