@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
 
 from . import check_modules
 from .check_modules.base import BaseCheck
@@ -35,7 +36,7 @@ IDLE = 30.0
 # are kept when there is no work; each has its stack.
 AT_ONCE = 2
 # A run that has not ended after so long waits for its service, and leaves room for others.
-SLOW = 0.02
+SLOW = 0.003
 
 Done = Callable[[Result], None]
 _log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class _Job:
     process: Process
     sample: object
     done: Done
+    came: float = field(default_factory=time.monotonic)
     began: float = math.inf
     overdue: float = math.inf
     left_behind: bool = False
@@ -80,10 +82,14 @@ class _Job:
 
 class Runner:
     """A pool of threads that grows with the runs that wait for their services, and shrinks without work; a thread that
-    a check holds is replaced."""
+    a check holds is replaced.
 
-    def __init__(self, max_concurrent: int = 256) -> None:
+    A run that finds no room among `max_concurrent` for `patience` seconds is given up.
+    """
+
+    def __init__(self, max_concurrent: int = 256, patience: float = math.inf) -> None:
         self.max_concurrent = max_concurrent
+        self._patience = patience
         self._changed = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._ready: deque[_Job] = deque()
@@ -96,6 +102,7 @@ class Runner:
         self._threads = 0
         self._watching = False
         self._looked_at = 0.0
+        self._made_room_at = 0.0
         self._left_behind: list[tuple[CheckSpec, Process]] = []
         self._making: dict[str, threading.Lock] = {}
         self._checks: dict[str, tuple[CheckSpec, BaseCheck]] = {}
@@ -194,19 +201,33 @@ class Runner:
                 self._make_room(now)
                 self._crowded.clear()
                 self._hand_out()
+                crowded_out = self._crowded_out(now)
             for job in lost:
                 timeout = job.spec.schedule.timeout
                 self._deliver(job, not_run(job.spec, job.process, f'did not return within its timeout of {timeout:g}s'))
+            for job in crowded_out:
+                reason = f'found no room for {self._patience:g}s: max_concurrent ({self.max_concurrent}) runs go on'
+                self._deliver(job, not_run(job.spec, job.process, reason))
             if self._crowded.wait(0.1):
                 time.sleep(SLOW)
 
+    def _crowded_out(self, now: float) -> list[_Job]:
+        """Give up those that waited too long."""
+        given_up = []
+        while self._waiting and now - self._waiting[0].came > self._patience:
+            given_up.append(self._waiting.popleft())
+        return given_up
+
     def _make_room(self, now: float) -> None:
-        """Count the slow ones; as many as came of late are likely to come next, so several times as many may run."""
-        late = [job for job in self._running if not job.is_slow and now - job.began > SLOW]
+        """Count the slow ones; as many as came of late are likely to come next, so twice as many may run."""
+        # Who was there at the last look, too: where the CPU is short all take long, this thread as well, and with more
+        # of them it is shorter still.
+        before, self._made_room_at = self._made_room_at, now
+        late = [job for job in self._running if not job.is_slow and job.began < min(before, now - SLOW)]
         for job in late:
             job.is_slow = True
         self._slow += len(late)
-        self._quick = max(AT_ONCE, 4 * len(late))
+        self._quick = max(AT_ONCE, 2 * len(late))
 
     def _leave(self, job: _Job) -> None:
         if job in self._running:

@@ -25,6 +25,7 @@ from .model import Process
 from .model import Result
 from .model import Schedule
 from .model import not_run
+from .pair import LEASE_GRACE
 from .rpc import CannotAsk
 from .rpc import Client
 from .rpc import ShuttingDown
@@ -40,6 +41,8 @@ HOLD = 1.0
 LEAD = 1.25
 # How long after a failed call supervisord is asked again, when no tick comes before.
 RETRY = 10.0
+# Where so many runs hang that others find no room, those are given up in time to say so before their leases end.
+PATIENCE = LEASE_GRACE / 2
 TICKS = {'TICK_5': 5, 'TICK_60': 60, 'TICK_3600': 3600}
 
 _TAKE_DUE = 'health.takeDue'
@@ -134,7 +137,7 @@ class Sweeper:
         # Of each check on each process, the lease that was handed out last.
         self._newest: dict[tuple[str, str], int] = {}
         self._said: dict[tuple[str, str], Said] = {}
-        self._runner = Runner()
+        self._runner = Runner(patience=PATIENCE)
         self._hosts: dict[str, WorkerHost] = {}
         self._generation = ''
         # The file that was read last, and why it could not be.

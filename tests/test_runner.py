@@ -314,6 +314,22 @@ def test_a_check_that_ignores_its_deadline_is_an_error_a_second_later_and_its_pl
     assert {result.outcome for result in healthy.wait(4)} == {PASSED}
 
 
+def test_a_run_that_finds_no_room_is_given_up_in_time(release: threading.Event) -> None:
+    pool, hung, others = Runner(max_concurrent=2, patience=0.3), Collector(), Collector()
+    for number in range(2):
+        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=30.0), WEB, None, hung)
+    for number in range(3):
+        pool.submit(scripted(passing, f'other-{number}'), WEB, None, others)
+    results = others.wait(3)
+    assert {(result.outcome, result.reason, result.attempts) for result in results} == {
+        (ERROR, 'found no room for 0.3s: max_concurrent (2) runs go on', 0)
+    }
+    release.set()
+    hung.wait(2)
+    pool.submit(scripted(passing), WEB, None, others)
+    assert others.wait(4)[-1].outcome == PASSED
+
+
 def test_a_result_that_comes_after_all_is_not_delivered_a_second_time(release: threading.Event) -> None:
     pool, late, again = Runner(max_concurrent=1), Collector(), Collector()
     ended = threading.Event()
