@@ -37,6 +37,8 @@ IDLE = 30.0
 AT_ONCE = 2
 # A run that has not ended after so long waits for its service, and leaves room for others.
 SLOW = 0.003
+# Where this process had the CPU for such a part of the time, nothing waits but for it, and more threads are no help.
+BUSY = 0.9
 
 Done = Callable[[Result], None]
 _log = logging.getLogger(__name__)
@@ -103,6 +105,7 @@ class Runner:
         self._watching = False
         self._looked_at = 0.0
         self._made_room_at = 0.0
+        self._spent = 0.0
         self._left_behind: list[tuple[CheckSpec, Process]] = []
         self._making: dict[str, threading.Lock] = {}
         self._checks: dict[str, tuple[CheckSpec, BaseCheck]] = {}
@@ -219,15 +222,18 @@ class Runner:
         return given_up
 
     def _make_room(self, now: float) -> None:
-        """Count the slow ones; as many as came of late are likely to come next, so twice as many may run."""
-        # Who was there at the last look, too: where the CPU is short all take long, this thread as well, and with more
-        # of them it is shorter still.
+        """Count the slow ones; as many as came of late are likely to come next, so several times as many may run."""
         before, self._made_room_at = self._made_room_at, now
+        spent, self._spent = time.process_time() - self._spent, time.process_time()
+        if spent > BUSY * (now - before):
+            self._quick = AT_ONCE
+            return
+        # Who was there at the last look, too: where others have the CPU all take long, this thread as well.
         late = [job for job in self._running if not job.is_slow and job.began < min(before, now - SLOW)]
         for job in late:
             job.is_slow = True
         self._slow += len(late)
-        self._quick = max(AT_ONCE, 2 * len(late))
+        self._quick = max(AT_ONCE, 3 * len(late))
 
     def _leave(self, job: _Job) -> None:
         if job in self._running:
