@@ -36,7 +36,7 @@ _LABELS = ('group', 'process', 'check')
 _LEVEL = 4
 
 
-# The values of a tally, as they are in memory: both ends are on one machine.
+# All values of a tally: `at`, `seconds`, and the counts. Both ends are on one machine.
 TALLY = struct.Struct(f'=dd{COUNTS}d')
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 
 from . import model
@@ -24,19 +25,25 @@ _FOREVER = float('inf')
 class Pair:
     """One check on one process of supervisord, through all instances of that process.
 
-    What is asked for on every tick is worked out when something happens: `turn_at`, the moment from which it may be
-    handed out, and until when its state holds by itself. `touched` is when something happened last.
+    What is asked for on every tick is worked out when something happens, and kept where all pairs are looked at in
+    no time: the moment from which it may be handed out, at its `place` among the `turns`; that it is unhealthy, or that
+    its process does not run, in the `ward`. `touched` is when something happened last.
     """
 
     # supervisord looks at a thousand of them in one turn of its loop, and each place in memory takes its time.
     __slots__ = (
-        '_is_run', '_settled_until', 'begun', 'changed', 'health', 'history', 'holder', 'is_passive', 'last_beat',
-        'lease', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state',
-        'tally', 'touched', 'ttl', 'turn_at',
+        '_is_run', '_place', '_settled_until', '_turns', '_ward', 'begun', 'changed', 'health', 'history', 'holder',
+        'is_passive', 'last_beat', 'lease', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts', 'sample',
+        'since', 'spec', 'state', 'tally', 'touched', 'ttl',
     )  # fmt: skip
 
-    def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
+    def __init__(
+        self, spec: CheckSpec, process: Process, history: int, now: float, at: float, ward: set[Pair]
+    ) -> None:
         self.spec = spec
+        self._ward = ward
+        self._turns = array('d', [0.0])
+        self._place = 0
         self.history: deque[Result] = deque(maxlen=history)
         self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
         self.is_passive = spec.is_passive
@@ -55,6 +62,7 @@ class Pair:
         if self.state != model.PAUSED:
             # What comes next is news, though the last instance may have been in the same state.
             self.state = model.UNKNOWN
+        self._admit()
         self.health = Health(self.spec.schedule, process)
         # What the next run on this instance wants back.
         self.sample: object = None
@@ -62,8 +70,20 @@ class Pair:
         self.last_beat = now
         self._settled_until = NEVER
         self._is_run = bool(process.pid) and not (self.spec.error or self.spec.is_adopted or self.is_passive)
-        self.turn_at = _FOREVER
+        self._turns[self._place] = _FOREVER
         self.release()
+
+    def seat(self, turns: array[float], place: int) -> None:
+        """Keep the moment from which it may be handed out at this place from now on."""
+        turns[place] = self._turns[self._place]
+        self._turns, self._place = turns, place
+
+    def _admit(self) -> None:
+        """Enter the ward, or leave it."""
+        if self.state == model.UNHEALTHY or not self.process.pid:
+            self._ward.add(self)
+        else:
+            self._ward.discard(self)
 
     def release(self) -> None:
         """Take the lease back."""
@@ -75,7 +95,11 @@ class Pair:
         self.leased_until = until
         if self._is_run:
             turn_at = until if lease else self.next_due
-            self.turn_at = turn_at if turn_at > self.paused_until else self.paused_until
+            self._turns[self._place] = turn_at if turn_at > self.paused_until else self.paused_until
+
+    def lose(self, now: float) -> None:
+        """Take note that its holder is gone: it is due, and late."""
+        self._hold(self.lease, self.holder, now)
 
     def take(self, lease: int, holder: str, now: float) -> float:
         """Lease it for its next run, and return the seconds until that is to begin."""
@@ -133,6 +157,7 @@ class Pair:
             self.state = state
             self.since = at
             self.changed = now
+            self._admit()
         return state
 
     def take_in(self, result: Result, now: float, at: float) -> Result:

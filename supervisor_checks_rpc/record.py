@@ -6,12 +6,12 @@ its holder was replaced, so that a listener may die at any moment and nothing is
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from itertools import count
-from operator import attrgetter
 from typing import NamedTuple
 
 from . import model
@@ -30,7 +30,6 @@ AHEAD = 1.5
 # The longest that a listener waits before it asks again.
 LONGEST_WAIT = 5.0
 _FOREVER = float('inf')
-_TURN_AT = attrgetter('turn_at')
 _WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.HEALTHY, model.PAUSED)
 
 
@@ -52,9 +51,13 @@ class Record:
         self.specs: Mapping[str, CheckSpec] = {spec.name: spec for spec in specs}
         self._history = history
         self._pairs: dict[tuple[str, str], Pair] = {}
+        self._in_order: list[Pair] = []
+        # Of each of them, when it may be handed out.
+        self._turns = array('d')
         self._by_process: dict[str, list[Pair]] = {}
         self._leases: dict[int, Pair] = {}
         self.passive: list[Pair] = []
+        self._ward: set[Pair] = set()
         self._adopted: dict[tuple[str, str], Pair] = {}
         self._paused: dict[tuple[str, str], float] = {}
         self._lease_ids = count(1)
@@ -70,18 +73,23 @@ class Record:
         self._set_pairs({**pairs, **self._adopted})
 
     def _new_pair(self, key: tuple[str, str], process: Process, now: float, at: float) -> Pair:
-        pair = Pair(self.specs[key[0]], process, self._history, now, at)
+        pair = Pair(self.specs[key[0]], process, self._history, now, at, self._ward)
         # A check that reads differently now is as paused as it was.
         pair.pause(self._paused.get(key, NEVER))
         return pair
 
     def _set_pairs(self, pairs: Mapping[tuple[str, str], Pair]) -> None:
         self._pairs = dict(sorted(pairs.items()))
+        self._in_order = list(self._pairs.values())
+        self._turns = array('d', [0.0] * len(pairs))
+        for place, pair in enumerate(self._in_order):
+            pair.seat(self._turns, place)
         self._by_process = {}
         for pair in self._pairs.values():
             self._by_process.setdefault(pair.process.namespec, []).append(pair)
         self._leases = {pair.lease: pair for pair in self._pairs.values() if pair.lease}
         self.passive = [pair for pair in self._pairs.values() if pair.is_passive]
+        self._ward.intersection_update(self._pairs.values())
 
     def adopt(self, check: str, type_name: str, process: Process, stale_after: float, now: float, at: float) -> Pair:
         """Return the pair of a check that a program of its own runs, which is not in the configuration."""
@@ -92,7 +100,7 @@ class Record:
         spec = CheckSpec(check, type_name, (process.namespec,), schedule, is_adopted=True)
         pair = self._adopted.get(key)
         if pair is None or pair.spec != spec:
-            pair = self._adopted[key] = Pair(spec, process, self._history, now, at)
+            pair = self._adopted[key] = Pair(spec, process, self._history, now, at, self._ward)
             self._set_pairs({**self._pairs, key: pair})
         return pair
 
@@ -114,14 +122,15 @@ class Record:
 
     def take_due(self, holder: str, now: float) -> list[Run]:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
-        # What another life of its holder had is lost.
-        lost = {pair.lease for pair in self._leases.values() if _replaces(holder, pair.holder)}
+        for pair in self._leases.values():
+            # What another life of its holder had is lost.
+            if _replaces(holder, pair.holder):
+                pair.lose(now)
         soon = now + AHEAD
-        return [
-            self._lease(pair, holder, now)
-            for pair in self._pairs.values()
-            if pair.lease in lost or (pair.turn_at <= soon and max(pair.leased_until, pair.paused_until) <= now)
-        ]
+        near = [pair for pair, turn_at in zip(self._in_order, self._turns) if turn_at <= soon]
+        # A lease that is out, or a pause, is not over before its end.
+        due = [pair for pair in near if pair.leased_until <= now and pair.paused_until <= now]
+        return [self._lease(pair, holder, now) for pair in due]
 
     def _lease(self, pair: Pair, holder: str, now: float) -> Run:
         self._leases.pop(pair.lease, None)
@@ -132,7 +141,7 @@ class Record:
 
     def wait(self, now: float) -> float:
         """Return the seconds until something is due that nobody holds."""
-        soonest = min(map(_TURN_AT, self._pairs.values()), default=_FOREVER)
+        soonest = min(self._turns, default=_FOREVER)
         return min(max(soonest - now, 0.0), LONGEST_WAIT)
 
     def leased(self, lease: int) -> Pair | None:
@@ -220,8 +229,8 @@ class Record:
         return list(self._pairs.values())
 
     def troubled(self) -> list[Pair]:
-        """Return the pairs that are unhealthy, and those whose process is not running."""
-        return [pair for pair in self._pairs.values() if pair.state == model.UNHEALTHY or not pair.process.pid]
+        """Return the pairs that are unhealthy, and those whose process is not running, sorted as all."""
+        return sorted(self._ward, key=_key)
 
     def pairs_of(self, namespec: str) -> list[Pair]:
         """Return the pairs of one process, sorted by check."""
@@ -283,6 +292,10 @@ def summarized(pairs: Iterable[Pair], lost: int) -> tuple[str, dict[str, int], l
         if pair.state not in (model.HEALTHY, model.PAUSED):
             failing.append(pair)
     return next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing
+
+
+def _key(pair: Pair) -> tuple[str, str]:
+    return pair.spec.name, pair.process.namespec
 
 
 def _replaces(holder: str, earlier: str) -> bool:

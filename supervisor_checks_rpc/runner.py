@@ -224,8 +224,8 @@ class Runner:
     def _make_room(self, now: float) -> None:
         """Count the slow ones; as many as came of late are likely to come next, so several times as many may run."""
         before, self._made_room_at = self._made_room_at, now
-        spent, self._spent = time.process_time() - self._spent, time.process_time()
-        if spent > BUSY * (now - before):
+        spent_before, self._spent = self._spent, time.process_time()
+        if self._spent - spent_before > BUSY * (now - before):
             self._quick = AT_ONCE
             return
         # Who was there at the last look, too: where others have the CPU all take long, this thread as well.

@@ -148,11 +148,12 @@ class Sweeper:
         self._complaint = ''
         self._ticks = Ticks()
 
-    def tick(self, event: dict[str, str]) -> None:
-        """Take note of a tick that counts."""
+    def tick(self, event: dict[str, str]) -> bool:
+        """Take note of a tick that counts; tell whether it does."""
         period = self._ticks.period(event)
         if period:
             self._inbox.put(period)
+        return bool(period)
 
     def work(self) -> None:
         """Sweep for ever."""

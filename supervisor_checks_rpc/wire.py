@@ -28,9 +28,11 @@ from .pair import Pair
 from .record import Run
 
 _LONGEST_LINE = 1000
-_OUTCOMES = frozenset((PASSED, FAILED, ERROR))
+# What is read is kept, often: by the one text that all share.
+_OUTCOMES = {outcome: outcome for outcome in (PASSED, FAILED, ERROR)}
 Struct = dict[str, Any]
 _Read = TypeVar('_Read')
+_Leased = TypeVar('_Leased', Run, Pair)
 
 
 class BadMessage(HealthError):
@@ -111,7 +113,7 @@ def dump_due(
     for lease, spec, process, delay, sample in runs:
         place = places.setdefault(id(process), len(processes))
         if place == len(processes):
-            processes.append((process.group, process.name, process.pid, process.started))
+            processes.append((process.group, process.name, process.pid, round(process.started * 1e6)))
         row = (lease, checks.setdefault(spec.name, len(checks)), place, round(delay * 1000))
         rows.append(row if sample is None else (*row, sample))
     return json.dumps(
@@ -137,7 +139,7 @@ def load_due(text: str) -> Due:
     def read() -> Due:
         data = json.loads(text)
         checks = [(str(name), str(mark)) for name, mark in data['checks']]
-        processes = [Process(str(g), str(n), int(pid), float(started)) for g, n, pid, started in data['processes']]
+        processes = [Process(str(g), str(n), int(pid), int(started) / 1e6) for g, n, pid, started in data['processes']]
         runs = tuple(
             (int(lease), checks[check][0], processes[place], int(delay) / 1000, sample[0] if sample else None)
             for lease, check, place, delay, *sample in data['runs']
@@ -155,19 +157,23 @@ def dump_report(generation: str, results: Iterable[tuple[int, Result]]) -> str:
     return json.dumps({'generation': generation, 'results': rows}, separators=(',', ':'))
 
 
-def load_report(text: str, run_of: Callable[[int], Run | Pair | None]) -> tuple[str, list[tuple[int, Result]]]:
-    """Read what `dump_report` wrote; leases that `run_of` does not know any more are left out.
+def load_report(
+    text: str, leased: Callable[[int], _Leased | None]
+) -> tuple[str, list[tuple[int, _Leased, Result]]]:
+    """Read what `dump_report` wrote: each lease, what `leased` says is leased by it, and the result; a lease that
+    it does not know any more is left out.
 
     :raises BadMessage: when it is something else.
     """
 
-    def read() -> tuple[str, list[tuple[int, Result]]]:
+    def read() -> tuple[str, list[tuple[int, _Leased, Result]]]:
         data = json.loads(text)
         results = []
-        for lease, *row in data['results']:
-            run = run_of(int(lease))
+        for row in data['results']:
+            lease = int(row[0])
+            run = leased(lease)
             if run is not None:
-                results.append((int(lease), _result(run.spec.name, run.spec.type, run.process, row)))
+                results.append((lease, run, _result(run.spec.name, run.spec.type, run.process, row)))
         return str(data['generation']), results
 
     return _guarded('the argument of report', read)
@@ -232,9 +238,10 @@ def load_answer(text: bytes, run_of: Callable[[int], tuple[CheckSpec, Process] |
     """
 
     def read() -> tuple[int, Result] | None:
-        number, *row = json.loads(text)
-        run = run_of(int(number))
-        return (int(number), _result(run[0].name, run[0].type, run[1], row)) if run else None
+        row = json.loads(text)
+        number = int(row[0])
+        run = run_of(number)
+        return (number, _result(run[0].name, run[0].type, run[1], row)) if run else None
 
     return _guarded('an answer', read)
 
@@ -244,27 +251,35 @@ _USUAL = [None, 1, None, False]
 
 
 def _row(result: Result) -> list[object]:
-    row = [result.outcome, line(result.reason), round(result.duration, 6), round(result.at, 3), result.began]
+    """Return a result as a row, its times in whole units: a float takes several times as long to write and to read."""
+    times = round(result.duration * 1e6), round(result.at * 1e3), round(result.began * 1e6)
+    row = [result.outcome, line(result.reason), *times]
     rest = [result.value, result.attempts, result.sample, result.invalid]
     return row if rest == _USUAL else row + rest
 
 
 def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Result:
-    outcome, reason, duration, at, began, *rest = row
-    if outcome not in _OUTCOMES:
-        raise ValueError(f'no outcome {outcome!r}')
-    duration, at, began = float(duration), float(at), float(began)
-    if not math.isfinite(duration + at + began):
-        raise ValueError('a time is not finite')
-    said = line(str(reason))
-    if not rest:
-        return Result(check, type_name, process, outcome, said, None, duration, at, began)
-    value, attempts, sample, invalid = rest
-    number = None if value is None else float(value)
-    tries = min(max(int(attempts), 0), 1000)
-    return Result(
-        check, type_name, process, outcome, said, number, duration, at, began, tries, sample, bool(invalid)
-    )  # fmt: skip
+    """Read a row, whatever its first value."""
+    _, said, reason, duration, at, began, *rest = row
+    outcome = _OUTCOMES.get(said)
+    if outcome is None:
+        raise ValueError(f'no outcome {said!r}')
+    value, attempts, sample, invalid = rest or (None, 1, None, False)
+    # In half the time that it takes by the names of the fields.
+    return Result._make((
+        check,
+        type_name,
+        process,
+        outcome,
+        line(str(reason)),
+        None if value is None else float(value),
+        int(duration) / 1e6,
+        int(at) / 1e3,
+        int(began) / 1e6,
+        min(max(int(attempts), 0), 1000),
+        sample,
+        bool(invalid),
+    ))
 
 
 def _text(value: object) -> str:

@@ -105,7 +105,7 @@ def pipes() -> Iterator[Pipes]:
     pipes.close()
 
 
-def test_an_event_is_acknowledged_before_it_is_worked_on(pipes: Pipes) -> None:
+def test_each_event_is_acknowledged(pipes: Pipes) -> None:
     pipes.expect(b'READY\n')
     for serial in (1, 2, 3):
         pipes.stdin.write(event_of(serial))
@@ -368,7 +368,7 @@ def reported(supervisors: Supervisors, count: int) -> dict[int, Result]:
         found: dict[int, Result] = {}
         for _, _, text in supervisors.of('health.report'):
             _, rows = wire.load_report(text, lambda lease: Run(lease, CheckSpec('x', 'tcp', ()), WEB))
-            found.update(rows)
+            found.update({lease: result for lease, _, result in rows})
         return found
 
     return eventually(lambda: len(results()) >= count and results())

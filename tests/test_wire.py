@@ -33,7 +33,10 @@ ANY_TEXT = st.text(st.characters(), max_size=30)
 TEXT = st.text(max_size=20)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 TIMES = st.floats(0, 1e10)
-PROCESSES = st.builds(Process, TEXT, TEXT, st.integers(0, 2**22), TIMES)
+# Times travel in whole microseconds.
+PROCESSES = st.builds(
+    Process, TEXT, TEXT, st.integers(0, 2**22), st.integers(0, 10**15).map(lambda number: number / 1e6)
+)
 JSON_VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), FINITE, TEXT),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
@@ -52,7 +55,10 @@ ANY_RESULT = st.builds(
 def travelled(result: Result) -> Result:
     """What is left of a result on the other side: one line of reason, times rounded."""
     return result._replace(
-        reason=wire.line(result.reason), duration=round(result.duration, 6), at=round(result.at, 3)
+        reason=wire.line(result.reason),
+        duration=round(result.duration * 1e6) / 1e6,
+        at=round(result.at * 1e3) / 1e3,
+        began=round(result.began * 1e6) / 1e6,
     )
 
 
@@ -186,7 +192,7 @@ def test_a_thousand_runs_are_small() -> None:
 def test_a_report_arrives_as_it_was_sent(rows: list[tuple[int, Result]]) -> None:
     generation, results = wire.load_report(wire.dump_report('abc', rows), lambda lease: Run(lease, SPEC, WEB))
     assert generation == 'abc'
-    assert results == [(lease, travelled(result)) for lease, result in rows]
+    assert [(lease, result) for lease, _, result in results] == [(lease, travelled(result)) for lease, result in rows]
 
 
 def test_the_answer_to_a_report_arrives_as_it_was_sent() -> None:
@@ -200,20 +206,20 @@ def test_a_report_is_sent_as_ascii() -> None:
 def test_the_results_of_leases_that_are_out_no_more_are_left_out() -> None:
     text = wire.dump_report('abc', [(1, RESULT), (2, RESULT), (3, RESULT)])
     _, results = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB) if lease == 2 else None)
-    assert results == [(2, RESULT)]
+    assert results == [(2, Run(2, SPEC, WEB), RESULT)]
 
 
 def test_who_reports_does_not_say_on_what_it_reports() -> None:
     """Check and process are those of the lease."""
     text = wire.dump_report('abc', [(1, RESULT._replace(check='other', process=Process('x', 'x', 1)))])
-    ((_, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
+    ((_, _, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
     assert (result.check, result.type, result.process) == ('ping', 'tcp', WEB)
 
 
 @pytest.mark.parametrize('value', [math.inf, math.nan])
 def test_a_value_that_is_not_finite_arrives(value: float) -> None:
     text = wire.dump_report('abc', [(1, RESULT._replace(value=value))])
-    ((_, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
+    ((_, _, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
     assert wire.finite(result.value) == ''
 
 
@@ -321,7 +327,7 @@ def assert_sound(kind: str, loaded: Any) -> None:
         assert all(math.isfinite(delay) for _, _, _, delay, _ in loaded.runs)
     elif kind == 'report':
         assert type(loaded[0]) is str
-        for _, result in loaded[1]:
+        for _, _, result in loaded[1]:
             assert_fit_for_supervisord(wire.result_struct(result))
     elif kind == 'taken':
         assert [type(number) for number in loaded] == [int, float]

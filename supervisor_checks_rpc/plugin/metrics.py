@@ -6,9 +6,11 @@ import json
 import re
 import time
 import zlib
+from array import array
 from base64 import b64decode
 from base64 import b64encode
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from ..model import Process
 from ..model import Result
 from ..model import Schedule
 from ..pair import Pair
+from ..tally import Tally
 from .reply import Asked
 from .reply import Later
 from .reply import Reply
@@ -108,7 +111,7 @@ class Metrics:
             ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
             ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
             ''.join([_STATES[pair.state] for pair in pairs]),
-            b64encode(b''.join([pair.tally.values for pair in pairs])).decode('ascii'),
+            b64encode(_in_a_row([pair.tally for pair in pairs])).decode('ascii'),
         )
 
     def _name(self, pairs: list[Pair]) -> None:
@@ -123,6 +126,14 @@ class Metrics:
         told = [[wire.line(same[0].process.group), wire.line(same[0].process.name)] for same in by_process.values()]
         self._pairs, self._by_process = pairs, by_process
         self._names = json.dumps([[wire.line(name) for name in checks], told, places], separators=(',', ':'))
+
+
+def _in_a_row(tallies: Iterable[Tally]) -> bytes:
+    """Return all values in a row, as metrics.TALLY has them."""
+    values: list[float] = []
+    for tally in tallies:
+        values += (tally.at, tally.seconds, *tally.counts)
+    return array('d', values).tobytes()
 
 
 def _answer(result: Result | None, is_packed: bool) -> Reply:

@@ -437,21 +437,20 @@ class HealthService:
         # Those of an earlier generation were given out by the same record, but for other definitions: they are over.
         known = results if generation == self.generation else []
         if generation in self._past:
-            self.record.forget(lease for lease, _ in results)
+            self.record.forget(lease for lease, _, _ in results)
         now, at = self._clock(), time.time()
-        taken = sum(self._take_in(lease, result, now, at) for lease, result in known)
+        taken = sum(self._take_in(lease, pair, result, now, at) for lease, pair, result in known)
         self._treatment.act()
         return wire.dump_taken(taken, self.record.wait(self._clock()))
 
-    def _take_in(self, lease: int, result: Result, now: float, at: float) -> bool:
-        pair = self.record.leased(lease)
-        if pair is None:
-            return False
+    def _take_in(self, lease: int, pair: Pair, result: Result, now: float, at: float) -> bool:
         state, last = pair.state, pair.health.last
         if not self.record.report(lease, result, now, at):
             return False
         self._tell(pair, state, last)
-        self._treatment.observe(pair.process.namespec, now, at)
+        # That it is still unhealthy is nothing new, but that it is still well may be (policy.observe).
+        if state != model.UNHEALTHY or pair.state != model.UNHEALTHY:
+            self._treatment.observe(pair.process.namespec, now, at)
         return True
 
     def result_now(self, check: str, type_name: str, namespec: str, outcome: str, reason: str) -> Result:
