@@ -56,6 +56,8 @@ class Record:
         self._turns = array('d')
         self._by_process: dict[str, list[Pair]] = {}
         self._leases: dict[int, Pair] = {}
+        # Who of each name asked last.
+        self._lives: dict[str, str] = {}
         self.passive: list[Pair] = []
         self._ward: set[Pair] = set()
         self._adopted: dict[tuple[str, str], Pair] = {}
@@ -122,10 +124,13 @@ class Record:
 
     def take_due(self, holder: str, now: float) -> list[Run]:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
-        for pair in self._leases.values():
+        name = holder.partition('#')[0]
+        if self._lives.get(name) != holder:
+            self._lives[name] = holder
             # What another life of its holder had is lost.
-            if _replaces(holder, pair.holder):
-                pair.lose(now)
+            for pair in self._leases.values():
+                if pair.holder.partition('#')[0] == name:
+                    pair.lose(now)
         soon = now + AHEAD
         near = [pair for pair, turn_at in zip(self._in_order, self._turns) if turn_at <= soon]
         # A lease that is out, or a pause, is not over before its end.
@@ -296,8 +301,3 @@ def summarized(pairs: Iterable[Pair], lost: int) -> tuple[str, dict[str, int], l
 
 def _key(pair: Pair) -> tuple[str, str]:
     return pair.spec.name, pair.process.namespec
-
-
-def _replaces(holder: str, earlier: str) -> bool:
-    """Tell whether `holder` is a later life of `earlier`."""
-    return holder != earlier and holder.partition('#')[0] == earlier.partition('#')[0]

@@ -354,8 +354,8 @@ class HealthNamespaceRPCInterface:
     def report(self, results: str) -> Any:
         """Report the results of leased runs; those that are not leased any more are left out
 
-        @param string results  JSON: generation, results
-        @return string result  JSON: taken (how many), wait (seconds)
+        @param string results  JSON: generation, results, and listener to have what takeDue returns as well
+        @return string result  JSON: taken (how many), wait (seconds), due (what takeDue returns)
         """
         return self._service.report(results)
 

@@ -102,9 +102,10 @@ class _Ran:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The answer to a patient call, or what became of it."""
+    """The answer to a patient call, or what became of it; whether it `asks` for what is due."""
 
     method: str
+    asks: bool
     said: Future[str]
 
 
@@ -183,7 +184,7 @@ class Sweeper:
                 return
             now = time.monotonic()
             if isinstance(item, _Answer):
-                self._asked -= item.method == _TAKE_DUE
+                self._asked -= item.asks
                 self._take(item.method, item.said.result())
             elif self._sweep_at > now + item and not self._asked:
                 # Our own timer would come later than the next tick.
@@ -220,35 +221,41 @@ class Sweeper:
     # -- asking
 
     def _sweep(self) -> None:
-        """Ask for what is due."""
+        """Ask for what is due; with a report, if there is one to make."""
         self._sweep_at, is_early = math.inf, self._is_early
-        self._call(_TAKE_DUE, self._name, is_early)
-        self._asked += is_early
+        if is_early and self._held:
+            self._report(self._name)
+        else:
+            self._call(_TAKE_DUE, self._name, is_early, asks=True)
 
-    def _report(self) -> None:
-        """Report, by the generation of the definitions that were run."""
+    def _report(self, listener: str = '') -> None:
+        """Report, by the generation of the definitions that were run; for a `listener`, ask for what is due, too."""
         held, is_urgent = self._held, self._is_urgent
         self._held, self._is_urgent = [], False
         self._report_at = self._report_by = math.inf
         for generation in sorted({ran.generation for ran in held}):
             rows = [(ran.lease, ran.result) for ran in held if ran.generation == generation]
-            self._call(_REPORT, wire.dump_report(generation, rows), not is_urgent)
+            asks = listener if generation == held[-1].generation else ''
+            self._call(_REPORT, wire.dump_report(generation, rows, asks), not is_urgent, bool(asks))
 
-    def _call(self, method: str, argument: str, is_patient: bool) -> None:
+    def _call(self, method: str, argument: str, is_patient: bool, asks: bool) -> None:
         if not is_patient:
             self._take(method, self._client.call(method, argument))
             return
+        self._asked += asks
         said = self._patient.submit(self._client.call, method, argument, patient=True)
-        said.add_done_callback(lambda said: self._inbox.put(_Answer(method, said)))
+        said.add_done_callback(lambda said: self._inbox.put(_Answer(method, asks, said)))
 
     def _take(self, method: str, text: str) -> None:
         """Take in an answer, and plan when to ask for what is due next."""
         if method == _TAKE_DUE:
-            due = wire.load_due(text)
+            due: wire.Due | None = wire.load_due(text)
+            wait = 0.0
+        else:
+            _, wait, due = wire.load_taken(text)
+        if due is not None:
             self._hand_out(due)
             wait = max(due.wait, GATHER)
-        else:
-            _, wait = wire.load_taken(text)
         # Of two questions the second finds little that is due: then there is no time for it to wait either.
         self._is_early = wait > LEAD and not self._asked
         self._sweep_at = time.monotonic() + (wait - LEAD if self._is_early else wait)

@@ -135,38 +135,38 @@ def load_due(text: str) -> Due:
 
     :raises BadMessage: when it is something else.
     """
-
-    def read() -> Due:
-        data = json.loads(text)
-        checks = [(str(name), str(mark)) for name, mark in data['checks']]
-        processes = [Process(str(g), str(n), int(pid), int(started) / 1e6) for g, n, pid, started in data['processes']]
-        runs = tuple(
-            (int(lease), checks[check][0], processes[place], int(delay) / 1000, sample[0] if sample else None)
-            for lease, check, place, delay, *sample in data['runs']
-        )
-        wait = float(data['wait'])
-        limit = int(data['max_concurrent'])
-        return Due(_text(data['path']), _text(data['generation']), limit, _finite(wait), dict(checks), runs)
-
-    return _guarded('the answer to takeDue', read)
+    return _guarded('the answer to takeDue', lambda: _due(json.loads(text)))
 
 
-def dump_report(generation: str, results: Iterable[tuple[int, Result]]) -> str:
-    """Return the argument of `report`: a row for each lease and its result."""
+def _due(data: Any) -> Due:
+    checks = [(str(name), str(mark)) for name, mark in data['checks']]
+    processes = [Process(str(g), str(n), int(pid), int(started) / 1e6) for g, n, pid, started in data['processes']]
+    runs = tuple(
+        (int(lease), checks[check][0], processes[place], int(delay) / 1000, sample[0] if sample else None)
+        for lease, check, place, delay, *sample in data['runs']
+    )
+    wait = _finite(float(data['wait']))
+    limit = int(data['max_concurrent'])
+    return Due(_text(data['path']), _text(data['generation']), limit, wait, dict(checks), runs)
+
+
+def dump_report(generation: str, results: Iterable[tuple[int, Result]], listener: str = '') -> str:
+    """Return the argument of `report`: a row for each lease and its result, and who asks for what is due, if anyone."""
     rows = [[lease, *_row(result)] for lease, result in results]
-    return json.dumps({'generation': generation, 'results': rows}, separators=(',', ':'))
+    asks = {'listener': listener} if listener else {}
+    return json.dumps({'generation': generation, **asks, 'results': rows}, separators=(',', ':'))
 
 
 def load_report(
     text: str, leased: Callable[[int], _Leased | None]
-) -> tuple[str, list[tuple[int, _Leased, Result]]]:
-    """Read what `dump_report` wrote: each lease, what `leased` says is leased by it, and the result; a lease that
-    it does not know any more is left out.
+) -> tuple[str, list[tuple[int, _Leased, Result]], str]:
+    """Read what `dump_report` wrote: the generation; each lease, what `leased` says is leased by it, and the result;
+    who asks for what is due, '' for nobody. A lease that `leased` does not know any more is left out.
 
     :raises BadMessage: when it is something else.
     """
 
-    def read() -> tuple[str, list[tuple[int, _Leased, Result]]]:
+    def read() -> tuple[str, list[tuple[int, _Leased, Result]], str]:
         data = json.loads(text)
         results = []
         for row in data['results']:
@@ -174,25 +174,27 @@ def load_report(
             run = leased(lease)
             if run is not None:
                 results.append((lease, run, _result(run.spec.name, run.spec.type, run.process, row)))
-        return str(data['generation']), results
+        return str(data['generation']), results, line(_text(data.get('listener', '')))
 
     return _guarded('the argument of report', read)
 
 
-def dump_taken(taken: int, wait: float) -> str:
-    """Return the answer to `report`: how many results were taken in, and when to ask again."""
-    return json.dumps({'taken': taken, 'wait': round(wait, 3)})
+def dump_taken(taken: int, wait: float, due: str = '') -> str:
+    """Return the answer to `report`: how many results were taken in, and when to ask again; with the answer to
+    `takeDue` for one who asks for that as well."""
+    return f'{{"taken":{taken},"wait":{round(wait, 3)},"due":{due or "null"}}}'
 
 
-def load_taken(text: str) -> tuple[int, float]:
+def load_taken(text: str) -> tuple[int, float, Due | None]:
     """Read what `dump_taken` wrote.
 
     :raises BadMessage: when it is something else.
     """
 
-    def read() -> tuple[int, float]:
+    def read() -> tuple[int, float, Due | None]:
         data = json.loads(text)
-        return int(data['taken']), _finite(float(data['wait']))
+        due = data.get('due')
+        return int(data['taken']), _finite(float(data['wait'])), None if due is None else _due(due)
 
     return _guarded('the answer to report', read)
 

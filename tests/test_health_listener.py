@@ -367,7 +367,7 @@ def reported(supervisors: Supervisors, count: int) -> dict[int, Result]:
     def results() -> dict[int, Result]:
         found: dict[int, Result] = {}
         for _, _, text in supervisors.of('health.report'):
-            _, rows = wire.load_report(text, lambda lease: Run(lease, CheckSpec('x', 'tcp', ()), WEB))
+            _, rows, _ = wire.load_report(text, lambda lease: Run(lease, CheckSpec('x', 'tcp', ()), WEB))
             found.update({lease: result for lease, _, result in rows})
         return found
 
@@ -428,6 +428,21 @@ def test_a_pass_that_is_no_news_waits_for_others(tmp_path: Path) -> None:
     # What was news was not to wait for its answer, this may.
     calls = zip(supervisors.calls, supervisors.patient)
     assert [patient for (_, method, _), patient in calls if method == 'health.report'] == [False, True]
+
+
+def test_what_waits_travels_with_the_next_question(tmp_path: Path) -> None:
+    """Both in one turn of supervisord's loop, and the results first: what was reported may be due again."""
+    with listening() as port:
+        path = write(tmp_path, good=port)
+        supervisors = Supervisors(due_of(path, 'good'))
+        with sweeping(supervisors) as sweeper:
+            reported(supervisors, 1)
+            again = due_of(path, 'good').replace('"runs":[[1,', '"runs":[[11,').replace('1000.0', str(LEAD + 0.3))
+            ask(supervisors, sweeper, again)
+            assert reported(supervisors, 2)[11].outcome == PASSED
+    report = supervisors.of('health.report')[-1]
+    assert json.loads(report[2])['listener'] == 'health:health#123'
+    assert supervisors.patient[supervisors.calls.index(report)]
 
 
 def test_what_waits_travels_together(tmp_path: Path) -> None:

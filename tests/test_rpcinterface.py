@@ -431,6 +431,27 @@ def test_what_a_listener_reports_is_what_is_known(running: Running) -> None:
     assert (status['outcome'], status['reason'], len(status['history'])) == ('failed', 'as told', 1)
 
 
+def test_a_listener_that_reports_may_ask_for_what_is_due_in_the_same_call(running: Running) -> None:
+    """After its results: the pair that was reported is free again."""
+    due = wire.load_due(running.call('takeDue', 'l#1'))
+    *rows, (lease, result) = [
+        (lease, Result(check, 'x', process, FAILED, 'as told', began=time.monotonic()))
+        for lease, check, process, _, _ in due.runs
+    ]
+    pair = running.supervisord.health_service.record.leased(lease)
+    assert pair
+    pair.next_due -= pair.spec.schedule.interval
+    taken, _, more = wire.load_taken(
+        running.call('report', wire.dump_report(due.generation, [(lease, result)], 'l#1'))
+    )
+    assert more
+    assert (taken, [(check, process) for _, check, process, _, _ in more.runs]) == (1, [(result.check, result.process)])
+    assert more.generation == due.generation
+    assert 'due":null' in running.call('report', wire.dump_report(due.generation, rows))
+    with pytest.raises(RPCError):
+        running.call('report', '{"generation": "x", "listener": 1, "results": []}')
+
+
 def test_what_is_handed_out_says_where_the_definitions_stand(running: Running) -> None:
     due = wire.load_due(running.call('takeDue', 'l#1'))
     assert due.path == str(running.path)

@@ -190,13 +190,15 @@ def test_a_thousand_runs_are_small() -> None:
 @given(st.lists(st.tuples(st.integers(0, 10**9), RESULTS), max_size=3))
 @settings(deadline=None, max_examples=50)
 def test_a_report_arrives_as_it_was_sent(rows: list[tuple[int, Result]]) -> None:
-    generation, results = wire.load_report(wire.dump_report('abc', rows), lambda lease: Run(lease, SPEC, WEB))
+    generation, results, _ = wire.load_report(wire.dump_report('abc', rows), lambda lease: Run(lease, SPEC, WEB))
     assert generation == 'abc'
     assert [(lease, result) for lease, _, result in results] == [(lease, travelled(result)) for lease, result in rows]
 
 
 def test_the_answer_to_a_report_arrives_as_it_was_sent() -> None:
-    assert wire.load_taken(wire.dump_taken(3, 1.23456)) == (3, 1.235)
+    assert wire.load_taken(wire.dump_taken(3, 1.23456)) == (3, 1.235, None)
+    due = due_of([Run(1, SPEC, WEB)])
+    assert wire.load_taken(wire.dump_taken(3, 1.23456, due)) == (3, 1.235, wire.load_due(due))
 
 
 def test_a_report_is_sent_as_ascii() -> None:
@@ -205,7 +207,7 @@ def test_a_report_is_sent_as_ascii() -> None:
 
 def test_the_results_of_leases_that_are_out_no_more_are_left_out() -> None:
     text = wire.dump_report('abc', [(1, RESULT), (2, RESULT), (3, RESULT)])
-    _, results = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB) if lease == 2 else None)
+    _, results, _ = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB) if lease == 2 else None)
     assert results == [(2, Run(2, SPEC, WEB), RESULT)]
 
 
@@ -330,7 +332,7 @@ def assert_sound(kind: str, loaded: Any) -> None:
         for _, _, result in loaded[1]:
             assert_fit_for_supervisord(wire.result_struct(result))
     elif kind == 'taken':
-        assert [type(number) for number in loaded] == [int, float]
+        assert [type(number) for number in loaded[:2]] == [int, float]
         assert math.isfinite(loaded[1])
     elif kind == 'answer':
         assert_fit_for_supervisord(wire.result_struct(loaded[1]))

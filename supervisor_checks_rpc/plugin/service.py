@@ -430,9 +430,12 @@ class HealthService:
     def report(self, text: str) -> str:
         """Take in results of leased runs, act on them, and tell how many were news and when to ask again.
 
+        To a listener that asks for it, hand out what is due: in one turn of supervisord's loop, and after the results,
+        since the next runs of what was reported may be due already.
+
         :raises BadMessage: when `text` is no report.
         """
-        generation, results = wire.load_report(text, self.record.leased)
+        generation, results, listener = wire.load_report(text, self.record.leased)
         self._refresh()
         # Those of an earlier generation were given out by the same record, but for other definitions: they are over.
         known = results if generation == self.generation else []
@@ -441,7 +444,8 @@ class HealthService:
         now, at = self._clock(), time.time()
         taken = sum(self._take_in(lease, pair, result, now, at) for lease, pair, result in known)
         self._treatment.act()
-        return wire.dump_taken(taken, self.record.wait(self._clock()))
+        due = self.take_due(listener) if listener else ''
+        return wire.dump_taken(taken, self.record.wait(self._clock()), due)
 
     def _take_in(self, lease: int, pair: Pair, result: Result, now: float, at: float) -> bool:
         state, last = pair.state, pair.health.last
