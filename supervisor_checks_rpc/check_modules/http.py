@@ -156,6 +156,11 @@ class HTTPCheck(BaseCheck):
     @cached_property
     def _client(self) -> Client:
         # Not at the top: supervisord imports this module for its options, and must not import requests.
+        from .later import import_later
+
+        # These guess the encoding of a text, and take 3 MiB: ours is named, or is UTF-8 (Reply.text).
+        for guesser in ('chardet', 'charset_normalizer'):
+            import_later(guesser)
         from .http_client import Client
 
         return Client(self._config['verify'], self._config['ca_file'])
