@@ -43,8 +43,8 @@ def run(context: Context) -> Iterator[Row]:
     """Measure each kind in groups of each size."""
     for count in context.size.groups:
         for kind, command in KINDS.items():
-            own = gap(context, count, command, True)
-            peer = gap(context, count, command, False) if context.peers else None
+            own, *others = gaps(context, count, command)
+            peer = others[0] if others else None
             title = f'{NAME}: {kind}, group of {count}'
             yield Row(
                 title, 'last moment alive to new pid', 'ms', own.gap, ((CHECKS, peer.gap),) if peer else (),
@@ -55,19 +55,29 @@ def run(context: Context) -> Iterator[Row]:
             )  # fmt: skip
 
 
-def gap(context: Context, count: int, command: str, is_ours: bool) -> Gap:
-    """Restart one of `count` processes a few times, as we do or as supervisor_checks does."""
+def gaps(context: Context, count: int, command: str) -> list[Gap]:
+    """Restart one of `count` processes a few times, as we do and as supervisor_checks does: in turns, since a machine
+    is faster at one moment than at another."""
     # A pipe, so that there is something to keep open.
     programs = stage.programs(count, command=command, stdout_logfile='AUTO')
-    with stage.supervised(programs, count, is_ours) as supervisord, _restarter(context, supervisord, is_ours) as call:
-        gaps, costs = [], []
+    with contextlib.ExitStack() as stack:
+        contestants = []
+        for is_ours in (True, False) if context.peers else (True,):
+            supervisord = stack.enter_context(stage.supervised(programs, count, is_ours))
+            call = stack.enter_context(_restarter(context, supervisord, is_ours))
+            times: list[tuple[float, float]] = []
+            contestants.append((supervisord, call, times))
         for _ in range(context.size.restarts):
-            # The shell has set its trap by then.
-            time.sleep(0.2)
-            took, cost = restarted(supervisord, f'{stage.GROUP}_1', call)
-            gaps.append(took)
-            costs.append(cost)
-    return Gap(measure.p50(gaps) * 1e3, measure.p50(costs) * 1e3)
+            for supervisord, call, times in contestants:
+                # The shell has set its trap by then.
+                time.sleep(0.2)
+                times.append(restarted(supervisord, f'{stage.GROUP}_1', call))
+    return [_medians(times) for _, _, times in contestants]
+
+
+def _medians(times: list[tuple[float, float]]) -> Gap:
+    took, cost = zip(*times)
+    return Gap(measure.p50(took) * 1e3, measure.p50(cost) * 1e3)
 
 
 def restarted(supervisord: Supervisord, name: str, call: Callable[[], object]) -> tuple[float, float]:
