@@ -13,9 +13,10 @@ from .model import Process
 from .model import Result
 from .tally import Tally
 
-# A lease outlives the deadline of its run by this much: a second until the run is given up, and up to four on its way
-# back, of one that may wait. Who comes after a listener that died has all of its leases at once.
-LEASE_GRACE = 10.0
+# A lease outlives the deadline of its run by this much: up to ten seconds until there is room for it, a second until it
+# is given up, and up to four on its way back, of one that may wait. Who comes after a listener that died has all of its
+# leases at once.
+LEASE_GRACE = 16.0
 # A run that begins so much late keeps the beat of its check.
 SLACK = 0.2
 NEVER = float('-inf')

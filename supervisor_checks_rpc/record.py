@@ -56,7 +56,7 @@ class Record:
         self._turns = array('d')
         self._by_process: dict[str, list[Pair]] = {}
         self._leases: dict[int, Pair] = {}
-        # Who of each name asked last.
+        # Of those that hold a lease, who of each name asked last.
         self._lives: dict[str, str] = {}
         self.passive: list[Pair] = []
         self._ward: set[Pair] = set()
@@ -124,13 +124,14 @@ class Record:
 
     def take_due(self, holder: str, now: float) -> list[Run]:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
-        name = holder.partition('#')[0]
+        name = _name(holder)
         if self._lives.get(name) != holder:
-            self._lives[name] = holder
             # What another life of its holder had is lost.
             for pair in self._leases.values():
-                if pair.holder.partition('#')[0] == name:
+                if pair.holder != holder and _name(pair.holder) == name:
                     pair.lose(now)
+            self._lives = {_name(pair.holder): pair.holder for pair in self._leases.values()}
+            self._lives[name] = holder
         soon = now + AHEAD
         near = [pair for pair, turn_at in zip(self._in_order, self._turns) if turn_at <= soon]
         # A lease that is out, or a pause, is not over before its end.
@@ -202,7 +203,7 @@ class Record:
         self._history = history
         self._adopted = {}
         self._paused = {key: pair.paused_until for key, pair in self._pairs.items()}
-        self._pairs = {key: pair for key, pair in self._pairs.items() if self.specs.get(key[0]) == pair.spec}
+        self._set_pairs({key: pair for key, pair in self._pairs.items() if self.specs.get(key[0]) == pair.spec})
 
     def pause(self, pairs: Iterable[Pair], seconds: float, now: float, at: float) -> None:
         """Leave `pairs` alone for `seconds`, with 0 until they are resumed."""
@@ -235,7 +236,7 @@ class Record:
 
     def troubled(self) -> list[Pair]:
         """Return the pairs that are unhealthy, and those whose process is not running, sorted as all."""
-        return sorted(self._ward, key=_key)
+        return [pair for pair in self._in_order if pair in self._ward]
 
     def pairs_of(self, namespec: str) -> list[Pair]:
         """Return the pairs of one process, sorted by check."""
@@ -299,5 +300,5 @@ def summarized(pairs: Iterable[Pair], lost: int) -> tuple[str, dict[str, int], l
     return next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing
 
 
-def _key(pair: Pair) -> tuple[str, str]:
-    return pair.spec.name, pair.process.namespec
+def _name(holder: str) -> str:
+    return holder.partition('#')[0]

@@ -355,7 +355,7 @@ class HealthNamespaceRPCInterface:
         """Report the results of leased runs; those that are not leased any more are left out
 
         @param string results  JSON: generation, results, and listener to have what takeDue returns as well
-        @return string result  JSON: taken (how many), wait (seconds), due (what takeDue returns)
+        @return string result  JSON: taken (how many), wait (seconds), due (what takeDue returns, or null)
         """
         return self._service.report(results)
 

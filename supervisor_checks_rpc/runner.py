@@ -37,8 +37,10 @@ IDLE = 30.0
 AT_ONCE = 2
 # A run that has not ended after so long waits for its service, and leaves room for others.
 SLOW = 0.003
-# Where this process had the CPU for such a part of the time, nothing waits but for it, and more threads are no help.
+# Where this process had the CPU for such a part of the time, a run that takes long may wait for that alone, and more
+# threads are no help. So it is given more time, and no more room.
 BUSY = 0.9
+SLOW_IF_BUSY = 0.02
 
 Done = Callable[[Result], None]
 _log = logging.getLogger(__name__)
@@ -128,7 +130,7 @@ class Runner:
             self._watching = _started(self._watch)
         self._waiting.append(job)
         self._hand_out()
-        if self._watching and self._threads:
+        if job not in self._waiting or (self._watching and self._threads):
             return ''
         self._waiting.remove(job)
         return 'cannot start a thread for it'
@@ -215,9 +217,10 @@ class Runner:
                 time.sleep(SLOW)
 
     def _crowded_out(self, now: float) -> list[_Job]:
-        """Give up those that waited too long."""
-        given_up = []
-        while self._waiting and now - self._waiting[0].came > self._patience:
+        """Give up those that waited too long, if nobody makes room."""
+        given_up: list[_Job] = []
+        is_full = len(self._running) >= self.max_concurrent
+        while is_full and self._waiting and now - self._waiting[0].came > self._patience:
             given_up.append(self._waiting.popleft())
         return given_up
 
@@ -225,15 +228,14 @@ class Runner:
         """Count the slow ones; as many as came of late are likely to come next, so several times as many may run."""
         before, self._made_room_at = self._made_room_at, now
         spent_before, self._spent = self._spent, time.process_time()
-        if self._spent - spent_before > BUSY * (now - before):
-            self._quick = AT_ONCE
-            return
+        is_busy = self._spent - spent_before > BUSY * (now - before)
         # Who was there at the last look, too: where others have the CPU all take long, this thread as well.
-        late = [job for job in self._running if not job.is_slow and job.began < min(before, now - SLOW)]
+        began = min(before, now - (SLOW_IF_BUSY if is_busy else SLOW))
+        late = [job for job in self._running if not job.is_slow and job.began < began]
         for job in late:
             job.is_slow = True
         self._slow += len(late)
-        self._quick = max(AT_ONCE, 3 * len(late))
+        self._quick = AT_ONCE if is_busy else max(AT_ONCE, 3 * len(late))
 
     def _leave(self, job: _Job) -> None:
         if job in self._running:
@@ -246,6 +248,8 @@ class Runner:
         if now - self._looked_at > STALL:
             for job in self._running:
                 job.stalled = True
+            for job in self._waiting:
+                job.came = now
         self._looked_at = now
         return now
 

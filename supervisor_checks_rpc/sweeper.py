@@ -42,7 +42,7 @@ LEAD = 1.25
 # How long after a failed call supervisord is asked again, when no tick comes before.
 RETRY = 10.0
 # Where so many runs hang that others find no room, those are given up in time to say so before their leases end.
-PATIENCE = LEASE_GRACE / 2
+PATIENCE = LEASE_GRACE - 6.0
 TICKS = {'TICK_5': 5, 'TICK_60': 60, 'TICK_3600': 3600}
 
 _TAKE_DUE = 'health.takeDue'
@@ -242,8 +242,8 @@ class Sweeper:
         if not is_patient:
             self._take(method, self._client.call(method, argument))
             return
-        self._asked += asks
         said = self._patient.submit(self._client.call, method, argument, patient=True)
+        self._asked += asks
         said.add_done_callback(lambda said: self._inbox.put(_Answer(method, asks, said)))
 
     def _take(self, method: str, text: str) -> None:

@@ -24,6 +24,8 @@ def test_it_is_imported_when_something_asks_for_it() -> None:
     said = python(
         LATER + "import_later('charset_normalizer')\n"
         'import charset_normalizer as first\n'
+        'import importlib.util\n'
+        "assert importlib.util.find_spec('charset_normalizer').origin\n"
         "print(first.__version__, 'charset_normalizer.api' in sys.modules)\n"
         "print(first.from_bytes(b'x').best().encoding, 'charset_normalizer.api' in sys.modules)\n"
         'import charset_normalizer as real\n'
@@ -38,6 +40,7 @@ def test_it_is_imported_when_something_asks_for_it() -> None:
     'use',
     [
         'from charset_normalizer import detect; detect(b"x")',
+        'import importlib.util, charset_normalizer as c; c.detect; assert importlib.util.find_spec(c.__name__)',
         'import charset_normalizer.md; charset_normalizer.detect(b"x")',
         'from charset_normalizer.api import from_bytes; from_bytes(b"x").best()',
     ],

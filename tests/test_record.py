@@ -186,6 +186,18 @@ def test_what_was_lost_is_late_and_begins_at_once() -> None:
     assert [run.delay for run in record.take_due('l#2', 9.5)] == [0.0]
 
 
+def test_who_asked_is_forgotten_with_what_it_held() -> None:
+    """Any name can ask, over RPC."""
+    record = record_of((spec(), WEB))
+    for number in range(100):
+        record.take_due(f'name-{number}#1', 0.0)
+    assert len(record._lives) <= 2
+    assert named(record.take_due('name-0#2', 0.0)) == ['ping web']
+    # Two lives that take turns have what the other had, and never the same lease.
+    leases = [run.lease for holder in ('name-0#1', 'name-0#2') * 3 for run in record.take_due(holder, 0.0)]
+    assert len(leases) == len(set(leases)) == 6
+
+
 def test_what_is_handed_out_early_is_lost_with_its_instance() -> None:
     record = record_of((spec(interval=10.0), WEB))
     run_at(record, 0.0)
@@ -303,7 +315,7 @@ def test_a_second_report_of_a_lease_is_nothing() -> None:
 def test_the_report_of_a_lease_that_went_to_another_is_nothing() -> None:
     record = record_of((spec(interval=1.0), WEB))
     (lost,) = record.take_due('a#1', 0.0)
-    (taken,) = record.take_due('b#2', 20.0)
+    (taken,) = record.take_due('b#2', 40.0)
     assert report(record, lost, 20.0) is None
     assert record.leased(lost.lease) is None
     assert report(record, taken, 20.0)

@@ -330,6 +330,33 @@ def test_a_run_that_finds_no_room_is_given_up_in_time(release: threading.Event) 
     assert others.wait(4)[-1].outcome == PASSED
 
 
+def test_who_waits_behind_runs_that_hang_for_as_long_as_its_patience_has_its_turn(release: threading.Event) -> None:
+    pool, hung, others = Runner(max_concurrent=4, patience=1.5), Collector(), Collector()
+    for number in range(4):
+        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=0.1), WEB, None, hung)
+    for number in range(200):
+        pool.submit(scripted(passing, f'other-{number}'), WEB, None, others)
+    assert {result.outcome for result in others.wait(200)} == {PASSED}
+
+
+def test_one_that_spins_keeps_no_room_from_those_that_wait(release: threading.Event) -> None:
+    """With this process busy all the time, nothing tells what waits for a service from what waits for the CPU."""
+    pool, done, ends = Runner(patience=0.5), Collector(), time.monotonic() + 3.0
+
+    def spins(*_: object) -> str:
+        while time.monotonic() < ends and not release.is_set():
+            pass
+        return 'at last'
+
+    pool.submit(scripted(spins, 'spins', timeout=10.0), WEB, None, done)
+    for number in range(40):
+        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=30.0), WEB, None, done)
+    eventually(lambda: len(pool._running) == 41, 2.5)
+    assert done.results == []
+    release.set()
+    done.wait(41)
+
+
 def test_a_result_that_comes_after_all_is_not_delivered_a_second_time(release: threading.Event) -> None:
     pool, late, again = Runner(max_concurrent=1), Collector(), Collector()
     ended = threading.Event()

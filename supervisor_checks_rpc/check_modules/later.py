@@ -23,9 +23,10 @@ def import_later(name: str) -> None:
 
     def asked(attribute: str) -> Any:
         if sys.modules.get(name) is stand_in:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
         return getattr(importlib.import_module(name), attribute)
 
-    # What `from NAME import __version__` and `import NAME.MODULE` look at.
-    vars(stand_in).update(__version__=version, __path__=spec.submodule_search_locations, __getattr__=asked)
+    # What `from NAME import __version__`, `import NAME.MODULE` and `find_spec(NAME)` look at.
+    path = spec.submodule_search_locations
+    vars(stand_in).update(__version__=version, __path__=path, __spec__=spec, __getattr__=asked)
     sys.modules[name] = stand_in

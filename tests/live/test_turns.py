@@ -73,6 +73,24 @@ def test_patient_calls_take_no_turn(sv):
         assert turns.more() <= SLACK
 
 
+def test_a_tick_takes_no_turn(supervisord):
+    """The listener acknowledges it when the loop is about to turn anyway."""
+    check = healthcheck('own', 'memory', 'job', max_rss='1GB', interval=3600)
+    sv = supervisord(
+        TURNS + program('job', 'sleeper.py') + check, listener='', env={'PYTHONPATH': str(PROGRAMS)}
+    )
+    sv.wait(lambda: sv.health.getHealth()['healthy'], what='the first run')
+    # The call that counts takes a turn, and each acknowledgement at once would take another.
+    assert min(_more_within(sv, 15.5) for _ in range(2)) < 2.5
+
+
+def _more_within(sv: Supervisord, seconds: float) -> float:
+    turns, until = Turns(sv), time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(max(until - time.monotonic(), 0.0))
+    return turns.more()
+
+
 def sends(client: Client, body: bytes) -> None:
     """Make a patient call without waiting for the answer."""
     head = f'POST /RPC2 HTTP/1.1\r\nPrefer: wait=1\r\nContent-Length: {len(body)}\r\n\r\n'
