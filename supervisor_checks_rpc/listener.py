@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
+import select
 import signal
 import sys
 import threading
@@ -55,9 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     sweeper = Sweeper(client, f'{name}#{os.getpid()}', path)
     _share_heap()
     threading.Thread(target=sweeper.work, daemon=True).start()
+    acknowledged = -math.inf
     for event in events(sys.stdin.buffer, stdout):
-        if sweeper.tick(event):
-            time.sleep(ACKNOWLEDGE_AFTER)
+        # Not each of many that come together, nor when supervisord is gone.
+        if sweeper.tick(event) and time.monotonic() - acknowledged > 1:
+            select.select([sys.stdin], [], [], ACKNOWLEDGE_AFTER)
+        acknowledged = time.monotonic()
     leave()
 
 
