@@ -33,7 +33,10 @@ def searcher() -> Iterator[Searcher]:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if expressions._PROGRAM in child.cmdline()]
+    """The processes of searchers of these tests; other tests in this interpreter may have left that of all checks."""
+    of_all = expressions.SEARCHER._popen
+    found = [child for child in psutil.Process().children() if expressions._PROGRAM in child.cmdline()]
+    return [child for child in found if of_all is None or child.pid != of_all.pid]
 
 
 @pytest.mark.parametrize('pattern', ['pong', r'po+ng', r'(?i)^PO.*?G$', r'\s*o', 'é+', r'x|\u1234?o'])
