@@ -125,8 +125,10 @@ def _import_all() -> None:
     user."""
     for name in check_modules.BUILT_IN:
         check_modules.built_in(name)
-    for module in ('ctypes', 'psutil', 'subprocess', 'xmlrpc.client', f'{check_modules.__name__}.http_client'):
+    for module in ('ctypes', 'psutil', 'subprocess', 'xmlrpc.client'):
         import_module(module)
+    for module in ('http_client', 'later'):
+        import_module(f'{check_modules.__name__}.{module}')
     with suppress(ImportError):  # the extra `metrics` need not be installed
         for module in (f'{check_modules.__name__}.custom', f'{__package__}.metrics', 'prometheus_client.openmetrics'):
             import_module(module)
