@@ -51,8 +51,7 @@ class Record:
         self.specs: Mapping[str, CheckSpec] = {spec.name: spec for spec in specs}
         self._history = history
         self._pairs: dict[tuple[str, str], Pair] = {}
-        self._in_order: list[Pair] = []
-        # Of each of them, when it may be handed out.
+        # Of each of them, in the same order, when it may be handed out.
         self._turns = array('d')
         self._by_process: dict[str, list[Pair]] = {}
         self._leases: dict[int, Pair] = {}
@@ -82,9 +81,8 @@ class Record:
 
     def _set_pairs(self, pairs: Mapping[tuple[str, str], Pair]) -> None:
         self._pairs = dict(sorted(pairs.items()))
-        self._in_order = list(self._pairs.values())
         self._turns = array('d', [0.0] * len(pairs))
-        for place, pair in enumerate(self._in_order):
+        for place, pair in enumerate(self._pairs.values()):
             pair.seat(self._turns, place)
         self._by_process = {}
         for pair in self._pairs.values():
@@ -133,7 +131,7 @@ class Record:
             self._lives = {_name(pair.holder): pair.holder for pair in self._leases.values()}
             self._lives[name] = holder
         soon = now + AHEAD
-        near = [pair for pair, turn_at in zip(self._in_order, self._turns) if turn_at <= soon]
+        near = [pair for pair, turn_at in zip(self._pairs.values(), self._turns) if turn_at <= soon]
         # A lease that is out, or a pause, is not over before its end.
         due = [pair for pair in near if pair.leased_until <= now and pair.paused_until <= now]
         return [self._lease(pair, holder, now) for pair in due]
@@ -236,7 +234,7 @@ class Record:
 
     def troubled(self) -> list[Pair]:
         """Return the pairs that are unhealthy, and those whose process is not running, sorted as all."""
-        return [pair for pair in self._in_order if pair in self._ward]
+        return [pair for pair in self._pairs.values() if pair in self._ward]
 
     def pairs_of(self, namespec: str) -> list[Pair]:
         """Return the pairs of one process, sorted by check."""
