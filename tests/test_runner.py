@@ -244,6 +244,12 @@ def silent_server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+def hang(pool: Runner, count: int, release: threading.Event, done: Collector, timeout: float) -> None:
+    """Submit so many checks that hang until they are released."""
+    for number in range(count):
+        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=timeout), WEB, None, done)
+
+
 def test_a_check_passes() -> None:
     done = Collector()
     Runner().submit(scripted(passing), WEB, None, done)
@@ -253,8 +259,7 @@ def test_a_check_passes() -> None:
 
 def test_hung_checks_do_not_delay_a_healthy_one(release: threading.Event) -> None:
     pool, hung, healthy = Runner(), Collector(), Collector()
-    for number in range(50):
-        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=30.0), WEB, None, hung)
+    hang(pool, 50, release, hung, timeout=30.0)
     before = time.monotonic()
     pool.submit(scripted(passing), WEB, None, healthy)
     assert healthy.wait()[0].outcome == PASSED
@@ -265,8 +270,7 @@ def test_hung_checks_do_not_delay_a_healthy_one(release: threading.Event) -> Non
 def test_quick_runs_have_few_threads_though_others_hang(release: threading.Event) -> None:
     """More of them would only get into each other's way: Python runs one at a time."""
     pool, hung, quick = Runner(), Collector(), Collector()
-    for number in range(100):
-        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=30.0), WEB, None, hung)
+    hang(pool, 100, release, hung, timeout=30.0)
     eventually(lambda: (pool._slow, pool._quick) == (100, AT_ONCE))
     running: list[int] = []
 
@@ -301,8 +305,7 @@ def test_a_check_that_ignores_its_deadline_is_an_error_a_second_later_and_its_pl
 ) -> None:
     pool, hung, healthy = Runner(max_concurrent=2), Collector(), Collector()
     before = time.monotonic()
-    for number in range(2):
-        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=0.1), WEB, None, hung)
+    hang(pool, 2, release, hung, timeout=0.1)
     for _ in range(4):
         pool.submit(scripted(passing), WEB, None, healthy)
     assert healthy.results == []
@@ -316,8 +319,7 @@ def test_a_check_that_ignores_its_deadline_is_an_error_a_second_later_and_its_pl
 
 def test_a_run_that_finds_no_room_is_given_up_in_time(release: threading.Event) -> None:
     pool, hung, others = Runner(max_concurrent=2, patience=0.3), Collector(), Collector()
-    for number in range(2):
-        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=30.0), WEB, None, hung)
+    hang(pool, 2, release, hung, timeout=30.0)
     for number in range(3):
         pool.submit(scripted(passing, f'other-{number}'), WEB, None, others)
     results = others.wait(3)
@@ -332,8 +334,7 @@ def test_a_run_that_finds_no_room_is_given_up_in_time(release: threading.Event) 
 
 def test_who_waits_behind_runs_that_hang_for_as_long_as_its_patience_has_its_turn(release: threading.Event) -> None:
     pool, hung, others = Runner(max_concurrent=4, patience=1.5), Collector(), Collector()
-    for number in range(4):
-        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=0.1), WEB, None, hung)
+    hang(pool, 4, release, hung, timeout=0.1)
     for number in range(200):
         pool.submit(scripted(passing, f'other-{number}'), WEB, None, others)
     assert {result.outcome for result in others.wait(200)} == {PASSED}
@@ -349,8 +350,7 @@ def test_one_that_spins_keeps_no_room_from_those_that_wait(release: threading.Ev
         return 'at last'
 
     pool.submit(scripted(spins, 'spins', timeout=10.0), WEB, None, done)
-    for number in range(40):
-        pool.submit(scripted(hanging(release), f'hung-{number}', timeout=30.0), WEB, None, done)
+    hang(pool, 40, release, done, timeout=30.0)
     eventually(lambda: len(pool._running) == 41, 2.5)
     assert done.results == []
     release.set()
