@@ -328,11 +328,14 @@ def listening() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-def due_of(path: str, *checks: str, generation: str = 'g1', delay: float = 0.0, **fingerprints: str) -> str:
-    """What `takeDue` answers when all `checks` of the file are due in `delay` seconds, in the order of their names."""
+def due_of(
+    path: str, *checks: str, generation: str = 'g1', delay: float = 0.0, lease: int = 1, **fingerprints: str
+) -> str:
+    """What `takeDue` answers when all `checks` of the file are due in `delay` seconds, with leases from `lease` on."""
     specs = {spec.name: spec for spec in config.load(path).specs}
     runs = [
-        Run(number, specs.get(name) or CheckSpec(name, 'tcp', ()), WEB, delay) for number, name in enumerate(checks, 1)
+        Run(number, specs.get(name) or CheckSpec(name, 'tcp', ()), WEB, delay)
+        for number, name in enumerate(checks, lease)
     ]
     marks = {name: config.fingerprint(spec) for name, spec in specs.items()}
     return wire.dump_due(path, generation, 8, 1000.0, runs, {**marks, **fingerprints})
@@ -390,7 +393,7 @@ def test_a_run_begins_when_its_time_has_come(tmp_path: Path) -> None:
         supervisors = Supervisors(due_of(path, 'soon', delay=0.3))
         with sweeping(supervisors) as sweeper:
             asked = supervisors.wait(1)[0][0]
-            supervisors.then(due_of(path, 'later', delay=0.1).replace('"runs":[[1,', '"runs":[[2,'))
+            supervisors.then(due_of(path, 'later', delay=0.1, lease=2))
             sweeper.tick(tick())
             results = reported(supervisors, 2)
     assert results[1].began - asked >= 0.3
@@ -415,8 +418,7 @@ def reported_before(tmp_path: Path, *checks: str) -> Iterator[tuple[Supervisors,
         supervisors = Supervisors(due_of(path, *checks))
         with sweeping(supervisors) as sweeper:
             reported(supervisors, len(checks))
-            again = due_of(path, *checks).replace('"runs":[[1,', '"runs":[[11,').replace('],[2,', '],[12,')
-            ask(supervisors, sweeper, again)
+            ask(supervisors, sweeper, due_of(path, *checks, lease=11))
             yield supervisors, sweeper
 
 
@@ -437,7 +439,7 @@ def test_what_waits_travels_with_the_next_question(tmp_path: Path) -> None:
         supervisors = Supervisors(due_of(path, 'good'))
         with sweeping(supervisors) as sweeper:
             reported(supervisors, 1)
-            again = due_of(path, 'good').replace('"runs":[[1,', '"runs":[[11,').replace('1000.0', str(LEAD + 0.3))
+            again = due_of(path, 'good', lease=11).replace('1000.0', str(LEAD + 0.3))
             ask(supervisors, sweeper, again)
             assert reported(supervisors, 2)[11].outcome == PASSED
     report = supervisors.of('health.report')[-1]
@@ -512,27 +514,25 @@ def test_a_file_that_is_gone_makes_errors_and_the_listener_goes_on(tmp_path: Pat
 def test_a_file_that_can_be_read_again_is_and_until_then_what_was_known_goes_on(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, check=port)
-        first, text = due_of(path, 'check'), Path(path).read_text()
-        supervisors = Supervisors(first)
+        second, text = due_of(path, 'check', generation='g2', lease=2), Path(path).read_text()
+        supervisors = Supervisors(due_of(path, 'check'))
         with sweeping(supervisors) as sweeper:
             assert reported(supervisors, 1)[1].outcome == PASSED
             os.unlink(path)
-            ask(supervisors, sweeper, first.replace('"g1"', '"g2"').replace('"runs":[[1,', '"runs":[[2,'))
+            ask(supervisors, sweeper, second)
             assert reported(supervisors, 2)[2].outcome == PASSED
             Path(path).write_text(text.replace(f'{port}', '1'))
-            changed = due_of(path, 'check', generation='g2').replace('"runs":[[1,', '"runs":[[3,')
-            ask(supervisors, sweeper, changed)
+            ask(supervisors, sweeper, due_of(path, 'check', generation='g2', lease=3))
             assert reported(supervisors, 3)[3].outcome == FAILED
 
 
 def test_a_run_whose_process_was_restarted_before_it_began_does_not_begin(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, check=port)
-        due = due_of(path, 'check', delay=0.3)
-        supervisors = Supervisors(due)
+        supervisors = Supervisors(due_of(path, 'check', delay=0.3))
         with sweeping(supervisors) as sweeper:
             supervisors.wait(1)
-            supervisors.then(due.replace('"runs":[[1,', '"runs":[[2,'))
+            supervisors.then(due_of(path, 'check', delay=0.3, lease=2))
             sweeper.tick(tick())
             assert list(reported(supervisors, 1)) == [2]
 
@@ -545,7 +545,7 @@ def test_a_reloaded_supervisord_has_the_file_read_again(tmp_path: Path) -> None:
         with sweeping(supervisors) as sweeper:
             assert reported(supervisors, 1)[1].outcome == FAILED
             write(tmp_path, check=port)
-            ask(supervisors, sweeper, due_of(path, 'check', generation='g2').replace('"runs":[[1,', '"runs":[[2,'))
+            ask(supervisors, sweeper, due_of(path, 'check', generation='g2', lease=2))
             assert reported(supervisors, 2)[2].outcome == PASSED
     assert '"generation":"g2"' in supervisors.of('health.report')[-1][2]
 
