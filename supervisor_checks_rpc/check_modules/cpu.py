@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
@@ -15,6 +16,9 @@ from .base import Deadline
 from .base import Measured
 from .process_table import described
 from .process_table import observe
+
+if TYPE_CHECKING:
+    import psutil
 
 # CPU time is counted in ticks: less than _SHORTEST between two samples says little.
 _TICK = 0.01
@@ -77,10 +81,8 @@ class CPUCheck(BaseCheck):
         raise CheckFailed(f'{note}, expected at most {most:g}%{too_long}', percent, after)
 
 
-def _cpu_seconds(pid: int) -> float:
-    import psutil
-
-    times = psutil.Process(pid).cpu_times()
+def _cpu_seconds(handle: psutil.Process) -> float:
+    times = handle.cpu_times()
     return float(times.user + times.system)
 
 

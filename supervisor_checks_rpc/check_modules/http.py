@@ -23,16 +23,14 @@ from .base import excerpt
 from .expressions import SEARCHER
 from .hosts import HOST
 from .hosts import authority
-from .hosts import shown
 from .hosts import without_query
 from .ports import PORT
 from .ports import port_of
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
-
     from .http_client import Client
     from .http_client import Reply
+    from .http_client import Request
 
 # RFC 9110: a token, and what a field value may not hold.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -142,7 +140,7 @@ class HTTPCheck(BaseCheck):
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Send the request and look at the reply."""
         request = self._request(port_of(self._config['port'], process, deadline))
-        where = f'{request.method} {shown(str(request.url))}: '
+        where = f'{request.method} {request.shown}: '
         with sockets.told_as(where):
             reply = self._client.fetch(request, deadline, self._config['follow_redirects'])
             with closing(reply), sockets.told_as(reply.via):
@@ -166,15 +164,15 @@ class HTTPCheck(BaseCheck):
         return Client(self._config['verify'], self._config['ca_file'])
 
     @cached_property
-    def _prepared(self) -> dict[int, PreparedRequest]:
+    def _prepared(self) -> dict[int, Request]:
         return {}
 
-    def _request(self, port: int) -> PreparedRequest:
+    def _request(self, port: int) -> Request:
         if port not in self._prepared:
             self._prepared[port] = self._prepare(port)
         return self._prepared[port]
 
-    def _prepare(self, port: int) -> PreparedRequest:
+    def _prepare(self, port: int) -> Request:
         config = self._config
         url = f'{config["scheme"]}://{authority(config["host"], port)}{config["url"]}'
         headers = {'Content-Type': 'application/json'} if config['json'] is not None else {}

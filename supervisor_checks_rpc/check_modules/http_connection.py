@@ -1,4 +1,4 @@
-"""What carries a request of requests: a connection of wire for each, over TLS if need be.
+"""What carries a request of requests: its bytes, and a connection for each, over TLS if need be.
 
 Imported by the first check that runs, never by supervisord, because it imports requests.
 """
@@ -6,17 +6,18 @@ Imported by the first check that runs, never by supervisord, because it imports 
 from __future__ import annotations
 
 import functools
-import http.client
 import os
 import socket
 import ssl
-from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTP_PORT
+from http.client import HTTPS_PORT
+from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import unquote
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from ..errors import CheckFailed
@@ -26,49 +27,81 @@ from .base import Deadline
 from .base import excerpt
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection for one request, over TLS if there is a `context`."""
+@dataclass(frozen=True)
+class Address:
+    """Where a request goes to."""
 
-    def __init__(self, host: str, port: int, deadline: Deadline, context: ssl.SSLContext | None) -> None:
-        super().__init__(host, port)
-        self.default_port = http.client.HTTPS_PORT if context else http.client.HTTP_PORT
-        self._deadline = deadline
-        self._context = context
+    host: str
+    port: int
+    is_tls: bool
 
-    def connect(self) -> None:
-        """Connect."""
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """Return where `url` leads."""
+        parts = urlsplit(url)
+        is_tls = parts.scheme == 'https'
+        return cls(unquote(parts.hostname or ''), parts.port or (HTTPS_PORT if is_tls else HTTP_PORT), is_tls)
+
+
+class _Writer(HTTPConnection):
+    """Has http.client write a request down, instead of sending it."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address.host, address.port)
+        self.default_port = HTTPS_PORT if address.is_tls else HTTP_PORT
+        self.written = b''
+
+    def send(self, data: Any) -> None:
+        """Write down what would be sent."""
+        self.written += data
+
+
+def written(request: requests.PreparedRequest, address: Address) -> bytes:
+    """Return `request` as it is sent."""
+    writer = _Writer(address)
+    writer.request(str(request.method), request.path_url, request.body, request.headers)
+    return writer.written
+
+
+class Connector:
+    """Connects, over TLS if need be."""
+
+    def __init__(self, verify: bool, ca_file: str | None) -> None:
+        self._verify = verify
+        self._ca_file = ca_file
+
+    def connect(self, address: Address, deadline: Deadline) -> socket.socket:
+        """Return a connection that keeps to `deadline`.
+
+        :raises HealthError: when there is none.
+        """
+        context = _tls_context(self._verify, self._ca_file) if address.is_tls else None
         with sockets.told_as('cannot connect: '):
-            self.sock = sockets.connect(self.host, self.port, self._deadline)
-        if self._context is not None:
-            self.sock = self._secured(self.sock, self._context)
-
-    def _secured(self, sock: socket.socket, context: ssl.SSLContext) -> sockets.DeadlineTLSSocket:
+            sock = sockets.connect(address.host, address.port, deadline)
+        if context is None:
+            return sock
         try:
-            # The handshake is one wait.
-            wrap = functools.partial(context.wrap_socket, sock, server_hostname=self.host.rstrip('.'))
-            secured = sockets.within(self._deadline, sock, wrap)
-        except ssl.SSLError as why:
-            detail = getattr(why, 'verify_message', '') or (why.reason or str(why)).replace('_', ' ').lower()
-            raise CheckFailed(f'no TLS: {excerpt(detail)}') from None
-        assert isinstance(secured, sockets.DeadlineTLSSocket)
-        secured.deadline = self._deadline
-        return secured
-
-    def exchange(self, request: requests.PreparedRequest) -> http.client.HTTPResponse:
-        """Send `request` and return the reply, its body unread; closing it closes the connection."""
-        try:
-            self.connect()
-            # A service may answer and hang up before it has read all: the reply, if there is one, counts.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                self.request(str(request.method), request.path_url, request.body, request.headers)
-            reply = self.getresponse()
-            if self.sock is not None:
-                # Left to the reply, as http.client does with `Connection: close`.
-                self.sock.close()
-            return reply
+            return _secured(sock, address.host, deadline, context)
         except BaseException:
-            self.close()
+            sock.close()
             raise
+
+
+def _secured(
+    sock: sockets.DeadlineSocket, host: str, deadline: Deadline, context: ssl.SSLContext
+) -> sockets.DeadlineTLSSocket:
+    try:
+        # The handshake is one wait.
+        wrap = functools.partial(context.wrap_socket, sock, server_hostname=host.rstrip('.'))
+        secured = sockets.within(deadline, sock, wrap)
+    except ssl.SSLError as why:
+        detail = getattr(why, 'verify_message', '') or (why.reason or str(why)).replace('_', ' ').lower()
+        raise CheckFailed(f'no TLS: {excerpt(detail)}') from None
+    except OSError as why:
+        raise sockets.verdict(why, 'connection lost: ') from None
+    assert isinstance(secured, sockets.DeadlineTLSSocket)
+    secured.deadline = deadline
+    return secured
 
 
 def _tls_context(verify: bool, ca_file: str | None) -> ssl.SSLContext:
@@ -93,21 +126,3 @@ def _loaded(path: str | None, mtime_ns: int, inode: int) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=path)
     context.sslsocket_class = sockets.DeadlineTLSSocket
     return context
-
-
-class Adapter(HTTPAdapter):
-    """Sends each request on a connection of its own, without retries; `timeout` is the Deadline of the run."""
-
-    def __init__(self, verify: bool, ca_file: str | None) -> None:
-        super().__init__()
-        self._verify = verify
-        self._ca_file = ca_file
-
-    def send(self, request: Any, stream: Any = False, timeout: Any = None, *_: Any, **__: Any) -> requests.Response:
-        """Send `request`, as an adapter does."""
-        parts = urlsplit(request.url)
-        context = _tls_context(self._verify, self._ca_file) if parts.scheme == 'https' else None
-        port = parts.port or (http.client.HTTPS_PORT if context else http.client.HTTP_PORT)
-        connection = _Connection(unquote(parts.hostname or ''), port, timeout, context)
-        reply: Any = connection.exchange(request)
-        return self.build_response(request, reply)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import options as opt
 from ..errors import CheckFailed
 from ..errors import HealthError
@@ -11,6 +13,9 @@ from .base import Deadline
 from .base import Measured
 from .process_table import described
 from .process_table import observe
+
+if TYPE_CHECKING:
+    import psutil
 
 
 def _kilobytes(value: object) -> float:
@@ -43,7 +48,7 @@ class MemoryCheck(BaseCheck):
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Add up what the process uses now; the value is in KB."""
         metric, most = self._config['metric'], self._config['max_rss']
-        found = observe(process, lambda pid: _bytes_of(pid, metric), self._config['cumulative'], deadline)
+        found = observe(process, lambda handle: _bytes_of(handle, metric), self._config['cumulative'], deadline)
         used = sum(found.values()) / 1024
         note = f'{metric} {used:.0f} KB of {described(process, len(found))}'
         if used > most:
@@ -51,11 +56,8 @@ class MemoryCheck(BaseCheck):
         return Measured(note, used)
 
 
-def _bytes_of(pid: int, metric: str) -> int:
-    import psutil
-
-    process = psutil.Process(pid)
-    found = getattr(process.memory_info() if metric == 'rss' else process.memory_full_info(), metric, None)
+def _bytes_of(handle: psutil.Process, metric: str) -> int:
+    found = getattr(handle.memory_info() if metric == 'rss' else handle.memory_full_info(), metric, None)
     if found is None:
         raise HealthError(f'metric: this system does not tell {metric}, expected rss')
     return int(found)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
 from typing import TypeVar
 
 from ..errors import DeadlineExceeded
@@ -16,6 +18,9 @@ from ..errors import HealthError
 from ..model import Process
 from ..util import parent_in
 from .base import Deadline
+
+if TYPE_CHECKING:
+    import psutil
 
 Seen = TypeVar('Seen')
 
@@ -26,7 +31,17 @@ def described(process: Process, count: int) -> str:
     return f'{process.namespec} (pid {process.pid}){children}'
 
 
-def observe(process: Process, read: Callable[[int], Seen], cumulative: bool, deadline: Deadline) -> dict[int, Seen]:
+@lru_cache(maxsize=1024)
+def _handle(pid: int) -> psutil.Process:
+    # Half of the cost of a look at a process. It looks at whoever has the pid now.
+    import psutil
+
+    return psutil.Process(pid)
+
+
+def observe(
+    process: Process, read: Callable[[psutil.Process], Seen], cumulative: bool, deadline: Deadline
+) -> dict[int, Seen]:
     """Return what `read` finds of the process, and if `cumulative` of each of its descendants, by pid.
 
     :raises HealthError: when the process is gone, one of them must not be read, or we are too slow.
@@ -37,7 +52,7 @@ def observe(process: Process, read: Callable[[int], Seen], cumulative: bool, dea
     for pid in _with_descendants(process.pid, cumulative):
         try:
             deadline.remaining()
-            found[pid] = read(pid)
+            found[pid] = read(_handle(pid))
         except DeadlineExceeded as late:
             # Not the fault of the process.
             raise HealthError(f'cannot look at {process.namespec} and its children in time: {late.reason}') from None

@@ -23,6 +23,8 @@ from .base import excerpt
 from .hosts import HOST
 from .hosts import authority
 from .hosts import without_query
+from .http_exchange import exchange
+from .http_exchange import trouble
 from .ports import PORT
 from .ports import port_of
 
@@ -134,22 +136,15 @@ def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
 
     :raises CheckFailed: when there is none.
     """
-    import http.client
+    from http.client import HTTPException
 
-    try:
-        # All at once: supervisord refuses a user as soon as it has the headers, and closes the connection.
-        sock.sendall(request)
-        with closing(http.client.HTTPResponse(sock, method='POST')) as response:
-            response.begin()
-            if response.status != 200:
-                raise CheckFailed(f'HTTP status {response.status}, expected 200')
-            body = response.read(REPLY_CAP + 1)
-    except http.client.RemoteDisconnected:
-        raise CheckFailed('connection closed without a reply') from None
-    except http.client.HTTPException as why:
-        raise CheckFailed(f'not a reply of HTTP: {type(why).__name__}: {excerpt(str(why))}') from None
-    except OSError as why:
-        raise sockets.verdict(why, 'connection lost: ') from None
+    with closing(exchange(sock, request, 'POST')) as reply:
+        if reply.status != 200:
+            raise CheckFailed(f'HTTP status {reply.status}, expected 200')
+        try:
+            body = reply.read(REPLY_CAP + 1)
+        except (OSError, HTTPException) as why:
+            raise trouble(why) from None
     if len(body) > REPLY_CAP:
         raise CheckFailed(f'a reply of more than {REPLY_CAP} bytes')
     return body

@@ -1,0 +1,54 @@
+"""One exchange of HTTP on a connection that keeps to a deadline."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..errors import CheckFailed
+from ..errors import HealthError
+from . import sockets
+from .base import excerpt
+
+if TYPE_CHECKING:
+    import socket
+    from http.client import HTTPResponse
+
+
+def exchange(sock: socket.socket, request: bytes, method: str) -> HTTPResponse:
+    """Send a `request` of `method` and return the reply, its body unread; the connection lasts until both are closed.
+
+    :raises HealthError: when there is none, see `trouble`.
+    """
+    from http.client import HTTPException
+    from http.client import HTTPResponse
+
+    reply = HTTPResponse(sock, method=method)
+    try:
+        # A service may answer and hang up before it has read all: the reply, if there is one, counts.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            # All at once: supervisord refuses a user as soon as it has the headers, and hangs up.
+            sock.sendall(request)
+        reply.begin()
+    except (OSError, HTTPException) as why:
+        reply.close()
+        raise trouble(why) from None
+    except BaseException:
+        reply.close()
+        raise
+    return reply
+
+
+def trouble(why: Exception) -> HealthError:
+    """Return what to raise for an exception of http.client or of the connection."""
+    import http.client
+
+    if isinstance(why, http.client.RemoteDisconnected):
+        return CheckFailed('connection closed without a reply')
+    if isinstance(why, http.client.BadStatusLine):
+        return CheckFailed(f"not a reply of HTTP: '{excerpt(str(why).strip())}'")
+    if isinstance(why, http.client.IncompleteRead):
+        return CheckFailed('the reply breaks off')
+    if isinstance(why, OSError):
+        return sockets.verdict(why, 'connection lost: ')
+    return CheckFailed(f'not a reply of HTTP: {excerpt(str(why))}')
