@@ -121,7 +121,7 @@ def connect_unix(path: str, deadline: Deadline) -> DeadlineSocket:
 
 
 def _connected(family: int, address: Any, deadline: Deadline, seconds: float) -> DeadlineSocket:
-    with _verdicts(deadline):
+    try:
         sock = DeadlineSocket(family, socket.SOCK_STREAM)
         sock.deadline = deadline
         try:
@@ -133,6 +133,12 @@ def _connected(family: int, address: Any, deadline: Deadline, seconds: float) ->
         except BaseException:
             sock.close()
             raise
+    except BlockingIOError:
+        raise
+    except socket.timeout:
+        raise timed_out(deadline) from None
+    except OSError as why:
+        raise verdict(why) from None
     return sock
 
 
@@ -143,18 +149,6 @@ def refuse_itself(sock: socket.socket) -> None:
     """
     if sock.getsockname() == sock.getpeername():
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-
-
-@contextmanager
-def _verdicts(deadline: Deadline) -> Iterator[None]:
-    try:
-        yield
-    except BlockingIOError:
-        raise
-    except socket.timeout:
-        raise timed_out(deadline) from None
-    except OSError as why:
-        raise verdict(why) from None
 
 
 def verdict(why: OSError, doing: str = '') -> HealthError:
