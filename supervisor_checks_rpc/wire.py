@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from typing import TypeVar
 
+from . import __version__
 from .errors import HealthError
 from .model import ERROR
 from .model import FAILED
@@ -118,6 +119,7 @@ def dump_due(
         rows.append(row if sample is None else (*row, sample))
     return json.dumps(
         {
+            'version': __version__,
             'path': path,
             'generation': generation,
             'max_concurrent': max_concurrent,
@@ -133,12 +135,19 @@ def dump_due(
 def load_due(text: str) -> Due:
     """Read what `dump_due` wrote.
 
-    :raises BadMessage: when it is something else.
+    :raises BadMessage: when it is something else, or comes from another version of this package.
     """
     return _guarded('the answer to takeDue', lambda: _due(json.loads(text)))
 
 
 def _due(data: Any) -> Due:
+    version = line(str(data['version']))
+    if version != __version__:
+        # After an upgrade: a listener is started anew with each reload, and what supervisord has imported stays.
+        raise BadMessage(
+            f'supervisord runs version {version} of supervisor_checks_rpc and the listener {__version__}: '
+            'restart supervisord'
+        )
     checks = [(str(name), str(mark)) for name, mark in data['checks']]
     processes = [Process(str(g), str(n), int(pid), int(started) / 1e6) for g, n, pid, started in data['processes']]
     runs = tuple(

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 
+from . import __version__
 from . import check_modules
 from . import wire
 from .check_modules.base import LOGINS
@@ -48,7 +49,7 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | N
     path = [entry for entry in sys.path if entry]
     code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker import main; main()'
     limit = '' if memory is None else str(memory)
-    argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid())]
+    argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid()), __version__]
     actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
     # Another user must not learn how to log in to supervisord.
     environ = {key: value for key, value in os.environ.items() if not user or key not in LOGINS}
@@ -65,13 +66,16 @@ def is_spent(result: Result) -> bool:
 
 def main() -> None:
     """Serve the socket on descriptor 0; arguments: those of spawn_worker, and who called it."""
-    max_concurrent, user, memory, parent = sys.argv[1:5]
+    max_concurrent, user, memory, parent, version = sys.argv[1:6]
     # A Ctrl-C at the terminal is supervisord's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, _: leave(128 + signum))
     confine(int(memory or 0))
     runner: Runner | Refusal = Runner(int(max_concurrent))
-    if user:
+    if version != __version__:
+        # After an upgrade: what called us was imported before, and means something else by what it says.
+        runner = Refusal(f'supervisor_checks_rpc is now {__version__}, and was {version}: restart supervisord')
+    elif user:
         try:
             _import_all()
             become(user)

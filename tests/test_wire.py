@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from supervisor_checks_rpc import __version__
 from supervisor_checks_rpc import wire
 from supervisor_checks_rpc.model import ERROR
 from supervisor_checks_rpc.model import FAILED
@@ -177,6 +178,16 @@ def test_what_is_due_arrives_as_it_was_sent(runs: list[Run]) -> None:
     assert (due.path, due.generation, due.max_concurrent, due.wait) == ('/etc/supervisord.conf', 'abc', 256, 1.235)
     assert due.fingerprints == {run.spec.name: f'{run.spec.name} mark' for run in runs}
     assert list(due.runs) == [(run.lease, run.spec.name, run.process, run.delay, run.sample) for run in runs]
+
+
+def test_what_another_version_says_is_due_is_refused() -> None:
+    """It may mean something else by the same numbers."""
+    text = due_of([]).replace(f'"{__version__}"', '"0.9"')
+    told = f'supervisord runs version 0.9 of supervisor_checks_rpc and the listener {__version__}: restart supervisord'
+    for load, answer in ((wire.load_due, text), (wire.load_taken, wire.dump_taken(1, 2.0, text))):
+        with pytest.raises(BadMessage) as caught:
+            load(answer)
+        assert str(caught.value) == told
 
 
 def test_a_thousand_runs_are_small() -> None:

@@ -71,7 +71,7 @@ class Supervisord:
     `sections` is added to the configuration as it is. `health` and `listener` hold further lines of
     [rpcinterface:health] and [eventlistener:health]; with None there is no such section. `options` holds further
     lines of [supervisord]. With `inet` it listens on a TCP port, too; each server can have a user and a password.
-    `python` is what it and the listener run in.
+    `python` is what it and the listener run in, with our package from `root`.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Supervisord:
         inet_auth: Auth | None = None,
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        root: Path = ROOT,
     ) -> None:
         # Short, and not pytest's tmp_path: the path of a socket has at most 107 characters.
         self.dir = Path(tempfile.mkdtemp(prefix='sh', dir='/tmp'))
@@ -101,7 +102,8 @@ class Supervisord:
         self._inet_auth = inet_auth
         self._python = python
         self._env = {**os.environ, **(env or {}), MARK: str(self.dir)}
-        self._env['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), self._env.get('PYTHONPATH')]))
+        self._root = root
+        self._env['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root), self._env.get('PYTHONPATH')]))
         self._popen: subprocess.Popen[bytes] | None = None
         self._daemon = False
         self.rewrite(sections)
@@ -121,6 +123,8 @@ class Supervisord:
             self._popen = subprocess.Popen(
                 command if daemon else [*command, '-n'],
                 env=self._env,
+                # It comes before PYTHONPATH.
+                cwd=self._root,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from harness import free_port
 from harness import healthcheck
 from harness import program
 from harness import section
+from supervisor_checks_rpc import __version__
 from supervisor_checks_rpc import wire
 
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 0\nfailure_threshold = 2\nbackoff_delay = 0'
@@ -103,6 +105,25 @@ def test_the_state_is_the_truth_all_along(supervisord):
     sv.supervisor.startProcess('web')
     assert sv.health.getHealth()['state'] == 'starting'
     wait_state(sv, 'healthy')
+
+
+def test_after_an_upgrade_nothing_is_taken_for_what_it_is_not_until_supervisord_is_restarted(supervisord, tmp_path):
+    """A reload starts a new listener, and a call a new worker; what supervisord imported stays."""
+    package = tmp_path / 'supervisor_checks_rpc'
+    shutil.copytree(ROOT / package.name, package, ignore=shutil.ignore_patterns('__pycache__'))
+    sv = supervisord(web(free_port()), health=FAST, listener='', root=tmp_path)
+    wait_state(sv, 'healthy')
+    init = package / '__init__.py'
+    init.write_text(init.read_text().replace(__version__, '10.20.30'))
+    sv.supervisor.stopProcess('health')
+    sv.supervisor.startProcess('health')
+    told = f'supervisord runs version {__version__} of supervisor_checks_rpc and the listener 10.20.30: restart'
+    sv.wait(lambda: told in (sv.dir / 'logs' / 'listener.err').read_text(), what='the listener to say so')
+    wait_state(sv, 'unknown')
+    result = sv.health.runCheck('ping', 'web')
+    reason = f'supervisor_checks_rpc is now 10.20.30, and was {__version__}: restart supervisord'
+    assert (result['outcome'], result['reason']) == ('error', reason)
+    assert 'restarting' not in sv.log()
 
 
 def test_a_verdict_is_about_one_instance_only(supervisord):
