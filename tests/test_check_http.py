@@ -424,6 +424,21 @@ def test_endless_headers_are_cut_short(before: bytes, flood: bytes) -> None:
     assert reason_for(servers.floods(before, flood)).startswith('not a reply of HTTP: ')
 
 
+def test_a_chunk_of_less_than_nothing_is_not_all_that_comes() -> None:
+    """http.client reads such a chunk to the end of the connection: gigabytes, if its service sends them."""
+    poured: list[int] = []
+
+    def pour(server: servers.Server, connection: servers.socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n')
+        while not server.stopping.is_set():
+            poured.append(connection.send(b'x' * 1024 * 1024))
+
+    assert reason_for(pour, seconds=2, expect_body='y') == 'status 200, body: the reply breaks off'
+    # What the kernel's buffers hold.
+    assert sum(poured) < 32 * 1024 * 1024
+
+
 # Redirects.
 
 
@@ -478,10 +493,16 @@ def test_loop_of_redirects_ends() -> None:
         ('https:///x', 'cannot follow the redirect: its Location is no URL'),
         ('http://127.0.0.1:99999/', 'cannot follow the redirect: its Location is no URL'),
         ('http://u:s3cret@127.0.0.1:9x/', 'cannot follow the redirect: its Location is no URL'),
+        ('http://a%20b/', 'cannot follow the redirect: its Location is no URL'),
     ],
 )
 def test_redirect_that_leads_nowhere(location: str, told: str) -> None:
     assert reason_for(servers.http_answers(redirect(location)), follow_redirects='true') == told
+
+
+def test_redirect_to_what_is_no_name_is_an_error_and_no_failure() -> None:
+    reason = reason_for(servers.http_answers(redirect('http://a..b/')), HealthError, follow_redirects='true')
+    assert reason.startswith("redirected to http://a..b/: cannot connect: cannot resolve 'a..b': ")
 
 
 def test_redirects_share_the_deadline() -> None:
@@ -601,6 +622,19 @@ def test_tls_handshake_that_breaks_off() -> None:
     with servers.tcp(servers.resets) as server:
         reason = failure(port=server.port, scheme='https')
     assert reason == f'GET https://127.0.0.1:{server.port}/ping: connection lost: Connection reset by peer'
+
+
+@pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_server_that_wants_a_certificate_of_ours(
+    certificate: Path, context: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    """OpenSSL's number for it is that of EPERM, which would be our own trouble."""
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificate)
+    context.minimum_version = context.maximum_version = version
+    with servers.tcp(OK, context=context) as server:
+        reason = failure(port=server.port, scheme='https', verify='no')
+    assert reason.startswith(f'GET https://127.0.0.1:{server.port}/ping: ')
 
 
 @pytest.mark.parametrize('talk', [servers.silent, servers.drips(b'\x16\x03\x03\x40\x00')])

@@ -227,6 +227,7 @@ def test_another_status_than_200_fails(status: str) -> None:
         (b'SSH-2.0-OpenSSH_9.2\r\n', 'not a reply of HTTP'),
         (b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n<methodResponse>', 'not a reply of'),
         (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n', 'the reply breaks off'),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n', 'the reply breaks off'),
         (b'HTTP/1.1 200 OK\r\nX: ' + b'y' * 100000, 'not a reply of HTTP: got more than 65536 bytes'),
     ],
 )

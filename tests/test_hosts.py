@@ -66,8 +66,11 @@ def test_hosts(given: str, host: str) -> None:
 
 @pytest.mark.parametrize(
     'given',
-    ['', 'localhost:80', 'user@host', 'a b', 'host/path', 'a..b', 'x' * 64, '[localhost', '1:2', 'a\nb', 'http://x', 7],
-)
+    [
+        '', 'localhost:80', 'user@host', 'a b', 'a%20b', 'host/path', 'a..b', 'x' * 64, '[localhost', '1:2', 'a\nb',
+        'http://x', 7,
+    ],
+)  # fmt: skip
 def test_what_is_no_host(given: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         HOST.convert(given)

@@ -18,7 +18,7 @@ from .base import Deadline
 from .base import excerpt
 
 _LOGIN = re.compile(r'//[^/]*@')
-_HOST_NAME = re.compile(r'[^\x00-\x20\x7f/?#@:\\\[\]]+')
+_HOST_NAME = re.compile(r'[^\x00-\x20\x7f/?#@:%\\\[\]]+')
 
 
 def _host(value: object) -> str:
@@ -64,7 +64,7 @@ def resolve(
     """
     try:
         found = lookup(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         found = _looked_up(host, deadline, lambda: lookup(host, port, 0, socket.SOCK_STREAM))
     return [(family, address) for family, _, _, _, address in found]
 

@@ -176,8 +176,12 @@ class HTTPCheck(BaseCheck):
         config = self._config
         url = f'{config["scheme"]}://{authority(config["host"], port)}{config["url"]}'
         headers = {'Content-Type': 'application/json'} if config['json'] is not None else {}
-        body = config['json'] if config['body'] is None else config['body'].encode('utf-8')
-        return self._client.prepare(config['method'], url, (headers, config['headers'] or {}), body, self._auth())
+        return self._client.prepare(config['method'], url, (headers, config['headers'] or {}), self._body, self._auth())
+
+    @cached_property
+    def _body(self) -> bytes | None:
+        json_text: bytes | None = self._config['json']
+        return json_text if self._config['body'] is None else self._config['body'].encode('utf-8')
 
     def _auth(self) -> tuple[bytes, bytes] | None:
         username, password = self._config['username'], self._config['password']

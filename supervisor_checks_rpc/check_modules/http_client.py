@@ -10,6 +10,7 @@ import http.client
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
+from typing import cast
 from urllib.parse import urljoin
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from .base import excerpt
 from .hosts import shown
 from .http_connection import Address
 from .http_connection import Connector
-from .http_connection import written
+from .http_connection import head_of
 from .http_exchange import exchange
 from .http_exchange import trouble
 
@@ -49,7 +50,12 @@ class Request:
         # For a reason.
         self.shown = shown(self.url)
         self.address = Address.of(self.url)
-        self.data = written(prepared, self.address)
+        self._head = head_of(prepared, self.address)
+
+    @property
+    def data(self) -> bytes:
+        """What is sent. Not kept: there may be one for each of a thousand ports, with the same long body."""
+        return self._head + cast(bytes, self.prepared.body or b'')
 
 
 class Reply:
@@ -145,7 +151,10 @@ class Client:
             if following.body is not None:
                 raise CheckFailed(f'redirected to {shown(new)}: not followed, the body is not for another host')
             following.headers = CaseInsensitiveDict(DEFAULT_HEADERS)
-        return Request(following)
+        try:
+            return Request(following)
+        except http.client.InvalidURL:
+            raise _no_url() from None
 
 
 def _location(asked: str, reply: http.client.HTTPResponse) -> str:
@@ -156,10 +165,14 @@ def _location(asked: str, reply: http.client.HTTPResponse) -> str:
         parts = urlsplit(url)
         requests.PreparedRequest().prepare_url(url, None)
     except ValueError:
-        raise CheckFailed('cannot follow the redirect: its Location is no URL') from None
+        raise _no_url() from None
     if parts.scheme not in ('http', 'https'):
         raise CheckFailed(f'redirected to {excerpt(parts.scheme)}:... which is not followed, expected http or https')
     return url
+
+
+def _no_url() -> CheckFailed:
+    return CheckFailed('cannot follow the redirect: its Location is no URL')
 
 
 def _read(reply: http.client.HTTPResponse) -> bytes:

@@ -56,10 +56,13 @@ class _Writer(HTTPConnection):
         self.written += data
 
 
-def written(request: requests.PreparedRequest, address: Address) -> bytes:
-    """Return `request` as it is sent."""
+def head_of(request: requests.PreparedRequest, address: Address) -> bytes:
+    """Return `request` as it is sent, but for its body.
+
+    :raises http.client.InvalidURL: when the host is none.
+    """
     writer = _Writer(address)
-    writer.request(str(request.method), request.path_url, request.body, request.headers)
+    writer.request(str(request.method), request.path_url, None, request.headers)
     return writer.written
 
 

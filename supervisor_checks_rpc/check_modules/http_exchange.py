@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from ..errors import CheckFailed
 from ..errors import HealthError
 from . import sockets
 from .base import excerpt
 
-if TYPE_CHECKING:
-    import socket
-    from http.client import HTTPResponse
+
+class _Reply(http.client.HTTPResponse):
+    """A reply that may come in chunks, none of them of less than nothing: read(-1) would take all that comes."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError(size)
+        return size
 
 
-def exchange(sock: socket.socket, request: bytes, method: str) -> HTTPResponse:
+def exchange(sock: socket.socket, request: bytes, method: str) -> http.client.HTTPResponse:
     """Send a `request` of `method` and return the reply, its body unread; the connection lasts until both are closed.
 
     :raises HealthError: when there is none, see `trouble`.
     """
-    from http.client import HTTPException
-    from http.client import HTTPResponse
-
-    reply = HTTPResponse(sock, method=method)
+    reply = _Reply(sock, method=method)
     try:
         # A service may answer and hang up before it has read all: the reply, if there is one, counts.
         with suppress(BrokenPipeError, ConnectionResetError):
             # All at once: supervisord refuses a user as soon as it has the headers, and hangs up.
             sock.sendall(request)
         reply.begin()
-    except (OSError, HTTPException) as why:
+    except (OSError, http.client.HTTPException) as why:
         reply.close()
         raise trouble(why) from None
     except BaseException:
@@ -41,8 +45,6 @@ def exchange(sock: socket.socket, request: bytes, method: str) -> HTTPResponse:
 
 def trouble(why: Exception) -> HealthError:
     """Return what to raise for an exception of http.client or of the connection."""
-    import http.client
-
     if isinstance(why, http.client.RemoteDisconnected):
         return CheckFailed('connection closed without a reply')
     if isinstance(why, http.client.BadStatusLine):

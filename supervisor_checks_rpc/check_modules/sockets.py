@@ -153,5 +153,7 @@ def refuse_itself(sock: socket.socket) -> None:
 
 def verdict(why: OSError, doing: str = '') -> HealthError:
     """Return what to raise for `why`: CheckFailed, unless the trouble is our own."""
-    kind = HealthError if why.errno in _OWN_TROUBLE else CheckFailed
+    # The numbers of ssl.SSLError are its own.
+    is_own = why.errno in _OWN_TROUBLE and not isinstance(why, ssl.SSLError)
+    kind = HealthError if is_own else CheckFailed
     return kind(f'{doing}{excerpt(why.strerror or str(why))}')

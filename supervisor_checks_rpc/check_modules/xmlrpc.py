@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+import xmlrpc.client
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing
+from http.client import HTTPException
 from typing import Any
+from xml.parsers import expat
 
 from .. import options as opt
 from ..errors import CheckFailed
@@ -114,8 +117,6 @@ class XMLRPCCheck(BaseCheck):
         return path
 
     def _request(self, host: str) -> bytes:
-        import xmlrpc.client
-
         body = xmlrpc.client.dumps((), self._config['method']).encode()
         head = [
             f'POST {self._config["url"]} HTTP/1.1',
@@ -136,8 +137,6 @@ def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
 
     :raises CheckFailed: when there is none.
     """
-    from http.client import HTTPException
-
     with closing(exchange(sock, request, 'POST')) as reply:
         if reply.status != 200:
             raise CheckFailed(f'HTTP status {reply.status}, expected 200')
@@ -155,8 +154,6 @@ def _insist_on_value(body: bytes) -> None:
 
     :raises CheckFailed: when it is a fault, or no XML-RPC at all.
     """
-    import xmlrpc.client
-
     try:
         _refuse_doctype(body)
         _, method = xmlrpc.client.loads(body)
@@ -170,8 +167,6 @@ def _insist_on_value(body: bytes) -> None:
 
 def _refuse_doctype(body: bytes) -> None:
     """Raise if `body` declares a document type: a few bytes of entities can grow to gigabytes."""
-    from xml.parsers import expat
-
     def refuse(*_: object) -> None:
         raise ValueError('it declares a document type')
 
