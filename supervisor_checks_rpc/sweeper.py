@@ -163,7 +163,7 @@ class Sweeper:
                 self._gather()
                 self._begin()
                 if time.monotonic() >= self._report_at:
-                    self._report()
+                    self._report(is_early=True)
                 if time.monotonic() >= self._sweep_at:
                     self._sweep()
             except (CannotAsk, wire.BadMessage, xmlrpc.client.Error) as why:
@@ -223,20 +223,21 @@ class Sweeper:
     def _sweep(self) -> None:
         """Ask for what is due; with a report, if there is one to make."""
         self._sweep_at, is_early = math.inf, self._is_early
-        if is_early and self._held:
-            self._report(self._name)
+        if self._held:
+            self._report(is_early)
         else:
             self._call(_TAKE_DUE, self._name, is_early, asks=True)
 
-    def _report(self, listener: str = '') -> None:
-        """Report, by the generation of the definitions that were run; for a `listener`, ask for what is due, too."""
+    def _report(self, is_early: bool) -> None:
+        """Report, by the generation of the definitions that were run; and ask for what is due, in the same turn of
+        supervisord's loop."""
         held, is_urgent = self._held, self._is_urgent
         self._held, self._is_urgent = [], False
         self._report_at = self._report_by = math.inf
         for generation in sorted({ran.generation for ran in held}):
             rows = [(ran.lease, ran.result) for ran in held if ran.generation == generation]
-            asks = listener if generation == held[-1].generation else ''
-            self._call(_REPORT, wire.dump_report(generation, rows, asks), not is_urgent, bool(asks))
+            asks = self._name if generation == held[-1].generation else ''
+            self._call(_REPORT, wire.dump_report(generation, rows, asks), is_early and not is_urgent, bool(asks))
 
     def _call(self, method: str, argument: str, is_patient: bool, asks: bool) -> None:
         if not is_patient:
