@@ -346,7 +346,7 @@ class HealthNamespaceRPCInterface:
         """Lease all runs that are due now or soon to a listener; it owes a report on each of them
 
         @param string listener  Name of the listener, '#', and its pid
-        @return string result   JSON: path, generation, max_concurrent, wait (seconds), checks, processes, runs
+        @return string result   JSON: version, path, generation, max_concurrent, wait (seconds), checks, processes, runs
         """
         return self._service.take_due(wire.line(listener))
 
@@ -354,7 +354,7 @@ class HealthNamespaceRPCInterface:
     def report(self, results: str) -> Any:
         """Report the results of leased runs; those that are not leased any more are left out
 
-        @param string results  JSON: generation, results, and listener to have what takeDue returns as well
+        @param string results  JSON: generation, results, rest, and listener to have what takeDue returns as well
         @return string result  JSON: taken (how many), wait (seconds), due (what takeDue returns, or null)
         """
         return self._service.report(results)

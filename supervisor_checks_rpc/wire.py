@@ -105,18 +105,27 @@ class Due:
 def dump_due(
     path: str, generation: str, max_concurrent: int, wait: float, runs: Iterable[Run], fingerprints: Mapping[str, str]
 ) -> str:
-    """Return the answer to `takeDue`: names stand once, then indexes, so that 1,000 runs stay small."""
+    """Return the answer to `takeDue`: names stand once, then indexes, so that 1,000 runs stay small.
+
+    Columns and not rows, as in a report: Python's garbage collector would look at each row, in supervisord.
+    """
     checks: dict[str, int] = {}
     # By identity, all checks of a process have the same: to hash a frozen dataclass takes longer than all the rest.
     places: dict[int, int] = {}
-    processes: list[tuple[object, ...]] = []
-    rows: list[tuple[object, ...]] = []
+    processes: list[Process] = []
+    columns: tuple[list[object], ...] = ([], [], [], [])
+    leases, check_of, process_of, delays = columns
+    samples = []
     for lease, spec, process, delay, sample in runs:
         place = places.setdefault(id(process), len(processes))
         if place == len(processes):
-            processes.append((process.group, process.name, process.pid, round(process.started * 1e6)))
-        row = (lease, checks.setdefault(spec.name, len(checks)), place, round(delay * 1000))
-        rows.append(row if sample is None else (*row, sample))
+            processes.append(process)
+        if sample is not None:
+            samples.append([len(leases), sample])
+        leases.append(lease)
+        check_of.append(checks.setdefault(spec.name, len(checks)))
+        process_of.append(place)
+        delays.append(round(delay * 1000))
     return json.dumps(
         {
             'version': __version__,
@@ -125,8 +134,14 @@ def dump_due(
             'max_concurrent': max_concurrent,
             'wait': round(wait, 3),
             'checks': [[name, fingerprints[name]] for name in checks],
-            'processes': processes,
-            'runs': rows,
+            'processes': [
+                [process.group for process in processes],
+                [process.name for process in processes],
+                [process.pid for process in processes],
+                [round(process.started * 1e6) for process in processes],
+            ],
+            'runs': columns,
+            'samples': samples,
         },
         separators=(',', ':'),
     )
@@ -149,10 +164,14 @@ def _due(data: Any) -> Due:
             'restart supervisord'
         )
     checks = [(str(name), str(mark)) for name, mark in data['checks']]
-    processes = [Process(str(g), str(n), int(pid), int(started) / 1e6) for g, n, pid, started in data['processes']]
+    processes = [
+        Process(str(group), str(name), int(pid), int(started) / 1e6)
+        for group, name, pid, started in _rows(data['processes'])
+    ]
+    samples = dict(data['samples'])
     runs = tuple(
-        (int(lease), checks[check][0], processes[place], int(delay) / 1000, sample[0] if sample else None)
-        for lease, check, place, delay, *sample in data['runs']
+        (int(lease), checks[check][0], processes[place], int(delay) / 1000, samples.get(number))
+        for number, (lease, check, place, delay) in enumerate(_rows(data['runs']))
     )
     wait = _finite(float(data['wait']))
     limit = int(data['max_concurrent'])
@@ -160,10 +179,16 @@ def _due(data: Any) -> Due:
 
 
 def dump_report(generation: str, results: Iterable[tuple[int, Result]], listener: str = '') -> str:
-    """Return the argument of `report`: a row for each lease and its result, and who asks for what is due, if anyone."""
-    rows = [[lease, *_row(result)] for lease, result in results]
+    """Return the argument of `report`: leases and their results, and who asks for what is due, if anyone."""
+    columns: tuple[list[object], ...] = ([], [], [], [], [], [])
+    rest = []
+    for number, (lease, result) in enumerate(results):
+        for column, value in zip(columns, (lease, *_usual(result))):
+            column.append(value)
+        if _rest(result) != _USUAL:
+            rest.append([number, *_rest(result)])
     asks = {'listener': listener} if listener else {}
-    return json.dumps({'generation': generation, **asks, 'results': rows}, separators=(',', ':'))
+    return json.dumps({'generation': generation, **asks, 'results': columns, 'rest': rest}, separators=(',', ':'))
 
 
 def load_report(
@@ -177,12 +202,14 @@ def load_report(
 
     def read() -> tuple[str, list[tuple[int, _Leased, Result]], str]:
         data = json.loads(text)
+        rests = {number: rest for number, *rest in data.get('rest', ())}
         results = []
-        for row in data['results']:
-            lease = int(row[0])
-            run = leased(lease)
+        for number, (lease, said, reason, duration, at, began) in enumerate(_rows(data['results'])):
+            run = leased(int(lease))
             if run is not None:
-                results.append((lease, run, _result(run.spec.name, run.spec.type, run.process, row)))
+                spec, rest = run.spec, rests.get(number, _USUAL)
+                result = _result(spec.name, spec.type, run.process, said, reason, duration, at, began, rest)
+                results.append((int(lease), run, result))
         return str(data['generation']), results, line(_text(data.get('listener', '')))
 
     return _guarded('the argument of report', read)
@@ -239,7 +266,7 @@ def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
 
 def dump_answer(number: int, result: Result) -> bytes:
     """Return a worker's answer to a job, as a line."""
-    return json.dumps([number, *_row(result)]).encode() + b'\n'
+    return json.dumps([number, *_usual(result), *_rest(result)]).encode() + b'\n'
 
 
 def load_answer(text: bytes, run_of: Callable[[int], tuple[CheckSpec, Process] | None]) -> tuple[int, Result] | None:
@@ -249,33 +276,38 @@ def load_answer(text: bytes, run_of: Callable[[int], tuple[CheckSpec, Process] |
     """
 
     def read() -> tuple[int, Result] | None:
-        row = json.loads(text)
-        number = int(row[0])
-        run = run_of(number)
-        return (number, _result(run[0].name, run[0].type, run[1], row)) if run else None
+        number, said, reason, duration, at, began, *rest = json.loads(text)
+        run = run_of(int(number))
+        if run is None:
+            return None
+        spec, process = run
+        return int(number), _result(spec.name, spec.type, process, said, reason, duration, at, began, rest)
 
     return _guarded('an answer', read)
 
 
-# Value, attempts, sample, invalid: what a row ends with unless it is as usual.
+# Value, attempts, sample, invalid: as most results have them.
 _USUAL = [None, 1, None, False]
 
 
-def _row(result: Result) -> list[object]:
-    """Return a result as a row, its times in whole units: a float takes several times as long to write and to read."""
+def _usual(result: Result) -> tuple[object, ...]:
+    """Return what every result has, its times in whole units: a float takes several times as long to write and read."""
     times = round(result.duration * 1e6), round(result.at * 1e3), round(result.began * 1e6)
-    row = [result.outcome, line(result.reason), *times]
-    rest = [result.value, result.attempts, result.sample, result.invalid]
-    return row if rest == _USUAL else row + rest
+    return (result.outcome, line(result.reason), *times)
 
 
-def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Result:
-    """Read a row, whatever its first value."""
-    _, said, reason, duration, at, began, *rest = row
+def _rest(result: Result) -> list[object]:
+    return [result.value, result.attempts, result.sample, result.invalid]
+
+
+def _result(
+    check: str, type_name: str, process: Process, said: Any, reason: Any, duration: Any, at: Any, began: Any,
+    rest: list[Any],
+) -> Result:  # fmt: skip
     outcome = _OUTCOMES.get(said)
     if outcome is None:
         raise ValueError(f'no outcome {said!r}')
-    value, attempts, sample, invalid = rest or (None, 1, None, False)
+    value, attempts, sample, invalid = rest
     # In half the time that it takes by the names of the fields.
     return Result._make((
         check,
@@ -291,6 +323,13 @@ def _result(check: str, type_name: str, process: Process, row: list[Any]) -> Res
         sample,
         bool(invalid),
     ))
+
+
+def _rows(columns: list[list[Any]]) -> Iterable[tuple[Any, ...]]:
+    """Return the rows of `columns`, all of the same length."""
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError('columns of different lengths')
+    return zip(*columns)
 
 
 def _text(value: object) -> str:

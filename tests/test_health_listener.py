@@ -451,7 +451,7 @@ def test_what_waits_travels_together(tmp_path: Path) -> None:
     with reported_before(tmp_path, 'good', 'bad') as (supervisors, _):
         reported(supervisors, 4)
     reports = [json.loads(text)['results'] for _, _, text in supervisors.of('health.report')]
-    assert sorted(row[0] for row in reports[-1]) == [11, 12]
+    assert sorted(reports[-1][0]) == [11, 12]
 
 
 @pytest.mark.parametrize(

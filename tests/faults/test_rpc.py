@@ -267,11 +267,16 @@ def random_call(chance: random.Random, at_once: bool) -> tuple[str, list[Any]]:
 def random_report(chance: random.Random) -> str:
     """Return what could be a report, and may be one."""
     pool = ['passed', 'failed', 'error', '', None, 1e308, -1, 10**30, 0, [], {}, True, 'x' * 1000]
-    row = ['passed', 'well', 0.1, 1.0, 1.0, None, 1, None, False]
+    count = chance.randint(0, 3)
+    leases = [chance.randint(1, 2000) for _ in range(count)]
+    columns = [leases, *([value] * count for value in ('passed', 'well', 0.1, 1.0, 1.0))]
+    rest = [[number, None, 1, None, False] for number in range(count)]
+    lists = [one for one in (*columns, *rest, columns, rest) if one]
     for _ in range(chance.randint(0, 3)):
-        row[chance.randrange(len(row))] = chance.choice(pool)
-    rows = [[chance.randint(1, 2000), *row[: chance.choice([9, 9, 5, 8, 2, 0])]] for _ in range(chance.randint(0, 3))]
-    return json.dumps({'generation': chance.choice(['', 'x', None]), 'results': chance.choice([rows, row, None])})
+        spoilt = chance.choice(lists)
+        spoilt[chance.randrange(len(spoilt))] = chance.choice(pool)
+    results = chance.choice([columns, columns, columns[:5], None])
+    return json.dumps({'generation': chance.choice(['', 'x', None]), 'results': results, 'rest': rest})
 
 
 def test_random_calls_break_nothing_and_leave_nothing_behind(sv, tally, chance, pytestconfig):
@@ -412,10 +417,12 @@ def test_reports_with_what_the_next_run_wants_back_are_kept_once(supervisord, ta
 
     def report() -> bool:
         due = listener.take()
-        rows = [
-            [lease, 'passed', 'x', 0, 0, time.monotonic(), None, 1, 'x' * 4_000_000, False] for lease, *_ in due.runs
-        ]
-        answer = sv.health.report(json.dumps({'generation': due.generation, 'results': rows}))
+        leases = [lease for lease, *_ in due.runs]
+        usual = ('passed', 'x', 0, 0, round(time.monotonic() * 1e6))
+        columns = [leases, *([value] * len(leases) for value in usual)]
+        rest = [[number, None, 1, 'x' * 4_000_000, False] for number in range(len(leases))]
+        report = {'generation': due.generation, 'results': columns, 'rest': rest}
+        answer = sv.health.report(json.dumps(report))
         return bool(json.loads(answer)['taken'])
 
     for _ in range(3):
