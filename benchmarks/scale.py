@@ -101,7 +101,7 @@ def _load(context: Context, count: int, who: str) -> Load:
 
 
 def _watched(context: Context, supervisord: Supervisord, services: Services, is_ours: bool) -> Load:
-    # More of them than elsewhere: of those that hang, one is restarted now and then, and that takes as long as the rest.
+    # More than elsewhere: now and then one that hangs is restarted, which takes as long as all the rest.
     interval, ticks = context.size.interval, 2 * context.size.ticks - 1
     pids = stage.start_checkers(supervisord)
     time.sleep(context.size.rounds * interval if pids else 0)

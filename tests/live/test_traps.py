@@ -121,17 +121,22 @@ def test_a_report_that_cannot_be_read_is_a_fault(sv):
 def test_a_report_with_odd_values_is_taken_for_what_it_is_or_refused(sv):
     due = json.loads(sv.health.takeDue('x#1'))
     lease = due['runs'][0][0]
-    rows = [
-        ['lease', 'failed'], [lease], [lease, 'healthy', '', 0, 0, 0],
-        [lease, 'failed', '', float('inf'), 0, 0],
-        [lease, 'failed', '', 0, float('nan'), 0],
-        [lease, 'failed', '', 0, 0, 0, 'many', 1, None, False],
-    ]
-    for row in rows:
-        assert fault(sv.health.report, json.dumps({'generation': due['generation'], 'results': [row]})) == 2
+
+    def report(row, *rest):
+        columns = [[value] for value in row]
+        return json.dumps({'generation': due['generation'], 'results': columns, 'rest': [[0, *one] for one in rest]})
+
+    for odd in (
+        report(['lease', 'failed']), report([lease]), report([lease, 'healthy', '', 0, 0, 0]),
+        report([lease, 'failed', '', float('inf'), 0, 0]),
+        report([lease, 'failed', '', 0, float('nan'), 0]),
+        report([lease, 'failed', '', 0, 0, 0], ['many', 1, None, False]),
+        report([lease, 'failed', '', 0, 0, 0], ['short']),
+        report([lease, 'failed', '', 0, 0, 0]).replace('[0]', '[0, 0]', 1),
+    ):  # fmt: skip
+        assert fault(sv.health.report, odd) == 2
     # From the future, it would outlive all that follow.
-    row = [lease, 'failed', 'x', 1e308, 1e300, 1e18, 1e308, 10**9, {'deep': [None]}, False]
-    sv.health.report(json.dumps({'generation': due['generation'], 'results': [row]}))
+    sv.health.report(report([lease, 'failed', 'x', 1e308, 1e300, 1e18], [1e308, 10**9, {'deep': [None]}, False]))
     assert is_sound(Call(sv, 'health.getAllStatus').raw())
 
 
