@@ -162,10 +162,10 @@ class Sweeper:
             try:
                 self._gather()
                 self._begin()
-                if time.monotonic() >= self._report_at:
-                    self._report(is_early=True)
                 if time.monotonic() >= self._sweep_at:
                     self._sweep()
+                elif time.monotonic() >= self._report_at:
+                    self._report(is_early=True)
             except (CannotAsk, wire.BadMessage, xmlrpc.client.Error) as why:
                 self._retry('' if isinstance(why, ShuttingDown) else str(why))
             except Exception as why:
@@ -234,9 +234,11 @@ class Sweeper:
         held, is_urgent = self._held, self._is_urgent
         self._held, self._is_urgent = [], False
         self._report_at = self._report_by = math.inf
-        for generation in sorted({ran.generation for ran in held}):
+        newest = held[-1].generation
+        # Who asks comes last: its answer may have us read other definitions.
+        for generation in sorted({ran.generation for ran in held}, key=lambda generation: generation == newest):
             rows = [(ran.lease, ran.result) for ran in held if ran.generation == generation]
-            asks = self._name if generation == held[-1].generation else ''
+            asks = self._name if generation == newest else ''
             self._call(_REPORT, wire.dump_report(generation, rows, asks), is_early and not is_urgent, bool(asks))
 
     def _call(self, method: str, argument: str, is_patient: bool, asks: bool) -> None:
@@ -283,7 +285,8 @@ class Sweeper:
         now = time.monotonic()
         for lease, check, process, delay, sample in due.runs:
             run = partial(self._run, lease, check, process, sample, due.generation, due.fingerprints[check])
-            self._newest[check, process.namespec] = lease
+            # Answers may come in another order than they were given in.
+            self._newest[check, process.namespec] = max(lease, self._newest.get((check, process.namespec), 0))
             heapq.heappush(self._ahead, (now + delay, lease, run))
 
     def _begin(self) -> None:
