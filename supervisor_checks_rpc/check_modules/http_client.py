@@ -29,7 +29,7 @@ from .http_connection import Address
 from .http_connection import Connector
 from .http_connection import head_of
 from .http_exchange import exchange
-from .http_exchange import trouble
+from .http_exchange import verdicts
 
 MAX_REDIRECTS = 10
 BODY_CAP = 64 * 1024
@@ -77,10 +77,8 @@ class Reply:
 
         :raises CheckFailed: when it breaks off.
         """
-        try:
+        with verdicts():
             body = _read(self._response)
-        except (OSError, http.client.HTTPException) as why:
-            raise trouble(why) from None
         headers: Any = self._response.headers
         # What requests takes for text without a charset, Latin-1, is out of use.
         named = 'charset' in headers.get('Content-Type', '').lower()
@@ -137,9 +135,20 @@ class Client:
         raise CheckFailed(f'{via}not followed, after {MAX_REDIRECTS} redirects')
 
     def _redirected(self, request: Request, reply: http.client.HTTPResponse) -> Request:
-        new = _location(request.url, reply)
+        try:
+            return self._following(request, reply)
+        except (ValueError, http.client.InvalidURL):
+            raise CheckFailed('cannot follow the redirect: its Location is no URL') from None
+
+    def _following(self, request: Request, reply: http.client.HTTPResponse) -> Request:
+        # http.client reads headers as Latin-1, whatever they are.
+        location = reply.headers['Location'].encode('latin-1').decode('utf-8')
+        url: str = urljoin(request.url, location)
+        scheme = urlsplit(url).scheme
         following = request.prepared.copy()
-        following.prepare_url(new, None)
+        following.prepare_url(url, None)
+        if scheme not in ('http', 'https'):
+            raise CheckFailed(f'redirected to {excerpt(scheme)}:... which is not followed, expected http or https')
         response = requests.Response()
         response.status_code = reply.status
         self._session.rebuild_method(following, response)
@@ -149,30 +158,9 @@ class Client:
                 following.headers.pop(name, None)
         if self._session.should_strip_auth(request.url, str(following.url)):  # type: ignore[no-untyped-call]
             if following.body is not None:
-                raise CheckFailed(f'redirected to {shown(new)}: not followed, the body is not for another host')
+                raise CheckFailed(f'redirected to {shown(url)}: not followed, the body is not for another host')
             following.headers = CaseInsensitiveDict(DEFAULT_HEADERS)
-        try:
-            return Request(following)
-        except http.client.InvalidURL:
-            raise _no_url() from None
-
-
-def _location(asked: str, reply: http.client.HTTPResponse) -> str:
-    try:
-        # http.client reads headers as Latin-1, whatever they are.
-        location = reply.headers['Location'].encode('latin-1').decode('utf-8')
-        url: str = urljoin(asked, location)
-        parts = urlsplit(url)
-        requests.PreparedRequest().prepare_url(url, None)
-    except ValueError:
-        raise _no_url() from None
-    if parts.scheme not in ('http', 'https'):
-        raise CheckFailed(f'redirected to {excerpt(parts.scheme)}:... which is not followed, expected http or https')
-    return url
-
-
-def _no_url() -> CheckFailed:
-    return CheckFailed('cannot follow the redirect: its Location is no URL')
+        return Request(following)
 
 
 def _read(reply: http.client.HTTPResponse) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextlib import suppress
 
 from ..errors import CheckFailed
@@ -25,26 +27,32 @@ class _Reply(http.client.HTTPResponse):
 def exchange(sock: socket.socket, request: bytes, method: str) -> http.client.HTTPResponse:
     """Send a `request` of `method` and return the reply, its body unread; the connection lasts until both are closed.
 
-    :raises HealthError: when there is none, see `trouble`.
+    :raises HealthError: when there is none.
     """
     reply = _Reply(sock, method=method)
     try:
-        # A service may answer and hang up before it has read all: the reply, if there is one, counts.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            # All at once: supervisord refuses a user as soon as it has the headers, and hangs up.
-            sock.sendall(request)
-        reply.begin()
-    except (OSError, http.client.HTTPException) as why:
-        reply.close()
-        raise trouble(why) from None
+        with verdicts():
+            # A service may answer and hang up before it has read all: the reply, if there is one, counts.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # All at once: supervisord refuses a user as soon as it has the headers, and hangs up.
+                sock.sendall(request)
+            reply.begin()
     except BaseException:
         reply.close()
         raise
     return reply
 
 
-def trouble(why: Exception) -> HealthError:
-    """Return what to raise for an exception of http.client or of the connection."""
+@contextmanager
+def verdicts() -> Iterator[None]:
+    """Raise a HealthError for what http.client and the connection raise inside."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as why:
+        raise _verdict(why) from None
+
+
+def _verdict(why: Exception) -> HealthError:
     if isinstance(why, http.client.RemoteDisconnected):
         return CheckFailed('connection closed without a reply')
     if isinstance(why, http.client.BadStatusLine):

@@ -9,7 +9,6 @@ import xmlrpc.client
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing
-from http.client import HTTPException
 from typing import Any
 from xml.parsers import expat
 
@@ -27,7 +26,7 @@ from .hosts import HOST
 from .hosts import authority
 from .hosts import without_query
 from .http_exchange import exchange
-from .http_exchange import trouble
+from .http_exchange import verdicts
 from .ports import PORT
 from .ports import port_of
 
@@ -140,10 +139,8 @@ def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
     with closing(exchange(sock, request, 'POST')) as reply:
         if reply.status != 200:
             raise CheckFailed(f'HTTP status {reply.status}, expected 200')
-        try:
+        with verdicts():
             body = reply.read(REPLY_CAP + 1)
-        except (OSError, HTTPException) as why:
-            raise trouble(why) from None
     if len(body) > REPLY_CAP:
         raise CheckFailed(f'a reply of more than {REPLY_CAP} bytes')
     return body
