@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import TypeVar
@@ -178,15 +179,11 @@ def _due(data: Any) -> Due:
     return Due(_text(data['path']), _text(data['generation']), limit, wait, dict(checks), runs)
 
 
-def dump_report(generation: str, results: Iterable[tuple[int, Result]], listener: str = '') -> str:
+def dump_report(generation: str, results: Sequence[tuple[int, Result]], listener: str = '') -> str:
     """Return the argument of `report`: leases and their results, and who asks for what is due, if anyone."""
-    columns: tuple[list[object], ...] = ([], [], [], [], [], [])
-    rest = []
-    for number, (lease, result) in enumerate(results):
-        for column, value in zip(columns, (lease, *_usual(result))):
-            column.append(value)
-        if _rest(result) != _USUAL:
-            rest.append([number, *_rest(result)])
+    columns = list(zip(*((lease, *_usual(result)) for lease, result in results)))
+    rests = enumerate(_rest(result) for _, result in results)
+    rest = [[number, *values] for number, values in rests if values != _USUAL]
     asks = {'listener': listener} if listener else {}
     return json.dumps({'generation': generation, **asks, 'results': columns, 'rest': rest}, separators=(',', ':'))
 

@@ -65,7 +65,7 @@ def is_spent(result: Result) -> bool:
 
 
 def main() -> None:
-    """Serve the socket on descriptor 0; arguments: those of spawn_worker, and who called it."""
+    """Serve the socket on descriptor 0; arguments: those of spawn_worker, who called it, and its version."""
     max_concurrent, user, memory, parent, version = sys.argv[1:6]
     # A Ctrl-C at the terminal is supervisord's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
