@@ -37,7 +37,7 @@ setup(
     ],
     python_requires='>=3.9',
     packages=find_packages(include=['supervisor_checks_rpc*']),
-    package_data={'supervisor_checks_rpc.plugin': ['static/*']},
+    package_data={'supervisor_checks_rpc.plugin.http': ['static/*']},
     data_files=[
         ('share/supervisor_checks_rpc', ['etc/supervisord.conf.example']),
         ('share/supervisor_checks_rpc/prometheus', sorted(glob('etc/prometheus/*'))),
@@ -59,14 +59,14 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            'supervisor_health_listener = supervisor_checks_rpc.listener:main',
-            'supervisor_http_check = supervisor_checks_rpc.programs:http_check',
-            'supervisor_tcp_check = supervisor_checks_rpc.programs:tcp_check',
-            'supervisor_xmlrpc_check = supervisor_checks_rpc.programs:xmlrpc_check',
-            'supervisor_memory_check = supervisor_checks_rpc.programs:memory_check',
-            'supervisor_cpu_check = supervisor_checks_rpc.programs:cpu_check',
-            'supervisor_file_check = supervisor_checks_rpc.programs:file_check',
-            'supervisor_complex_check = supervisor_checks_rpc.programs:complex_check',
+            'supervisor_health_listener = supervisor_checks_rpc.listener.listener:main',
+            'supervisor_http_check = supervisor_checks_rpc.programs.programs:http_check',
+            'supervisor_tcp_check = supervisor_checks_rpc.programs.programs:tcp_check',
+            'supervisor_xmlrpc_check = supervisor_checks_rpc.programs.programs:xmlrpc_check',
+            'supervisor_memory_check = supervisor_checks_rpc.programs.programs:memory_check',
+            'supervisor_cpu_check = supervisor_checks_rpc.programs.programs:cpu_check',
+            'supervisor_file_check = supervisor_checks_rpc.programs.programs:file_check',
+            'supervisor_complex_check = supervisor_checks_rpc.programs.programs:complex_check',
         ]
     },
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.http import HTTPCheck
-from supervisor_checks_rpc.model import Process
+from supervisor_checks_rpc.core.model import Process
 
 from . import measure
 from .row import CHECKS

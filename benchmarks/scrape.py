@@ -14,10 +14,10 @@ from typing import Any
 
 import psutil
 
-from supervisor_checks_rpc import wire
-from supervisor_checks_rpc.model import FAILED
-from supervisor_checks_rpc.model import PASSED
-from supervisor_checks_rpc.model import Result
+from supervisor_checks_rpc.core.model import FAILED
+from supervisor_checks_rpc.core.model import PASSED
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.protocol import wire
 from tests.live.harness import Supervisord
 from tests.live.harness import healthcheck
 from tests.live.harness import section
@@ -150,4 +150,4 @@ def _get(supervisord: Supervisord) -> tuple[bytes, str]:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    return 'supervisor_checks_rpc.worker' in ' '.join(process.cmdline())
+    return 'supervisor_checks_rpc.worker.worker' in ' '.join(process.cmdline())

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from supervisor_checks_rpc.check_modules.process_table import read_parents
-from supervisor_checks_rpc.model import PASSED
-from supervisor_checks_rpc.model import CheckSpec
-from supervisor_checks_rpc.model import Process
-from supervisor_checks_rpc.model import Result
-from supervisor_checks_rpc.runner import Runner
+from supervisor_checks_rpc.check_modules.local.process_table import read_parents
+from supervisor_checks_rpc.core.model import PASSED
+from supervisor_checks_rpc.core.model import CheckSpec
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.worker.runner import Runner
 
 from . import measure
 from .row import CHECKS

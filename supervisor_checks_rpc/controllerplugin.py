@@ -14,18 +14,18 @@ from typing import Any
 
 from supervisor.supervisorctl import ControllerPluginBase
 
-from .ctl.commands import Commands
-from .ctl.completion import Completion
-from .ctl.console import CALL_ERRORS
-from .ctl.console import PATIENCE
-from .ctl.console import Console
-from .ctl.console import Unread
-from .ctl.console import patience
-from .ctl.usage import GENERIC
-from .ctl.usage import SUCCESS
-from .ctl.usage import Problem
-from .ctl.usage import help_text
-from .ctl.usage import of_error
+from .supervisorctl.commands import Commands
+from .supervisorctl.completion import Completion
+from .supervisorctl.console import CALL_ERRORS
+from .supervisorctl.console import PATIENCE
+from .supervisorctl.console import Console
+from .supervisorctl.console import Unread
+from .supervisorctl.console import patience
+from .supervisorctl.usage import GENERIC
+from .supervisorctl.usage import SUCCESS
+from .supervisorctl.usage import Problem
+from .supervisorctl.usage import help_text
+from .supervisorctl.usage import of_error
 
 
 class HealthControllerPlugin(ControllerPluginBase):

@@ -18,14 +18,13 @@ from supervisor.xmlrpc import Faults as SupervisorFaults
 from supervisor.xmlrpc import RPCError
 
 from . import check_modules
-from . import config
-from . import model
-from . import wire
+from .config import config
+from .core import model
+from .core.model import CheckSpec
+from .core.pair import Pair
 from .errors import UnknownName
-from .model import CheckSpec
 from .options import MAX_INT
 from .options import Option
-from .pair import Pair
 from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
 from .plugin.service import CannotReload
@@ -33,6 +32,7 @@ from .plugin.service import HealthService
 from .plugin.service import TooManyChecks
 from .plugin.service import service_of
 from .plugin.worker_link import MAX_PENDING
+from .protocol import wire
 
 API_VERSION = '1.0'
 

@@ -12,14 +12,14 @@ from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 from supervisor.states import getProcessStateDescription
 
-from supervisor_checks_rpc import wire
 from supervisor_checks_rpc.check_modules.base import BaseCheck
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
-from supervisor_checks_rpc.model import CheckSpec
-from supervisor_checks_rpc.model import Process
-from supervisor_checks_rpc.model import Result
-from supervisor_checks_rpc.model import Schedule
+from supervisor_checks_rpc.core.model import CheckSpec
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.protocol import wire
 
 
 class ScriptedCheck(BaseCheck):

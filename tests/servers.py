@@ -8,6 +8,7 @@ import http.client
 import io
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -202,3 +204,15 @@ def in_threads(count: int, call: Callable[[], T]) -> list[T]:
     """Return what `count` calls at the same time return."""
     with ThreadPoolExecutor(count) as pool:
         return [future.result() for future in [pool.submit(call) for _ in range(count)]]
+
+
+def make_certificate(path: Path) -> Path:
+    """Write a key and a certificate for 127.0.0.1, signed by itself, to one file."""
+    openssl = 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test'
+    subprocess.run(
+        [*openssl.split(), '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', path, '-out', f'{path}.crt'],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    path.write_text(path.read_text() + Path(f'{path}.crt').read_text())
+    return path

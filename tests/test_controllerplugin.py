@@ -17,19 +17,19 @@ from supervisor.xmlrpc import Faults
 
 from supervisor_checks_rpc import options
 from supervisor_checks_rpc.controllerplugin import make_health_controllerplugin
-from supervisor_checks_rpc.ctl import table
-from supervisor_checks_rpc.ctl import usage
-from supervisor_checks_rpc.ctl.commands import are_healthy
-from supervisor_checks_rpc.ctl.console import CALLERS
-from supervisor_checks_rpc.ctl.console import completed
-from supervisor_checks_rpc.ctl.console import patience
-from supervisor_checks_rpc.ctl.table import Screen
-from supervisor_checks_rpc.ctl.table import Table
-from supervisor_checks_rpc.model import Process
-from supervisor_checks_rpc.model import Result
-from supervisor_checks_rpc.model import Status
-from supervisor_checks_rpc.wire import result_struct
-from supervisor_checks_rpc.wire import status_struct
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.core.model import Status
+from supervisor_checks_rpc.protocol.wire import result_struct
+from supervisor_checks_rpc.protocol.wire import status_struct
+from supervisor_checks_rpc.supervisorctl import table
+from supervisor_checks_rpc.supervisorctl import usage
+from supervisor_checks_rpc.supervisorctl.commands import are_healthy
+from supervisor_checks_rpc.supervisorctl.console import CALLERS
+from supervisor_checks_rpc.supervisorctl.console import completed
+from supervisor_checks_rpc.supervisorctl.console import patience
+from supervisor_checks_rpc.supervisorctl.table import Screen
+from supervisor_checks_rpc.supervisorctl.table import Table
 
 PAIRS = [('ping', 'api:a'), ('ping', 'api:b'), ('ping', 'web'), ('rss', 'web'), ('web', 'api:a')]
 

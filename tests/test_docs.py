@@ -19,14 +19,14 @@ from documents import options_table
 from documents import rows
 from documents import section
 from supervisor_checks_rpc import check_modules
-from supervisor_checks_rpc import config
-from supervisor_checks_rpc import programs
 from supervisor_checks_rpc import rpcinterface
-from supervisor_checks_rpc import wire
-from supervisor_checks_rpc.model import Process
-from supervisor_checks_rpc.model import Result
-from supervisor_checks_rpc.model import Status
+from supervisor_checks_rpc.config import config
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.options import REQUIRED
+from supervisor_checks_rpc.programs import programs
+from supervisor_checks_rpc.protocol import wire
 from world import ROOT
 
 # Which file runs a block, by its mark.

@@ -27,10 +27,10 @@ from supervisor.xmlrpc import gettags
 from supervisor.xmlrpc import traverse
 
 import fakes
-from supervisor_checks_rpc import wire
-from supervisor_checks_rpc.model import FAILED
-from supervisor_checks_rpc.model import PASSED
-from supervisor_checks_rpc.model import Result
+from supervisor_checks_rpc.core.model import FAILED
+from supervisor_checks_rpc.core.model import PASSED
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.protocol import wire
 from supervisor_checks_rpc.rpcinterface import API_VERSION
 from supervisor_checks_rpc.rpcinterface import Faults
 from supervisor_checks_rpc.rpcinterface import HealthNamespaceRPCInterface

@@ -12,12 +12,12 @@ from typing import Any
 from typing import ClassVar
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import InvalidCheckConfig
-from ..model import Process
-from ..old_config import RUN_OPTIONS
-from ..old_config import split
+from .old_config import RUN_OPTIONS
+from .old_config import split
 
 LOCALHOST = '127.0.0.1'
 # Logins of supervisord, and of drop-in programs, that may stand in our environment, and are nobody else's business.

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
-from ..model import Process
 from .base import LOGINS
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
-from .keeper import KEEPER
+from .local.keeper import KEEPER
 
 if TYPE_CHECKING:
     from subprocess import Popen

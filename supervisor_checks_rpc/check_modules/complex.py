@@ -10,18 +10,18 @@ from functools import partial
 from typing import Any
 
 from .. import options as opt
+from ..core.model import ERROR
+from ..core.model import FAILED
+from ..core.model import PASSED
+from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
 from ..errors import explain
-from ..model import ERROR
-from ..model import FAILED
-from ..model import PASSED
-from ..model import Process
-from ..old_config import RUN_OPTIONS
-from ..old_config import split
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
+from .old_config import RUN_OPTIONS
+from .old_config import split
 
 
 @dataclass(frozen=True)

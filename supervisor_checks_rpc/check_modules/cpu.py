@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
-from ..model import Process
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
-from .process_table import described
-from .process_table import observe
+from .local.process_table import described
+from .local.process_table import observe
 
 if TYPE_CHECKING:
     import psutil

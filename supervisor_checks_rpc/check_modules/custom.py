@@ -11,12 +11,12 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from ..core.model import ERROR
+from ..core.model import FAILED
+from ..core.model import Process
+from ..core.model import Result
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
-from ..model import ERROR
-from ..model import FAILED
-from ..model import Process
-from ..model import Result
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured

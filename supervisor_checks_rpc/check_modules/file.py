@@ -8,9 +8,9 @@ import stat
 import time
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import HealthError
-from ..model import Process
 from ..util import NotificationFile
 from ..util import heartbeat_age
 from .base import BaseCheck

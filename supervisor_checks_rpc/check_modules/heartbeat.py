@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as opt
-from ..model import Process
+from ..core.model import Process
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
-from ..model import Process
-from . import sockets
 from .base import LOCALHOST
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
-from .expressions import SEARCHER
-from .hosts import HOST
-from .hosts import authority
-from .hosts import without_query
-from .ports import PORT
-from .ports import port_of
+from .local.expressions import SEARCHER
+from .transport import sockets
+from .transport.hosts import HOST
+from .transport.hosts import authority
+from .transport.hosts import without_query
+from .transport.ports import PORT
+from .transport.ports import port_of
 
 if TYPE_CHECKING:
-    from .http_client import Client
-    from .http_client import Reply
-    from .http_client import Request
+    from .transport.http_client import Client
+    from .transport.http_client import Reply
+    from .transport.http_client import Request
 
 # RFC 9110: a token, and what a field value may not hold.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -154,12 +154,12 @@ class HTTPCheck(BaseCheck):
     @cached_property
     def _client(self) -> Client:
         # Not at the top: supervisord imports this module for its options, and must not import requests.
-        from .later import import_later
+        from .local.later import import_later
 
         # These guess the encoding of a text, and take 3 MiB: ours is named, or is UTF-8 (Reply.text).
         for guesser in ('chardet', 'charset_normalizer'):
             import_later(guesser)
-        from .http_client import Client
+        from .transport.http_client import Client
 
         return Client(self._config['verify'], self._config['ca_file'])
 

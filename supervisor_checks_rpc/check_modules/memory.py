@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import HealthError
-from ..model import Process
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
-from .process_table import described
-from .process_table import observe
+from .local.process_table import described
+from .local.process_table import observe
 
 if TYPE_CHECKING:
     import psutil

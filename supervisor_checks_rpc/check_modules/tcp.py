@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
-from ..model import Process
-from . import sockets
 from .base import LOCALHOST
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
-from .expressions import SEARCHER
-from .hosts import HOST
-from .hosts import authority
-from .ports import PORT
-from .ports import port_of
+from .local.expressions import SEARCHER
+from .transport import sockets
+from .transport.hosts import HOST
+from .transport.hosts import authority
+from .transport.ports import PORT
+from .transport.ports import port_of
 
 REPLY_CAP = 64 * 1024
 

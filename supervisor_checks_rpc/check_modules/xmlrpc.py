@@ -13,22 +13,22 @@ from typing import Any
 from xml.parsers import expat
 
 from .. import options as opt
+from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
-from ..model import Process
-from . import sockets
 from .base import LOCALHOST
 from .base import BaseCheck
 from .base import Deadline
 from .base import Measured
 from .base import excerpt
-from .hosts import HOST
-from .hosts import authority
-from .hosts import without_query
-from .http_exchange import exchange
-from .http_exchange import verdicts
-from .ports import PORT
-from .ports import port_of
+from .transport import sockets
+from .transport.hosts import HOST
+from .transport.hosts import authority
+from .transport.hosts import without_query
+from .transport.http_exchange import exchange
+from .transport.http_exchange import verdicts
+from .transport.ports import PORT
+from .transport.ports import port_of
 
 REPLY_CAP = 1024 * 1024
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from supervisor import events
 
-from .. import wire
-from ..model import Process
+from ..core.model import Process
+from ..protocol import wire
 
 
 class ProcessHealthEvent(events.Event):

@@ -14,8 +14,8 @@ from typing import Any
 from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
+from ..core.model import Process
 from ..errors import HealthError
-from ..model import Process
 
 # After so many seconds of stopping and starting others have their turn of the loop: a fork takes milliseconds.
 LONGEST_TURN = 0.05

@@ -18,13 +18,13 @@ from typing import Any
 from supervisor.medusa.asyncore_25 import dispatcher
 from supervisor.options import decode_wait_status
 
-from .. import wire
-from ..model import CheckSpec
-from ..model import Process
-from ..model import Result
-from ..model import not_run
-from ..worker import is_spent
-from ..worker import spawn_worker
+from ..core.model import CheckSpec
+from ..core.model import Process
+from ..core.model import Result
+from ..core.model import not_run
+from ..protocol import wire
+from ..worker.worker import is_spent
+from ..worker.worker import spawn_worker
 
 # How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
 GRACE = 2.0

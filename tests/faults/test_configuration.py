@@ -20,8 +20,8 @@ from harness import Supervisord
 from harness import healthcheck
 from harness import program
 from harness import section
-from supervisor_checks_rpc import config
-from supervisor_checks_rpc.model import CheckSpec
+from supervisor_checks_rpc.config import config
+from supervisor_checks_rpc.core.model import CheckSpec
 from tests.faults.conftest import MODULES
 from tests.faults.conftest import Tally
 from tests.faults.system import LISTENER
@@ -77,7 +77,7 @@ def writes(sv: Supervisord, text: str) -> None:
 
 def test_config_says(path: str) -> subprocess.CompletedProcess[str]:
     """Run supervisor_health_listener --test-config."""
-    command = [sys.executable, '-m', 'supervisor_checks_rpc.listener', '--test-config', '-c', path]
+    command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', path]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -21,6 +21,7 @@ from servers import answers
 from servers import drips
 from servers import floods
 from servers import http_answers
+from servers import make_certificate
 from servers import reply
 from servers import says
 from servers import silent
@@ -30,7 +31,6 @@ from tests.faults.system import Footprint
 from tests.faults.system import end
 from tests.faults.system import info_of
 from tests.faults.system import modules_path
-from tests.test_check_http import make_certificate
 
 PART = 'Services that misbehave'
 TIMEOUT = 1.5

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 
 from harness import Supervisord
-from supervisor_checks_rpc import wire
-from supervisor_checks_rpc.model import FAILED
-from supervisor_checks_rpc.model import Result
+from supervisor_checks_rpc.core.model import FAILED
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.protocol import wire
 
 
 class Call:
@@ -114,7 +114,7 @@ def workers(sv: Supervisord) -> list[psutil.Process]:
 
 def _is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return 'supervisor_checks_rpc.worker' in ' '.join(process.cmdline())
+        return 'supervisor_checks_rpc.worker.worker' in ' '.join(process.cmdline())
     return False
 
 

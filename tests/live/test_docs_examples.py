@@ -35,7 +35,7 @@ def run(*command, **settings):
 
 
 def with_test_config(path, **env):
-    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener', '--test-config', '-c', str(path))
+    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', str(path))
     return run(*listener, cwd=documents.ROOT, env={**os.environ, **env})
 
 
@@ -248,7 +248,7 @@ def test_how_the_tests_are_run():
     words = [word for command in commands[:3] for word in command[3:]]
     assert [word for word in words if word.endswith('.py') and not (documents.ROOT / word).is_file()] == []
     options = [word for word in words if not word.endswith('.py')]
-    collect = ('-m', 'pytest', *options, '-q', '--collect-only', 'tests/test_patterns.py')
+    collect = ('-m', 'pytest', *options, '-q', '--collect-only', 'tests/test_core/test_patterns.py')
     done = run(sys.executable, *collect, cwd=documents.ROOT)
     assert done.returncode == 0, done.stdout
 

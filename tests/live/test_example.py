@@ -25,7 +25,7 @@ from harness import ROOT
 from harness import Rpc
 from harness import is_running
 from supervisor_checks_rpc import check_modules
-from supervisor_checks_rpc import config
+from supervisor_checks_rpc.config import config
 
 EXAMPLE = ROOT / 'etc' / 'supervisord.conf.example'
 
@@ -106,7 +106,7 @@ def test_the_example_restarts_the_hung_service():
 
 
 def test_the_example_has_no_problem():
-    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener', '--test-config', '-c', str(EXAMPLE))
+    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', str(EXAMPLE))
     done = run(*listener, cwd=ROOT)
     assert done.returncode == 0, done.stdout
 

@@ -35,7 +35,7 @@ from harness import free_port
 from harness import healthcheck
 from harness import program
 from harness import section
-from supervisor_checks_rpc.plugin import web
+from supervisor_checks_rpc.plugin.http import web
 
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 0\nfailure_threshold = 1\nbackoff_delay = 0'
 SLOW = 'interval = 10m\nstart_period = 0\nfailure_threshold = 1'

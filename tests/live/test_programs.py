@@ -17,7 +17,7 @@ from harness import free_port
 from harness import is_running
 from harness import program
 from harness import section
-from supervisor_checks_rpc.model import HEALTHY
+from supervisor_checks_rpc.core.model import HEALTHY
 
 OWN = """
 from supervisor_checks_rpc.check_modules import base
@@ -40,7 +40,7 @@ if __name__ == '__main__':
 
 
 def command(kind, *words):
-    code = f'from supervisor_checks_rpc.programs import {kind}_check as main; raise SystemExit(main())'
+    code = f'from supervisor_checks_rpc.programs.programs import {kind}_check as main; raise SystemExit(main())'
     return [sys.executable, '-c', code, *map(str, words)]
 
 

@@ -1,0 +1,141 @@
+"""Look at a process, or at it and all its descendants, with one reading of the process table for a whole sweep."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from typing import TypeVar
+
+from ...core.model import Process
+from ...errors import DeadlineExceeded
+from ...errors import HealthError
+from ...util import parent_in
+from ..base import Deadline
+
+if TYPE_CHECKING:
+    import psutil
+
+Seen = TypeVar('Seen')
+
+
+def described(process: Process, count: int) -> str:
+    """Return a process and its descendants, `count` together, in words."""
+    children = {1: '', 2: ' and 1 child'}.get(count, f' and {count - 1} children')
+    return f'{process.namespec} (pid {process.pid}){children}'
+
+
+@lru_cache(maxsize=1024)
+def _handle(pid: int) -> psutil.Process:
+    # Half of the cost of a look at a process. It looks at whoever has the pid now.
+    import psutil
+
+    return psutil.Process(pid)
+
+
+def observe(
+    process: Process, read: Callable[[psutil.Process], Seen], cumulative: bool, deadline: Deadline
+) -> dict[int, Seen]:
+    """Return what `read` finds of the process, and if `cumulative` of each of its descendants, by pid.
+
+    :raises HealthError: when the process is gone, one of them must not be read, or we are too slow.
+    """
+    import psutil
+
+    found = {}
+    for pid in _with_descendants(process.pid, cumulative):
+        try:
+            deadline.remaining()
+            found[pid] = read(_handle(pid))
+        except DeadlineExceeded as late:
+            # Not the fault of the process.
+            raise HealthError(f'cannot look at {process.namespec} and its children in time: {late.reason}') from None
+        except psutil.NoSuchProcess:
+            # A child that ends meanwhile uses nothing any more.
+            if pid == process.pid:
+                raise HealthError(f'{process.namespec} (pid {pid}) is gone') from None
+        except psutil.AccessDenied:
+            what = 'it' if pid == process.pid else f'its child {pid}'
+            raise HealthError(f'{process.namespec} (pid {process.pid}): no permission to look at {what}') from None
+    return found
+
+
+def _with_descendants(pid: int, cumulative: bool) -> Iterator[int]:
+    yield pid
+    if cumulative:
+        yield from TABLE.descendants(pid)
+
+
+class ProcessTable:
+    """Who is whose child, read once for all checks of a sweep: each reading costs a walk over all processes."""
+
+    def __init__(
+        self,
+        read: Callable[[], Mapping[int, int]],
+        clock: Callable[[], float] = time.monotonic,
+        fresh: float = 1.0,
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._fresh = fresh
+        self._lock = threading.Lock()
+        self._taken = float('-inf')
+        self._parents: Mapping[int, int] = {}
+        self._children: dict[int, list[int]] = {}
+
+    def descendants(self, pid: int) -> list[int]:
+        """Return the pids of the children of `pid`, and of theirs."""
+        children = self._children_of_all(pid)
+        found, seen = [pid], {pid}
+        for parent in found:
+            # A pid used again while the table was read can close a circle.
+            new = [child for child in children.get(parent, ()) if child not in seen]
+            found.extend(new)
+            seen.update(new)
+        return found[1:]
+
+    def _children_of_all(self, pid: int) -> dict[int, list[int]]:
+        with self._lock:
+            if self._clock() - self._taken > self._fresh or pid not in self._parents:
+                self._parents = self._read()
+                self._taken = self._clock()
+                self._children = {}
+                for child, parent in self._parents.items():
+                    self._children.setdefault(parent, []).append(child)
+            return self._children
+
+
+def read_parents() -> dict[int, int]:
+    """Return the parent's pid of every process there is."""
+    return _parents_in_proc() if sys.platform == 'linux' else _parents_by_psutil()
+
+
+def _parents_in_proc() -> dict[int, int]:
+    # psutil.process_iter costs nine times as much.
+    parents = {}
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            descriptor = os.open(f'/proc/{pid}/stat', os.O_RDONLY)
+            try:
+                stat = os.read(descriptor, 4096)
+            finally:
+                os.close(descriptor)
+            parents[int(pid)] = parent_in(stat)
+        except (OSError, ValueError):
+            continue  # It ended meanwhile.
+    return parents
+
+
+def _parents_by_psutil() -> dict[int, int]:
+    import psutil
+
+    return {found.pid: found.info['ppid'] for found in psutil.process_iter(['ppid'])}
+
+
+TABLE = ProcessTable(read_parents)

@@ -1,0 +1,89 @@
+"""Hosts: their names, their addresses, and URLs as reasons show them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Callable
+from queue import Empty
+from queue import SimpleQueue
+from typing import Any
+from urllib.parse import urlsplit
+
+from ... import options as opt
+from ...errors import HealthError
+from ..base import Deadline
+from ..base import excerpt
+
+_LOGIN = re.compile(r'//[^/]*@')
+_HOST_NAME = re.compile(r'[^\x00-\x20\x7f/?#@:%\\\[\]]+')
+
+
+def _host(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    host = value[1:-1] if value.startswith('[') and value.endswith(']') else value
+    if ':' in host:
+        ipaddress.IPv6Address(host.partition('%')[0])
+    elif _HOST_NAME.fullmatch(host) is None:
+        raise ValueError
+    else:
+        host.encode('idna')
+    return host
+
+
+HOST = opt.Kind('the name or the address of a host, without a port', _host)
+
+
+def authority(host: str, port: int) -> str:
+    """Return `host` and `port` as a URL writes them."""
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
+def shown(url: str) -> str:
+    """Return `url` for a reason: without its user, password and query."""
+    parts = urlsplit(url)
+    query = '?...' if parts.query else ''
+    return excerpt(f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}{query}', limit=300)
+
+
+def without_query(path: str) -> str:
+    """Return the path for a listing or a message; somebody may have written a whole URL, with a user and a password."""
+    before, mark, _ = path.partition('?')
+    return _LOGIN.sub('//', before) + ('?...' if mark else '')
+
+
+def resolve(
+    host: str, port: int, deadline: Deadline, lookup: Callable[..., Any] = socket.getaddrinfo
+) -> list[tuple[int, Any]]:
+    """Return the addresses of `host`, each with its family.
+
+    :raises HealthError: when there are none, which is no failure of the process.
+    """
+    try:
+        found = lookup(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        found = _looked_up(host, deadline, lambda: lookup(host, port, 0, socket.SOCK_STREAM))
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _looked_up(host: str, deadline: Deadline, lookup: Callable[[], Any]) -> Any:
+    answers: SimpleQueue[tuple[Any, str]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((lookup(), ''))
+        except (OSError, UnicodeError) as why:
+            answers.put((None, getattr(why, 'strerror', None) or str(why)))
+
+    # In a thread, because a resolver takes the time that it takes, and cannot be interrupted.
+    threading.Thread(target=ask, name='health-resolve', daemon=True).start()
+    try:
+        found, trouble = answers.get(timeout=deadline.remaining())
+    except Empty:
+        found, trouble = None, f'no answer within {deadline.seconds:g}s'
+    if not found:
+        raise HealthError(f"cannot resolve '{excerpt(host)}': {trouble or 'no address'}")
+    return found

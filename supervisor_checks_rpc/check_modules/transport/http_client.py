@@ -1,0 +1,176 @@
+"""One HTTP request within a deadline: requests, on the connections of sockets.
+
+Imported by the first check that runs, never by supervisord, because it imports requests.
+"""
+
+from __future__ import annotations
+
+import codecs
+import http.client
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import cast
+from urllib.parse import urljoin
+from urllib.parse import urlsplit
+
+import requests
+from requests.models import REDIRECT_STATI
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
+
+from ... import __version__
+from ...errors import CheckFailed
+from ..base import Deadline
+from ..base import excerpt
+from . import sockets
+from .hosts import shown
+from .http_connection import Address
+from .http_connection import Connector
+from .http_connection import head_of
+from .http_exchange import exchange
+from .http_exchange import verdicts
+
+MAX_REDIRECTS = 10
+BODY_CAP = 64 * 1024
+DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}
+
+# Decoding 64 KiB of it takes seconds, in which no other thread runs.
+_SLOW = 'punycode'
+_SAME_BODY = (307, 308)
+
+
+class Request:
+    """A request that can be sent again and again, by several threads at once."""
+
+    def __init__(self, prepared: requests.PreparedRequest) -> None:
+        self.prepared = prepared
+        self.method = str(prepared.method)
+        self.url = str(prepared.url)
+        # For a reason.
+        self.shown = shown(self.url)
+        self.address = Address.of(self.url)
+        self._head = head_of(prepared, self.address)
+
+    @property
+    def data(self) -> bytes:
+        """What is sent. Not kept: there may be one for each of a thousand ports, with the same long body."""
+        return self._head + cast(bytes, self.prepared.body or b'')
+
+
+class Reply:
+    """A reply whose body is read only when asked for; `via` says what led to it, if redirects did."""
+
+    def __init__(self, response: http.client.HTTPResponse, via: str) -> None:
+        self.status = response.status
+        self.via = via
+        self._response = response
+
+    @property
+    def is_short(self) -> bool:
+        """Tell whether the whole body is known to fit into BODY_CAP."""
+        length = self._response.length
+        return length is not None and length <= BODY_CAP
+
+    def text(self) -> str:
+        """Return the body, up to BODY_CAP.
+
+        :raises CheckFailed: when it breaks off.
+        """
+        with verdicts():
+            body = _read(self._response)
+        headers: Any = self._response.headers
+        # What requests takes for text without a charset, Latin-1, is out of use.
+        named = 'charset' in headers.get('Content-Type', '').lower()
+        try:
+            codec = codecs.lookup(get_encoding_from_headers(headers) or 'utf-8' if named else 'utf-8').name
+            return body.decode('utf-8' if codec == _SLOW else codec, 'replace')
+        except (LookupError, ValueError):
+            return body.decode('utf-8', 'replace')
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+
+
+class Client:
+    """What the runs of one check share; it holds nothing of a run, neither connection nor cookie."""
+
+    def __init__(self, verify: bool, ca_file: str | None) -> None:
+        self._connector = Connector(verify, ca_file)
+        # For what it knows about redirects.
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    @staticmethod
+    def prepare(
+        method: str,
+        url: str,
+        headers: Iterable[Mapping[str, str]],
+        body: bytes | None,
+        auth: tuple[bytes, bytes] | None,
+    ) -> Request:
+        """Return a request; later headers win."""
+        merged = CaseInsensitiveDict(DEFAULT_HEADERS)
+        for layer in headers:
+            merged.update(layer)
+        return Request(requests.Request(method, url, headers=merged, data=body, auth=auth).prepare())
+
+    def fetch(self, request: Request, deadline: Deadline, follow: bool) -> Reply:
+        """Send `request` and return the reply, its body unread.
+
+        :raises CheckFailed: when there is no reply of HTTP, or redirects lead nowhere.
+        """
+        via = ''
+        for _ in range(MAX_REDIRECTS + 1):
+            with sockets.told_as(via):
+                # What closes here is left to the reply, which lasts until it is closed as well.
+                with self._connector.connect(request.address, deadline) as sock:
+                    response = exchange(sock, request.data, request.method)
+                if not (follow and response.status in REDIRECT_STATI and 'Location' in response.headers):
+                    return Reply(response, via)
+                response.close()
+                request = self._redirected(request, response)
+            via = f'redirected to {request.shown}: '
+        raise CheckFailed(f'{via}not followed, after {MAX_REDIRECTS} redirects')
+
+    def _redirected(self, request: Request, reply: http.client.HTTPResponse) -> Request:
+        try:
+            return self._following(request, reply)
+        except (ValueError, http.client.InvalidURL):
+            raise CheckFailed('cannot follow the redirect: its Location is no URL') from None
+
+    def _following(self, request: Request, reply: http.client.HTTPResponse) -> Request:
+        # http.client reads headers as Latin-1, whatever they are.
+        location = reply.headers['Location'].encode('latin-1').decode('utf-8')
+        url: str = urljoin(request.url, location)
+        scheme = urlsplit(url).scheme
+        following = request.prepared.copy()
+        following.prepare_url(url, None)
+        if scheme not in ('http', 'https'):
+            raise CheckFailed(f'redirected to {excerpt(scheme)}:... which is not followed, expected http or https')
+        response = requests.Response()
+        response.status_code = reply.status
+        self._session.rebuild_method(following, response)
+        if reply.status not in _SAME_BODY:
+            following.body = None
+            for name in ('Content-Length', 'Content-Type', 'Transfer-Encoding'):
+                following.headers.pop(name, None)
+        if self._session.should_strip_auth(request.url, str(following.url)):  # type: ignore[no-untyped-call]
+            if following.body is not None:
+                raise CheckFailed(f'redirected to {shown(url)}: not followed, the body is not for another host')
+            following.headers = CaseInsensitiveDict(DEFAULT_HEADERS)
+        return Request(following)
+
+
+def _read(reply: http.client.HTTPResponse) -> bytes:
+    body = b''
+    while len(body) < BODY_CAP:
+        chunk = reply.read(BODY_CAP - len(body))
+        body += chunk
+        if chunk:
+            continue
+        if reply.length:
+            raise http.client.IncompleteRead(body, reply.length)
+        break
+    return body

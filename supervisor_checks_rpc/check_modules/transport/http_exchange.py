@@ -1,0 +1,64 @@
+"""One exchange of HTTP on a connection that keeps to a deadline."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+
+from ...errors import CheckFailed
+from ...errors import HealthError
+from ..base import excerpt
+from . import sockets
+
+
+class _Reply(http.client.HTTPResponse):
+    """A reply that may come in chunks, none of them of less than nothing: read(-1) would take all that comes."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError(size)
+        return size
+
+
+def exchange(sock: socket.socket, request: bytes, method: str) -> http.client.HTTPResponse:
+    """Send a `request` of `method` and return the reply, its body unread; the connection lasts until both are closed.
+
+    :raises HealthError: when there is none.
+    """
+    reply = _Reply(sock, method=method)
+    try:
+        with verdicts():
+            # A service may answer and hang up before it has read all: the reply, if there is one, counts.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # All at once: supervisord refuses a user as soon as it has the headers, and hangs up.
+                sock.sendall(request)
+            reply.begin()
+    except BaseException:
+        reply.close()
+        raise
+    return reply
+
+
+@contextmanager
+def verdicts() -> Iterator[None]:
+    """Raise a HealthError for what http.client and the connection raise inside."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as why:
+        raise _verdict(why) from None
+
+
+def _verdict(why: Exception) -> HealthError:
+    if isinstance(why, http.client.RemoteDisconnected):
+        return CheckFailed('connection closed without a reply')
+    if isinstance(why, http.client.BadStatusLine):
+        return CheckFailed(f"not a reply of HTTP: '{excerpt(str(why).strip())}'")
+    if isinstance(why, http.client.IncompleteRead):
+        return CheckFailed('the reply breaks off')
+    if isinstance(why, OSError):
+        return sockets.verdict(why, 'connection lost: ')
+    return CheckFailed(f'not a reply of HTTP: {excerpt(str(why))}')

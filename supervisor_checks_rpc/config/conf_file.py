@@ -1,0 +1,175 @@
+"""supervisord.conf with its includes, read as supervisor reads it: what stands in which section. It knows no checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from collections.abc import Mapping
+from configparser import Error as ParserError
+from glob import glob
+from typing import TYPE_CHECKING
+from typing import NamedTuple
+
+from ..errors import HealthError
+
+if TYPE_CHECKING:
+    from supervisor.options import UnhosedConfigParser
+
+_EXPANDED = re.compile(r'%%|%\(')
+_CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
+# Longer ones, as an expression or a command, take seconds to read, and supervisord reads them.
+_LONGEST_VALUE = 65536
+# How long it may take to read a file in a process of its own.
+_LONGEST = 60.0
+
+
+class CannotRead(HealthError):
+    """The file cannot be read; the message says why, and holds no value."""
+
+
+class Section(NamedTuple):
+    """The options of a section: as they stand there, expanded, and a line for each that cannot be."""
+
+    raw: Mapping[str, str]
+    given: Mapping[str, str]
+    unreadable: Mapping[str, str]
+
+
+class ConfFile(NamedTuple):
+    """The names of all sections, those that were asked for, and the included files that cannot be opened."""
+
+    names: list[str]
+    sections: Mapping[str, Section]
+    skipped: list[str]
+
+
+# Reads the file at a path, with the options of the sections whose names begin with one of these.
+Read = Callable[[str, tuple[str, ...]], ConfFile]
+
+
+def read(path: str, prefixes: tuple[str, ...]) -> ConfFile:
+    """Read the file at `path` with its includes.
+
+    :raises CannotRead: when it is not there, or is no configuration.
+    """
+    try:
+        parser, skipped = _parse(path)
+        here = os.path.dirname(path)
+        sections = {name: _section(parser, name, here) for name in parser.sections() if name.startswith(prefixes)}
+        return ConfFile(list(parser.sections()), sections, skipped)
+    except ParserError as why:
+        # Its text holds the line, which may be a password.
+        line = getattr(why, 'lineno', None) or next((number for number, _ in getattr(why, 'errors', ())), 0)
+        text = f'line {line} of {getattr(why, "source", path)} is neither a [section] nor an option'
+    except (OSError, ValueError, re.error) as why:
+        text = ' '.join(str(getattr(why, 'strerror', None) or why).split())
+    except Exception as why:
+        # Whatever it is, supervisord has to start.
+        text = f'internal error, {type(why).__name__}'
+    raise CannotRead(text)
+
+
+def read_apart(path: str, prefixes: tuple[str, ...]) -> ConfFile:
+    """Read as `read` does, in a process of its own: supervisor's parser brings 4 MiB of modules, and is needed once.
+
+    :raises CannotRead: as `read`, or when there can be no such process.
+    """
+    folders = [entry for entry in sys.path if entry]
+    code = f'import sys; sys.path[:] = {folders!r}; from {__name__} import main; main()'
+    try:
+        done = subprocess.run(
+            [sys.executable, '-c', code, path, *prefixes], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            timeout=_LONGEST, check=True,
+        )  # fmt: skip
+        said = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as why:
+        raise CannotRead(f'no process to read it in: {type(why).__name__}') from None
+    if isinstance(said, str):
+        raise CannotRead(said)
+    names, sections, skipped = said
+    return ConfFile(names, {name: Section(*section) for name, section in sections.items()}, skipped)
+
+
+def main() -> None:
+    """Print what `read` returns as JSON, or why it cannot; arguments: path and prefixes."""
+    path, *prefixes = sys.argv[1:]
+    try:
+        print(json.dumps(read(path, tuple(prefixes))))
+    except CannotRead as why:
+        print(json.dumps(str(why)))
+
+
+def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
+    """Parse as supervisor/options.py ServerOptions.read_config does, which cannot be called here: it also checks
+    that paths exist, relative to a working directory that a child of supervisord does not share.
+
+    Like there, an included file that cannot be opened is skipped; which ones is returned, too.
+    """
+    from supervisor.datatypes import dict_of_key_value_pairs
+    from supervisor.options import UnhosedConfigParser
+
+    skipped = []
+    parser = UnhosedConfigParser()
+    parser.expansions = {f'ENV_{key}': value for key, value in os.environ.items()}
+    if _is_pipe(path):
+        raise OSError('it is a pipe, and what it said is gone; expected a file')
+    with open(path) as file:
+        parser.read_file(file)
+    here = os.path.dirname(path)
+    expansions = {'here': here, 'host_node_name': platform.node(), **parser.expansions}
+    if parser.has_section('include'):
+        parser.expand_here(here)
+        for pattern in _expand(parser, 'include', 'files', expansions).split():
+            for filename in sorted(glob(os.path.join(here, pattern))):
+                if _is_pipe(filename) or not (parser.read(filename) or os.path.isdir(filename)):
+                    skipped.append(filename)
+                parser.expand_here(os.path.abspath(os.path.dirname(filename)))
+    if parser.has_option('supervisord', 'environment'):
+        environment = _expand(parser, 'supervisord', 'environment', expansions)
+        try:
+            variables = dict_of_key_value_pairs(environment)
+        except ValueError:
+            raise ValueError('[supervisord] environment: cannot use the value, expected KEY="value",...') from None
+        parser.expansions.update((f'ENV_{key}', value) for key, value in variables.items())
+    return parser, skipped
+
+
+def _is_pipe(path: str) -> bool:
+    """Tell whether to read from `path` may take for ever. supervisord reads it once, we read it again."""
+    return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
+
+
+def _expand(parser: UnhosedConfigParser, section: str, key: str, expansions: Mapping[str, str]) -> str:
+    from supervisor.options import expand
+
+    try:
+        return str(expand(parser.get(section, key), expansions, key))
+    except ValueError:
+        # The text of supervisor's error holds the value, which may be a password.
+        raise ValueError(f'[{section}] {key}: {_CANNOT_EXPAND}') from None
+
+
+def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
+    raw, given, unreadable = {}, {}, {}
+    expansions = {'here': here, 'host_node_name': platform.node()}
+    for key in parser.options(section):
+        raw[key] = parser.get(section, key)
+        try:
+            if '%' in _EXPANDED.sub('', raw[key]):
+                raise ValueError  # %s would be the whole environment
+            value = parser.saneget(section, key, expansions=expansions)
+        except ValueError:
+            # The text of supervisor's error holds the value, which may be a password.
+            unreadable[key] = f'{key}: {_CANNOT_EXPAND}'
+            continue
+        if len(value) > _LONGEST_VALUE:
+            unreadable[key] = f'{key}: cannot use {len(value)} characters, expected at most {_LONGEST_VALUE}'
+        else:
+            given[key] = value
+    return Section(raw, given, unreadable)

@@ -1,0 +1,163 @@
+"""A worker process, as the listener keeps one for each section of custom code: if it dies, that check alone suffers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..core.model import CheckSpec
+from ..core.model import Process
+from ..core.model import not_run
+from ..protocol import wire
+from ..worker.runner import Done
+from ..worker.worker import is_spent
+from ..worker.worker import spawn_worker
+
+# How long after its timeout a run may take to answer; the first includes the start of Python and of the custom code.
+GRACE = 2.0
+FIRST_GRACE = 10.0
+ENDED = 'its worker process ended'
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Job:
+    spec: CheckSpec
+    process: Process
+    done: Done
+    late: float
+
+
+class WorkerHost:
+    """Runs checks in a worker process of its own; what the worker does not answer in time is an error."""
+
+    def __init__(self, max_concurrent: int, memory: int) -> None:
+        self._max_concurrent = max_concurrent
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._sock: socket.socket | None = None
+        self._pid = 0
+        self._jobs: dict[int, _Job] = {}
+        self._last_number = 0
+        self._answered = False
+
+    def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
+        """Run `spec` on `process`; `done` is called with the result, once, from another thread."""
+        with self._lock:
+            try:
+                sock = self._sock or self._start()
+                self._last_number += 1
+                grace = GRACE if self._answered else FIRST_GRACE
+                late = time.monotonic() + spec.schedule.timeout + grace
+                self._jobs[self._last_number] = _Job(spec, process, done, late)
+                sock.sendall(wire.dump_job(self._last_number, spec, process, sample))
+                return
+            except OSError as why:
+                reason = f'cannot reach its worker process: {why}'
+                self._jobs.pop(self._last_number, None)
+                # It may have half a line: it is of no use any more.
+                self._kill()
+        done(not_run(spec, process, reason))
+
+    def close(self) -> None:
+        """End the worker."""
+        with self._lock:
+            self._kill()
+
+    def _kill(self) -> None:
+        # It may have ended by itself, and been buried.
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.killpg(self._pid, signal.SIGKILL)
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        try:
+            self._pid = spawn_worker(theirs.fileno(), None, self._max_concurrent, self._memory)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._answered = False
+        # The reader looks at the clock this often while it waits.
+        ours.settimeout(0.2)
+        self._sock = ours
+        try:
+            threading.Thread(target=self._read, args=(ours, self._pid), daemon=True).start()
+        except RuntimeError as why:
+            self._kill()
+            os.waitpid(self._pid, 0)
+            self._sock, self._pid = None, 0
+            ours.close()
+            raise OSError(str(why)) from None
+        return ours
+
+    def _read(self, sock: socket.socket, pid: int) -> None:
+        """Take in answers until the worker ends or is late; then bury it, and say so to all who wait."""
+        buffered = b''
+        reason = ''
+        while not reason:
+            try:
+                data = sock.recv(256 * 1024)
+                *lines, buffered = (buffered + data).split(b'\n')
+                for line in lines:
+                    self._answer(line)
+                reason = ('' if self._sock is sock else 'ended, nothing can be run in it') if data else ENDED
+            except socket.timeout:
+                reason = self._lateness()
+            except OSError:
+                reason = ENDED
+            except wire.BadMessage as why:
+                reason = f'its worker process was ended: {why}'
+        self._bury(sock, pid, reason)
+
+    def _answer(self, line: bytes) -> None:
+        with self._lock:
+            answer = wire.load_answer(line, self._run_of)
+            self._answered = True
+            job = self._jobs.pop(answer[0]) if answer else None
+            if answer and is_spent(answer[1]) and not self._jobs:
+                # Nobody else waits for it: the next run has another.
+                self._sock, self._pid = None, 0
+        if answer and job:
+            job.done(answer[1])
+
+    def _run_of(self, number: int) -> tuple[CheckSpec, Process] | None:
+        job = self._jobs.get(number)
+        return (job.spec, job.process) if job else None
+
+    def _lateness(self) -> str:
+        now = time.monotonic()
+        with self._lock:
+            late = next((job for job in self._jobs.values() if now > job.late), None)
+        return f'its worker process did not answer within {late.spec.schedule.timeout:g}s and was ended' if late else ''
+
+    def _bury(self, sock: socket.socket, pid: int, reason: str) -> None:
+        # Not reaped yet, so that the number is still that of its group: of all that it forked.
+        os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        with self._lock:
+            sock.close()
+            jobs = {}
+            if self._sock is sock:
+                self._sock, self._pid = None, 0
+                jobs, self._jobs = self._jobs, {}
+        cause = _cause(status)
+        _log.warning('worker process %d: %s%s', pid, reason, cause)
+        for job in jobs.values():
+            job.done(not_run(job.spec, job.process, reason + cause))
+
+
+def _cause(status: int) -> str:
+    """Say how a process ended that was not killed by us."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return '' if number == signal.SIGKILL else f' ({signal.strsignal(number) or number})'
+    return f' (exit status {os.WEXITSTATUS(status)})'

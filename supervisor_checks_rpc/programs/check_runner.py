@@ -1,0 +1,232 @@
+"""CheckRunner: the loop of a program that runs checks on ticks, and has restarted what fails them.
+
+It is what the seven programs and programs of one's own are made of. Each event is acknowledged at once; the work is
+done in threads, and a process whose last run is still under way is skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import threading
+import time
+import xmlrpc.client
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+from typing import BinaryIO
+
+from ..core.model import ERROR
+from ..core.model import FAILED
+from ..core.model import PASSED
+from ..core.model import Result
+from ..errors import InvalidCheckConfig
+from ..listener import listener
+from ..listener import sweeper
+from ..protocol.rpc import CannotAsk
+from ..protocol.rpc import Client
+from ..protocol.rpc import ShuttingDown
+from ..worker.runner import OVERDUE
+from .frame import End
+from .frame import Threads
+from .frame import take_over_stdin
+from .remote import Plugin
+from .remote import Restarter
+from .remote import fault_text
+from .targets import Targets
+from .tries import Seen
+from .tries import Tries
+
+MAX_THREADS = 64
+# supervisord waits for us as long as `stopwaitsecs` says (10 s) before it sends SIGKILL.
+FINISH = 8.0
+# A check that does not let go in this time is left behind.
+LINGER = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class CheckRunner:
+    """Runs checks on the processes of a group, or on one process: `CheckRunner(name, group, checks).run()`.
+
+    `checks` holds pairs of a class and its configuration. They run in this order until one fails; then the process is
+    restarted. A check that could not be carried out is logged, and restarts nothing.
+    """
+
+    def __init__(
+        self, check_name: str, process_group: str | None, process_name: Any = None, checks_config: Any = None,
+        env: Mapping[str, str] | None = None, *, everything: bool = False, exclude: Sequence[str] = (),
+        client: Client | None = None,
+    ) -> None:  # fmt: skip
+        """Make the checks. The name of the process may be left out: `(check_name, process_group, checks_config)`.
+
+        :raises InvalidCheckConfig: when a check cannot be used, or nothing would ever be checked.
+        :raises CannotAsk: when supervisord did not start this program.
+        """
+        if checks_config is None:
+            process_name, checks_config = None, process_name
+        env = os.environ if env is None else env
+        self._name = check_name
+        self._targets = Targets(
+            process_group, process_name, everything, exclude, env.get('SUPERVISOR_GROUP_NAME', '')
+        )
+        if not checks_config:
+            raise InvalidCheckConfig('nothing to check with: expected pairs of a class and its configuration')
+        self._checks = [Tries(check_name, check_class, config) for check_class, config in checks_config]
+        self._client = client or Client.of_environment(env)
+        self._plugin = Plugin(self._client)
+        self._restarter = Restarter(self._client, self._plugin)
+        self._threads = Threads(MAX_THREADS)
+        self._known: dict[str, _Known] = {}
+        self._periods: SimpleQueue[int] = SimpleQueue()
+        self._ending = threading.Event()
+        self._complaint = ''
+
+    def run(self) -> None:
+        """Serve as an event listener of supervisord until a signal comes, or supervisord is gone."""
+        stdin, stdout = take_over_stdin(), listener.take_over_stdout()
+        logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO, stream=sys.stderr)
+        _log.info('%s: checking %s', self._name, self._targets.text)
+        with End() as end:
+            threading.Thread(target=self._conduct, daemon=True).start()
+            threading.Thread(target=self._listen, args=(stdin, stdout, end), daemon=True).start()
+            signal_name = end.wait()
+            self._ending.set()
+            if signal_name:
+                _log.info('%s: leaving, %s', self._name, signal_name)
+                self._restarter.finish(FINISH)
+        if any(known.is_busy for known in list(self._known.values())):
+            last_word = threading.Timer(LINGER, os._exit, [0])
+            last_word.daemon = True
+            last_word.start()
+
+    def once(self) -> tuple[list[Result], list[str]]:
+        """Run all checks now; return the results, and a line for each process that does not run.
+
+        :raises CannotAsk: when supervisord does not answer.
+        """
+        infos = self._targets.among(self._client.call('supervisor.getAllProcessInfo'), self._client)
+        running = [Seen.of(info) for info in infos if info['statename'] == 'RUNNING']
+        skipped = [
+            f'{Seen.of(info).namespec}  is {info["statename"]}' for info in infos if info['statename'] != 'RUNNING'
+        ]
+        answers: SimpleQueue[tuple[int, list[Result | None]]] = SimpleQueue()
+
+        def ask(number: int) -> None:
+            answers.put((number, [check.run(running[number], None, self._ending.wait) for check in self._checks]))
+
+        for number in range(len(running)):
+            self._threads.submit(partial(ask, number))
+        answered = dict(answers.get() for _ in running)
+        return [result for number in sorted(answered) for result in answered[number] if result], skipped
+
+    def _listen(self, stdin: BinaryIO, stdout: BinaryIO, end: End) -> None:
+        ticks = sweeper.Ticks()
+        # When supervisord is gone, the pipe to it is broken.
+        with suppress(OSError):
+            for event in listener.events(stdin, stdout):
+                period = ticks.period(event)
+                if period:
+                    self._periods.put(period)
+                elif event.get('eventname') not in sweeper.TICKS:
+                    self._complain(f'cannot use event {event.get("eventname")}, expected TICK_5, TICK_60 or TICK_3600')
+        end.tell()
+
+    def _conduct(self) -> None:
+        """Sweep on each tick, for ever."""
+        while not self._ending.is_set():
+            period = self._periods.get()
+            while not self._periods.empty():
+                period = self._periods.get()
+            try:
+                self._complain(self._sweep(period))
+            except (CannotAsk, xmlrpc.client.Error) as why:
+                self._complain('' if isinstance(why, ShuttingDown) else fault_text(why))
+            except Exception:
+                _log.exception('%s: internal error, next try at the next tick', self._name)
+
+    def _sweep(self, period: int) -> str:
+        """Begin to check all that run and are not being checked; return what there is to complain about."""
+        infos = self._targets.among(self._client.call('supervisor.getAllProcessInfo'), self._client)
+        known = self._known
+        self._known = {}
+        for info in infos:
+            process = Seen.of(info)
+            state = self._known[process.namespec] = known.get(process.namespec) or _Known(len(self._checks))
+            if state.is_busy:
+                self._look_after(process, state)
+            elif info['statename'] == 'RUNNING' and not self._restarter.is_handled(process, info):
+                state.is_busy, state.since = True, time.monotonic()
+                self._threads.submit(partial(self._examine, process, state, period))
+        return '' if infos else f'there is no process {self._targets.text}'
+
+    def _look_after(self, process: Seen, state: _Known) -> None:
+        took = time.monotonic() - state.since
+        if took > self._longest + OVERDUE and not state.is_overdue:
+            state.is_overdue = True
+            _log.warning('%s: %s is still being checked after %.0fs', self._name, process.namespec, took)
+
+    @property
+    def _longest(self) -> float:
+        return sum(check.longest for check in self._checks)
+
+    def _examine(self, process: Seen, state: _Known, period: int) -> None:
+        results = []
+        try:
+            for index, check in enumerate(self._checks):
+                result = check.run(process, state.samples[index], self._ending.wait)
+                if result is None or self._ending.is_set():
+                    return
+                state.samples[index] = result.sample
+                self._tell(result, state, index)
+                results.append(result)
+                if result.outcome == FAILED:
+                    break
+            stale_after = math.ceil(3 * period + self._longest)
+            type_name, outcome, reason = self._verdict(results)
+            self._plugin.report(self._name, process, type_name, outcome, reason, stale_after)
+            if outcome == FAILED:
+                self._restarter.request(process, process.info, f'{self._name}: {results[-1].reason}')
+            elif outcome == PASSED:
+                self._restarter.passed(process)
+        finally:
+            state.is_busy = state.is_overdue = False
+
+    def _tell(self, result: Result, state: _Known, index: int) -> None:
+        """Log what is news, and every failure."""
+        news = (result.outcome, result.reason if result.outcome == ERROR else '')
+        if result.outcome == FAILED or news != state.told[index]:
+            level = logging.INFO if result.outcome == PASSED else logging.WARNING
+            _log.log(level, '%s: %s %s: %s', self._name, result.process.namespec, result.outcome, result.reason)
+        state.told[index] = news
+
+    def _verdict(self, results: Sequence[Result]) -> tuple[str, str, str]:
+        """Return type, outcome and reason of all results together: they are one check for whoever looks."""
+        if len(self._checks) == 1:
+            return results[0].type, results[0].outcome, results[0].reason
+        outcomes = {result.outcome for result in results}
+        outcome = next((bad for bad in (FAILED, ERROR) if bad in outcomes), PASSED)
+        return 'complex', outcome, '; '.join(f'{r.type} {r.outcome}: {r.reason}' for r in results)
+
+    def _complain(self, complaint: str) -> None:
+        """Log what keeps us from working, once, and that it is over."""
+        if complaint != self._complaint:
+            level = logging.ERROR if complaint else logging.INFO
+            _log.log(level, '%s: %s', self._name, complaint or 'checking again')
+            self._complaint = complaint
+
+
+class _Known:
+    """What is kept of one process from one run of its checks to the next."""
+
+    def __init__(self, checks: int) -> None:
+        self.samples: list[object] = [None] * checks
+        self.told: list[tuple[str, str]] = [('', '')] * checks
+        self.is_busy = False
+        self.is_overdue = False
+        self.since = 0.0

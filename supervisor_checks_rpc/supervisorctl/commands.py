@@ -1,0 +1,250 @@
+"""What each subcommand of `health` does, given a way to ask supervisord and a console."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from .. import options
+from ..core import model
+from . import table
+from .console import CALLERS
+from .console import PATIENCE
+from .console import Console
+from .console import completed
+from .console import patience
+from .table import Struct
+from .table import namespec
+from .usage import BAD_NAME
+from .usage import COMMANDS
+from .usage import GENERIC
+from .usage import SHUTDOWN_STATE
+from .usage import SUCCESS
+from .usage import UNKNOWN_NAME
+from .usage import Problem
+from .usage import misused
+from .usage import of_fault
+
+_NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
+
+
+def are_healthy(statuses: Iterable[Struct]) -> bool:
+    """Tell whether all are healthy, those aside that are paused, and there is one (as health.getHealth has it)."""
+    return {status['state'] for status in statuses} - {model.PAUSED} == {model.HEALTHY}
+
+
+class Commands:
+    """One execution of a subcommand; each takes its words and returns the exit status.
+
+    `ask(method, *args)` calls a method of namespace health, from any thread.
+    """
+
+    def __init__(self, ask: Callable[..., Any], console: Console, as_json: bool) -> None:
+        self._ask = ask
+        self._console = console
+        self._as_json = as_json
+
+    def carry_out(self, words: Sequence[str]) -> int:
+        """Carry out the command of these words, which are free of --json.
+
+        :raises Problem: when it cannot be; a Fault or an error of the connection comes as it is.
+        """
+        name, words = (words[0], words[1:]) if words and words[0] in COMMANDS else ('', words)
+        command = COMMANDS[name]
+        strange = [word for word in words if word.startswith('-')]
+        if self._as_json and not command.has_json:
+            strange.append('--json')
+        if strange:
+            raise misused(name, f'unknown option {strange[0]}')
+        if len(words) < command.least:
+            raise misused(name, f'health {name} requires a process name')
+        if len(words) > command.most + (name == 'pause'):
+            raise misused(name, 'too many arguments')
+        exitstatus: int = getattr(self, name or 'status')(list(words))
+        return exitstatus
+
+    # -- what is known
+
+    def _checks(self) -> dict[str, Struct]:
+        return {check['name']: check for check in self._ask('listChecks')}
+
+    def _chosen(self, words: list[str]) -> list[Struct]:
+        """Return what is known of those that `words` mean, sorted by process and check.
+
+        :raises Problem: when there is none.
+        """
+        found = self._exact(words) if words else []
+        found = found or table.chosen(words, self._ask('getAllStatus'))
+        if found or words in ([], ['all']):
+            return table.by_process(found)
+        what = f'no check named {words[0]!r} on a process named {words[-1]!r}'
+        if len(words) == 1:
+            what = f'no check, and no process that is checked, named {words[0]!r}; see help health'
+        raise Problem(f'{words[-1]}: ERROR ({what})', UNKNOWN_NAME)
+
+    def _exact(self, words: list[str]) -> list[Struct]:
+        """Return what is known of one process by its full name: that of all is long, with its history."""
+        try:
+            answer = self._ask('getCheckStatus' if len(words) > 1 else 'getProcessStatus', *words)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != BAD_NAME:
+                raise
+            return []
+        return answer if isinstance(answer, list) else [answer]
+
+    def status(self, words: list[str]) -> int:
+        """Tell what is known; of all with what is wrong with the configuration, which is not healthy either."""
+        statuses = self._chosen(words)
+        checks = self._checks()
+        problems = self._ask('getHealth')['problems'] if words in ([], ['all']) else []
+        is_healthy = are_healthy(statuses) and not problems
+        if self._as_json:
+            shown = [{key: value for key, value in status.items() if key != 'history'} for status in statuses]
+            self._say_json({'healthy': is_healthy, 'checks': shown, 'problems': problems})
+        else:
+            self._say_status(statuses, checks)
+            for line in ['', *problems] if problems else []:
+                self._console.say(self._console.screen.colour(line, model.INVALID) if line else '')
+        return SUCCESS if is_healthy else GENERIC
+
+    def _say_status(self, statuses: Iterable[Struct], checks: Mapping[str, Struct]) -> None:
+        actions = {name: check['on_failure'] for name, check in checks.items()}
+        # One that a program of its own runs has no section.
+        rows = [table.status_row(status, actions.get(status['check'], 'none')) for status in statuses]
+        if rows:
+            self._say_rows(table.STATUS, rows)
+        else:
+            self._console.say(_NO_CHECKS)
+
+    def history(self, words: list[str]) -> int:
+        """Tell the last results, newest last."""
+        results = [result for status in self._chosen(words) for result in status['history']]
+        results.sort(key=lambda result: result['at'])
+        if self._as_json:
+            self._say_json(results)
+        else:
+            self._say_rows(table.HISTORY, [table.history_row(result) for result in results])
+        return SUCCESS
+
+    # -- runs on demand
+
+    def run(self, words: list[str]) -> int:
+        """Have checks run, and tell the results."""
+        statuses = self._chosen(words)
+        checks = self._checks()
+        pairs = [status for status in statuses if status['check'] in checks]
+        if not pairs:
+            raise Problem(f'{words[-1]}: ERROR (a program of its own runs this check)' if statuses else _NO_CHECKS)
+        # At worst they run one after the other (max_concurrent = 1).
+        longest = CALLERS * max(checks[pair['check']]['timeout'] for pair in pairs)
+        with patience(PATIENCE + longest):
+            results = self._results(pairs)
+        if self._as_json:
+            self._say_json(table.by_process(results))
+        return SUCCESS if all(result['outcome'] == model.PASSED for result in results) else GENERIC
+
+    def _results(self, pairs: Sequence[Struct]) -> list[Struct]:
+        """Have the checks run, tell each result as it comes, and return them all."""
+        lines = table.Table(self._console.screen, table.RESULT, [table.widest_result_row(pair) for pair in pairs])
+        self._tell(lines.heading())
+        results: list[Struct] = []
+        waiting = {(namespec(pair), pair['check']): None for pair in pairs}
+        began = time.monotonic()
+        for done in completed(lambda pair: self._ask('runCheck', pair['check'], namespec(pair)), pairs):
+            if done is not None:
+                pair, answer = done
+                del waiting[namespec(pair), pair['check']]
+                results.append(self._result(pair, answer, lines))
+            if waiting and not self._as_json:
+                head = f'{len(results)} of {len(pairs)}, {time.monotonic() - began:.0f}s, waiting for '
+                self._console.progress(head + ', '.join(map(' '.join, waiting)))
+        return results
+
+    def _result(self, pair: Struct, answer: Any, lines: table.Table) -> Struct:
+        """Tell the result of one run and return it; a fault that concerns this run only is an error."""
+        if isinstance(answer, xmlrpc.client.Fault) and answer.faultCode != SHUTDOWN_STATE:
+            self._tell(str(of_fault(f'{namespec(pair)} {pair["check"]}', answer)))
+            return {**table.names(pair), 'outcome': model.ERROR, 'reason': answer.faultString}
+        if isinstance(answer, Exception):
+            raise answer
+        result: Struct = answer
+        self._tell(lines.line(table.result_row(result)))
+        return result
+
+    # -- what it changes
+
+    def pause(self, words: list[str]) -> int:
+        """Stop checking, for a time or until resumed."""
+        seconds = 0
+        if len(words) > 1:
+            try:
+                seconds = math.ceil(options.DURATION.convert(words[-1]))
+                del words[-1]
+            except ValueError:
+                if len(words) > COMMANDS['pause'].most:
+                    expected = options.DURATION.expected
+                    raise misused('pause', f'cannot use {words[-1]!r}, expected {expected}') from None
+        said = f'paused for {table.brief(seconds)}' if seconds else 'paused until resumed'
+        return self._each('pause', self._pairs(words), said, seconds)
+
+    def resume(self, words: list[str]) -> int:
+        """Check again."""
+        return self._each('resume', self._pairs(words), 'resumed')
+
+    def reset(self, words: list[str]) -> int:
+        """Forget our restarts."""
+        processes = dict.fromkeys(namespec(status) for status in self._chosen(words))
+        return self._each('resetRestarts', [(process,) for process in processes], 'restarts reset')
+
+    def reload(self, _words: list[str]) -> int:
+        """Read the checks anew, and tell what is wrong with them."""
+        try:
+            changes = self._ask('reloadChecks')
+        except xmlrpc.client.Fault as fault:
+            raise of_fault('reload', fault) from None
+        lines = [f'{name}: {change}' for change in ('added', 'changed', 'removed') for name in changes[change]]
+        problems = self._ask('getHealth')['problems']
+        for line in [*(sorted(lines) or ['No changes to checks']), *problems]:
+            self._console.say(line)
+        return GENERIC if problems else SUCCESS
+
+    def _pairs(self, words: list[str]) -> list[tuple[str, ...]]:
+        """Return check and process of each pair that is meant; a pair of '' is all of them."""
+        if words == ['all']:
+            return [('', '')]
+        return [(status['check'], namespec(status)) for status in self._chosen(words)]
+
+    def _each(self, method: str, names: Iterable[tuple[str, ...]], said: str, *args: object) -> int:
+        exitstatus = SUCCESS
+        for one in names:
+            label = ' '.join(filter(None, reversed(one))) or 'all'
+            try:
+                self._ask(method, *one, *args)
+            except xmlrpc.client.Fault as fault:
+                problem = of_fault(label, fault)
+                exitstatus = problem.exitstatus
+                self._console.say(str(problem))
+            else:
+                self._console.say(f'{label}: {said}')
+        return exitstatus
+
+    # -- how it is said
+
+    def _say_json(self, document: object) -> None:
+        self._console.say(json.dumps(document, indent=2))
+
+    def _say_rows(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        lines = table.Table(self._console.screen, titles, rows)
+        for line in (lines.heading(), *map(lines.line, rows)):
+            self._console.say(line)
+
+    def _tell(self, line: str) -> None:
+        if not self._as_json:
+            self._console.say(line)

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from supervisor.datatypes import dict_of_key_value_pairs
+
+from supervisor_checks_rpc.check_modules.base import Deadline
+from supervisor_checks_rpc.check_modules.base import Measured
+from supervisor_checks_rpc.check_modules.command import CommandCheck
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.errors import CheckFailed
+from supervisor_checks_rpc.errors import DeadlineExceeded
+from supervisor_checks_rpc.errors import HealthError
+from supervisor_checks_rpc.errors import InvalidCheckConfig
+
+WEB = Process('web', 'web_1', 4711)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='only root can act as two users')
+
+
+def shell(script: str) -> str:
+    return f'sh -c {shlex.quote(script)}'
+
+
+def run(command: str, timeout: float = 10, **options: object) -> Measured:
+    return CommandCheck({'command': command, **options}).check(WEB, Deadline(timeout))
+
+
+def failed(command: str, timeout: float = 10, **options: object) -> str:
+    with pytest.raises(CheckFailed) as caught:
+        run(command, timeout, **options)
+    return caught.value.reason
+
+
+def refused(command: str, **options: object) -> str:
+    """Run a check that must be an error, not a failure."""
+    with pytest.raises(HealthError) as caught:
+        run(command, **options)
+    assert not isinstance(caught.value, CheckFailed)
+    return str(caught.value)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = Deadline(10)
+    while not happened():
+        deadline.remaining()
+
+
+def test_exit_status_0_passes() -> None:
+    assert run('true').note == 'true exited with status 0'
+    assert run(shell('echo one; echo two')).note == 'sh exited with status 0: two'
+
+
+def test_any_other_exit_status_fails_with_the_last_line_as_the_reason() -> None:
+    assert failed('false') == 'false exited with status 1, expected 0'
+    script = 'echo reading; echo disk full >&2; echo; exit 3'
+    assert failed(shell(script)) == 'sh exited with status 3, expected 0: disk full'
+
+
+def test_death_by_a_signal_fails() -> None:
+    assert failed(shell('echo bye; kill -SEGV $$')) == 'sh was ended by signal 11 (Segmentation fault): bye'
+
+
+def test_no_shell_reads_the_command() -> None:
+    assert run('echo $HOME; exit 1 | cat > x').note == 'echo exited with status 0: $HOME; exit 1 | cat > x'
+
+
+def test_arguments_are_not_told() -> None:
+    secret = 's3cret'
+    for options in ({}, {'timeout': 0.1}):
+        assert secret not in failed(f'{sys.executable} -c "import time; time.sleep(0.3); exit(2)" {secret}', **options)
+    assert secret not in refused(f'/nowhere/at-all --password {secret}')
+    assert secret not in run(f'true {secret}').note
+
+
+@pytest.mark.parametrize('status', [126, 127])
+def test_a_command_that_could_not_be_run_is_an_error(status: int) -> None:
+    expected = f'sh exited with status {status}, which says that it could not be run: no db'
+    assert refused(shell(f'echo no db; exit {status}')) == expected
+
+
+def test_a_command_that_is_not_there_is_an_error() -> None:
+    assert refused('/nowhere/ping-db --all') == 'cannot run ping-db: no such file or directory'
+    assert refused('no-such-program-anywhere') == 'cannot run no-such-program-anywhere: no such file or directory'
+
+
+def test_a_file_that_cannot_be_executed_is_an_error(tmp_path: Path) -> None:
+    plain = tmp_path / 'plain'
+    plain.write_text('exit 0\n')
+    assert refused(str(plain)) == 'cannot run plain: permission denied'
+    plain.chmod(0o755)
+    assert refused(str(plain)) == 'cannot run plain: exec format error'
+
+
+def test_the_directory_is_where_it_runs(tmp_path: Path) -> None:
+    assert run('pwd -P', directory=str(tmp_path)).note == f'pwd exited with status 0: {os.path.realpath(tmp_path)}'
+    nowhere = str(tmp_path / 'nowhere')
+    assert refused('pwd', directory=nowhere) == f'cannot run pwd in {nowhere}: no such file or directory'
+
+
+def test_the_environment_tells_which_process_is_meant() -> None:
+    script = 'echo $SUPERVISOR_GROUP_NAME $SUPERVISOR_PROCESS_NAME $HEALTHCHECK_PID $TOKEN'
+    note = run(shell(script), environment='TOKEN="a,b",OTHER=1').note
+    assert note == 'sh exited with status 0: web web_1 4711 a,b'
+    assert run(shell('echo $HOME'), environment={'HOME': '/x'}).note.endswith(': /x')
+
+
+@pytest.mark.parametrize('text', ['A=1', 'A="x y",B=\'1,2\'', 'A=a/b.c:d-e+(f)', 'A="",B=x', 'A=1,B=2,', ''])
+def test_the_environment_is_read_as_supervisor_reads_it(text: str) -> None:
+    values, problems = CommandCheck.parse({'command': 'true', 'environment': text})
+    assert (values['environment'], problems) == (dict_of_key_value_pairs(text), [])
+
+
+def test_a_bad_environment_is_not_shown() -> None:
+    with pytest.raises(InvalidCheckConfig) as caught:
+        CommandCheck({'command': 'true', 'environment': 's3cret'})
+    expected = 'environment: cannot use the value (hidden), expected KEY=value pairs separated by commas'
+    assert str(caught.value) == expected
+
+
+@needs_root
+def test_it_runs_as_the_user() -> None:
+    for user in ('nobody', '65534'):
+        note = run(shell('echo $(id -u) $(id -g) $(id -G)'), user=user, directory='/').note
+        assert note == 'sh exited with status 0: 65534 65534 65534'
+
+
+@needs_root
+def test_only_root_can_run_it_as_another_user() -> None:
+    os.seteuid(65534)
+    try:
+        reason = refused('true', user='root')
+    finally:
+        os.seteuid(0)
+    assert reason == "user: cannot run as 'root' without being root"
+
+
+def test_a_user_that_does_not_exist_is_an_error() -> None:
+    assert refused('true', user='nobody-at-all') == "user: there is no user 'nobody-at-all'"
+    assert refused('true', user='4294967297') == "user: there is no user '4294967297'"
+
+
+def test_at_the_deadline_it_is_killed_with_all_its_children(tmp_path: Path) -> None:
+    started = tmp_path / 'pids'
+    away = 'import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(60)'
+    script = (
+        f'exec 3>>{started}; sleep 60 & echo $! >&3; (sleep 61; true) & echo $! >&3; '
+        f'{sys.executable} -c "{away}" >&3 & echo $$ >&3; wait'
+    )
+    check = CommandCheck({'command': shell(script)})
+    deadline = Deadline(2)
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded) as caught:
+        check.check(WEB, deadline)
+    assert time.monotonic() - began < 4
+    assert caught.value.reason == 'sh timed out after 2s'
+    pids = [int(pid) for pid in started.read_text().split()]
+    assert len(pids) == 4
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_child_that_holds_the_output_open_is_not_waited_for(tmp_path: Path) -> None:
+    left = tmp_path / 'pid'
+    began = time.monotonic()
+    try:
+        assert failed(shell(f'sleep 60 & echo $! > {left}; echo off; exit 4')).endswith('expected 0: off')
+        assert time.monotonic() - began < 2
+    finally:
+        os.kill(int(left.read_text()), signal.SIGKILL)
+
+
+def test_a_child_that_floods_the_output_is_not_waited_for(tmp_path: Path) -> None:
+    left = tmp_path / 'pid'
+    began = time.monotonic()
+    try:
+        run(shell(f'yes & echo $! > {left}; exit 0'))
+        assert time.monotonic() - began < 2
+    finally:
+        if psutil.pid_exists(int(left.read_text())):
+            os.kill(int(left.read_text()), signal.SIGKILL)
+
+
+def test_output_without_end_is_read_and_forgotten() -> None:
+    reason = failed(shell('head -c 20000000 /dev/zero | tr "\\0" x; echo; echo the end; exit 5'))
+    assert reason == 'sh exited with status 5, expected 0: the end'
+    assert len(failed(shell('head -c 1000000 /dev/zero | tr "\\0" x; exit 5'))) < 300
+
+
+def test_a_reason_is_one_line_of_printable_ascii() -> None:
+    reason = failed(shell(r'printf "caf\303\251 \033[31mred\000"; exit 1'))
+    assert reason == r'sh exited with status 1, expected 0: caf\xe9 \x1b[31mred\x00'
+
+
+def test_a_command_that_closes_its_output_is_waited_for() -> None:
+    assert failed(shell('exec >&- 2>&-; sleep 0.2; exit 6')) == 'sh exited with status 6, expected 0'
+    assert failed(shell('exec >&- 2>&-; sleep 60'), timeout=0.3) == 'sh timed out after 0.3s'
+
+
+def test_it_reads_no_input() -> None:
+    assert run('cat').note == 'cat exited with status 0'
+
+
+def test_no_status_is_believed_where_the_system_hides_it() -> None:
+    """With SIGCHLD ignored, subprocess reports status 0 for every command: a sick process would pass."""
+    earlier = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert refused('false') == 'cannot run false: SIGCHLD is ignored here'
+    finally:
+        signal.signal(signal.SIGCHLD, earlier)
+
+
+def test_one_instance_runs_in_many_threads_at_once() -> None:
+    check = CommandCheck({'command': shell('echo $HEALTHCHECK_PID')})
+    notes: dict[int, str] = {}
+
+    def one(pid: int) -> None:
+        notes[pid] = check.check(Process('web', 'web', pid), Deadline(10)).note
+
+    threads = [threading.Thread(target=one, args=(pid,)) for pid in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert notes == {pid: f'sh exited with status 0: {pid}' for pid in range(20)}
+
+
+@pytest.mark.parametrize(
+    ('options', 'problem'),
+    [
+        ({}, 'command: required and missing, expected a program and its arguments'),
+        ({'command': ''}, "command: cannot use '', expected a program and its arguments"),
+        ({'command': "sh -c 'open"}, 'command: cannot use "sh -c \'open", expected a program and its arguments'),
+        ({'command': 'true', 'shell': 'yes'}, 'shell: unknown option, expected one of: command directory'),
+    ],
+)
+def test_a_bad_option_is_one_line(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(InvalidCheckConfig) as caught:
+        CommandCheck(options)
+    assert str(caught.value).startswith(problem)
