@@ -22,15 +22,16 @@ from .config import config
 from .core import model
 from .core.model import CheckSpec
 from .core.pair import Pair
+from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
 from .options import Option
+from .plugin.http.web import install_when_running
 from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
 from .plugin.service import CannotReload
 from .plugin.service import HealthService
 from .plugin.service import TooManyChecks
-from .plugin.service import service_of
 from .plugin.worker_link import MAX_PENDING
 from .protocol import wire
 
@@ -48,7 +49,7 @@ class HealthError(RPCError):
 
     def __init__(self, code: int, name: str, reason: str) -> None:
         RPCError.__init__(self, code)
-        self.text = f'{name}: {wire.line(reason)}'
+        self.text = f'{name}: {printable_line(reason)}'
 
 
 def bad_name(reason: str) -> RPCError:
@@ -209,7 +210,7 @@ class HealthNamespaceRPCInterface:
             'healthy': state == model.HEALTHY and not problems,
             'counts': counts,
             'failing': [failing_struct(pair) for pair in failing],
-            'problems': [wire.line(problem) for problem in problems],
+            'problems': [printable_line(problem) for problem in problems],
         }
 
     @_published
@@ -329,7 +330,7 @@ class HealthNamespaceRPCInterface:
             raise incorrect(f'outcome must be passed, failed or error, not {outcome!r}')
         if stale_after < 1:
             raise incorrect(f'stale_after must be 1 or more, not {stale_after}')
-        lines = wire.line(check), wire.line(type), process, outcome, wire.line(reason)
+        lines = printable_line(check), printable_line(type), process, outcome, printable_line(reason)
         self._service.report_check(self._service.result_now(*lines), stale_after)
         return True
 
@@ -339,7 +340,7 @@ class HealthNamespaceRPCInterface:
 
         @return struct result  Arrays of names: added, changed, removed, invalid
         """
-        return {key: [wire.line(name) for name in names] for key, names in self._service.reload().items()}
+        return {key: [printable_line(name) for name in names] for key, names in self._service.reload().items()}
 
     @_published
     def takeDue(self, listener: str) -> Any:
@@ -348,7 +349,7 @@ class HealthNamespaceRPCInterface:
         @param string listener  Name of the listener, '#', and its pid
         @return string result   JSON: version, path, generation, max_concurrent, wait (seconds), checks, processes, runs
         """
-        return self._service.take_due(wire.line(listener))
+        return self._service.take_due(printable_line(listener))
 
     @_published
     def report(self, results: str) -> Any:
@@ -363,10 +364,10 @@ class HealthNamespaceRPCInterface:
 def check_struct(spec: CheckSpec) -> wire.Struct:
     """Return `spec` as an XML-RPC struct, without its secrets."""
     struct: wire.Struct = {
-        'name': wire.line(spec.name),
-        'type': wire.line(spec.type),
-        'processes': [wire.line(pattern) for pattern in spec.processes],
-        'error': wire.line(spec.error.splitlines()[0]) if spec.error else '',
+        'name': printable_line(spec.name),
+        'type': printable_line(spec.type),
+        'processes': [printable_line(pattern) for pattern in spec.processes],
+        'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
     }
     for option in config.SCHEDULE_OPTIONS:
         value = getattr(spec.schedule, option.name)
@@ -384,16 +385,16 @@ def _shown(option: Option, value: Any) -> Any:
     shown = option.kind.show(value)
     if isinstance(shown, int) and not isinstance(shown, bool):
         return shown if shown < 2**31 else float(shown)
-    return shown if isinstance(shown, (bool, float)) else wire.line(str(shown))
+    return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
 
 
 def failing_struct(pair: Pair) -> wire.Struct:
     """Return who is not well, and why, as an XML-RPC struct."""
     return {
-        'check': wire.line(pair.spec.name),
-        'process': wire.line(pair.process.namespec),
+        'check': printable_line(pair.spec.name),
+        'process': printable_line(pair.process.namespec),
         'state': pair.state,
-        'reason': wire.line(pair.reason()),
+        'reason': printable_line(pair.reason()),
     }
 
 
@@ -403,4 +404,8 @@ def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespac
     Called once for each HTTP server, and before supervisord daemonizes: no thread, socket or process starts here. It
     reads the options from the file again, together with the checks.
     """
-    return HealthNamespaceRPCInterface(service_of(supervisord))
+    service = getattr(supervisord, 'health_service', None)
+    if service is None:
+        service = supervisord.health_service = HealthService(supervisord)
+        install_when_running(supervisord, service)
+    return HealthNamespaceRPCInterface(service)

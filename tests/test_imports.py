@@ -14,36 +14,34 @@ from world import run_python
 PACKAGE = 'supervisor_checks_rpc'
 PATHS = sorted((ROOT / PACKAGE).rglob('*.py'))
 
-# Who may know supervisor. `config` needs its parser, so that a file means the same to both.
-HOSTS = ('rpcinterface', 'plugin', 'listener', 'check_runner', 'controllerplugin', 'programs')
-KNOW_SUPERVISOR = (*HOSTS, 'conf_file', 'check_modules.xmlrpc')
+# The only places that know supervisor. `config` needs its parser, so that a file means the same to both.
+KNOW_SUPERVISOR = ('rpcinterface', 'controllerplugin', 'plugin', 'plugin/http', 'listener', 'programs')
+KNOW_SUPERVISOR_TOO = ('config.conf_file',)
 HEAVY = ('supervisor', 'requests', 'urllib3', 'psutil')
 
-# What a module may import of ours, modules or whole packages.
+# Each place, and the places that it imports: a folder of modules, or a module at the top. CONTRIBUTING.md draws it.
 ARROWS = {
-    '': '',
     'errors': '',
-    'patterns': '',
     'util': '',
-    'model': 'errors',
     'options': 'errors',
-    'old_config': 'errors options',
-    'check_modules': 'check_modules errors model old_config options util',
-    'health': 'model',
-    'policy': 'errors model',
-    'tally': 'model',
-    'pair': 'health model options tally',
-    'record': 'errors model pair',
-    'runner': 'check_modules errors model',
-    'metrics': 'check_modules.base errors model tally',
-    'wire': 'errors model pair record',
-    'conf_file': 'errors',
-    'config': 'check_modules conf_file errors model options',
-    'rpc': 'errors',
-    'worker': 'check_modules check_modules.base errors model runner wire',
-    'worker_host': 'errors model runner wire worker',
-    'demo': '',
+    'core': 'errors options',
+    'protocol': 'core errors',
+    'supervisorctl': 'core options',
+    'check_modules/local': 'core errors util',
+    'check_modules/transport': 'check_modules/local core errors options',
+    'check_modules': 'check_modules/local check_modules/transport core errors options util',
+    'config': 'check_modules core errors options',
+    'worker': 'check_modules check_modules/local core errors protocol',
+    'plugin': 'config core errors protocol',
+    'listener': 'config core errors protocol worker',
+    'plugin/http': 'core errors plugin protocol worker',
+    'programs': 'check_modules core errors listener options protocol worker',
+    'rpcinterface': 'check_modules config core errors options plugin plugin/http protocol',
+    'controllerplugin': 'supervisorctl',
+    'check_runner': 'programs',
 }
+# What a worker process or a monitored program imports: it starts the faster the less that is.
+LIGHT = ('errors', 'util', 'options', 'core', 'protocol', 'check_modules', 'worker')
 
 
 def name_of(path: Path) -> str:
@@ -95,49 +93,63 @@ def ours(module: str, at_import: bool = False) -> set[str]:
     return {name[len(PACKAGE) + 1 :] for name in imports(module, at_import) if name.split('.')[0] == PACKAGE}
 
 
-def belongs(module: str, names: tuple[str, ...] | list[str]) -> bool:
-    """Tell whether `module` is one of these, or in one of these packages."""
-    return any(module == name or module.startswith(f'{name}.') for name in names if name)
+def place_of(module: str) -> str:
+    """The folder of a module, relative to the package; of a module at the top its name."""
+    folder = MODULES[module].relative_to(ROOT / PACKAGE).parent
+    return folder.as_posix() if folder.name else module
+
+
+def arrows() -> dict[str, set[str]]:
+    """The places that each place imports, TYPE_CHECKING and imports in functions counted."""
+    found: dict[str, set[str]] = {place_of(module): set() for module in MODULES if module}
+    for module in filter(None, MODULES):
+        found[place_of(module)] |= {place_of(name) for name in ours(module) if name} - {place_of(module)}
+    return found
 
 
 def test_the_modules_were_found() -> None:
     assert {'', 'errors', 'check_modules', 'check_modules.tcp', 'plugin.service', 'rpcinterface'} <= set(MODULES)
     assert 'supervisor.xmlrpc' in imports('rpcinterface', at_import=True)
-    assert ours('health') == {'model'}
+    assert ours('core.health') == {'core.model'}
     assert ours('check_modules') - ours('check_modules', at_import=True) == {'check_modules.custom'}
 
 
-def test_only_hosts_know_supervisor() -> None:
-    knowing = {m for m in MODULES if 'supervisor' in {name.split('.')[0] for name in imports(m)}}
-    assert {'rpcinterface', 'conf_file', 'plugin.service'} <= knowing
-    assert [module for module in sorted(knowing) if not belongs(module, KNOW_SUPERVISOR)] == []
+def test_only_some_places_know_supervisor() -> None:
+    knowing = {module for module in MODULES if 'supervisor' in {name.split('.')[0] for name in imports(module)}}
+    assert {'rpcinterface', 'config.conf_file', 'plugin.service'} <= knowing
+    assert [m for m in sorted(knowing) if place_of(m) not in KNOW_SUPERVISOR and m not in KNOW_SUPERVISOR_TOO] == []
 
 
-def test_nobody_knows_the_hosts_but_hosts() -> None:
-    arrows = {(module, name) for module in MODULES for name in ours(module) if belongs(name, HOSTS)}
-    assert [arrow for arrow in sorted(arrows) if not belongs(arrow[0], HOSTS)] == []
-
-
-def test_a_module_imports_only_those_below_it() -> None:
+def test_the_arrows_between_places_are_those_of_the_table() -> None:
     """All may ask the package itself for its version."""
-    arrows = {(module, name) for module in MODULES for name in ours(module) - {''}}
-    allowed = {module: ARROWS[module.partition('.')[0]].split() for module in MODULES if module.split('.')[0] in ARROWS}
-    assert [(m, name) for m, name in sorted(arrows) if m in allowed and not belongs(name, allowed[m])] == []
+    assert {place: ' '.join(sorted(targets)) for place, targets in arrows().items()} == ARROWS
+
+
+def test_a_place_imports_only_places_above_it_in_the_table() -> None:
+    places = list(ARROWS)
+    for place, targets in ARROWS.items():
+        assert set(targets.split()) <= set(places[: places.index(place)]), place
+
+
+def test_few_modules_are_at_the_top() -> None:
+    assert len([path for path in MODULES.values() if path.parent == ROOT / PACKAGE and path.stem != '__init__']) <= 10
 
 
 def test_the_package_itself_imports_nothing() -> None:
     assert imports('') == frozenset()
 
 
-def test_there_is_no_circle() -> None:
-    graph = {module: ours(module, at_import=True) - {module} for module in MODULES}
+def test_there_is_no_circle_of_modules() -> None:
+    """Imports in functions and for type checkers count; only a package may name a module of its own in a function."""
+    graph = {module: {name for name in ours(module) if name != module} for module in MODULES}
+    graph['check_modules'] -= {'check_modules.custom'}
     order = list(TopologicalSorter(graph).static_order())
-    assert order.index('errors') < order.index('options') < order.index('config')
+    assert order.index('errors') < order.index('options') < order.index('config.config')
 
 
-def test_pure_modules_pull_in_nothing_heavy() -> None:
-    """Neither does what they import; a worker process or a monitored program starts the faster for it."""
-    names = [f'{PACKAGE}.{module}' for module in ARROWS if module not in ('', 'config') and module in MODULES]
+def test_light_places_pull_in_nothing_heavy() -> None:
+    """Neither does what they import."""
+    names = [f'{PACKAGE}.{module}' for module in MODULES if module and place_of(module) in LIGHT]
     loaded = f'print([name for name in {HEAVY} if name in sys.modules])'
     ended = run_python('-c', f'import sys, {", ".join(names)}; {loaded}')
     assert ended.stdout == '[]\n'
@@ -160,7 +172,7 @@ def test_supervisord_does_not_load_what_only_checks_need(tmp_path: Path) -> None
     conf.write_text('\n'.join(f'[healthcheck:{name}]\ntype = {name}\nprocesses = x\nport = 1' for name in types))
     ended = run_python('-c', (
         'import sys, supervisor_checks_rpc.rpcinterface\n'
-        'from supervisor_checks_rpc import config\n'
+        'from supervisor_checks_rpc.config import config\n'
         f'loaded = config.load({str(conf)!r})\n'
         'print(len(loaded.specs), [heavy for heavy in ("requests", "urllib3", "psutil") if heavy in sys.modules])\n'
     ))  # fmt: skip

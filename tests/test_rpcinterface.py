@@ -30,6 +30,7 @@ import fakes
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.core.text import printable_line
 from supervisor_checks_rpc.protocol import wire
 from supervisor_checks_rpc.rpcinterface import API_VERSION
 from supervisor_checks_rpc.rpcinterface import Faults
@@ -228,7 +229,7 @@ def test_arguments_of_a_wrong_number_or_type_are_incorrect_parameters(running: R
         fault = running.fault(method, *args)
         assert fault.code == SupervisorFaults.INCORRECT_PARAMETERS, args
         assert fault.text.startswith('INCORRECT_PARAMETERS: '), args
-        assert wire.line(fault.text) == fault.text
+        assert printable_line(fault.text) == fault.text
     assert 'internal error' not in ' '.join(running.supervisord.options.logger.lines)
 
 
@@ -273,7 +274,7 @@ def test_an_unknown_name_is_a_bad_name(running: Running, method: str, args: tupl
     fault = running.fault(method, *args)
     assert (fault.code, fault.text.split(':')[0]) == (SupervisorFaults.BAD_NAME, 'BAD_NAME')
     assert repr(name)[1:-1].replace('\\\\', '\\') in fault.text.replace('\\\\', '\\')
-    assert wire.line(fault.text) == fault.text
+    assert printable_line(fault.text) == fault.text
 
 
 @pytest.mark.parametrize('mood', [SupervisorStates.SHUTDOWN, SupervisorStates.RESTARTING])

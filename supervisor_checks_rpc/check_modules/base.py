@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -12,41 +11,17 @@ from typing import Any
 from typing import ClassVar
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
+from ..core.text import formatted
 from ..errors import CheckFailed
-from ..errors import DeadlineExceeded
 from ..errors import InvalidCheckConfig
 from .old_config import RUN_OPTIONS
 from .old_config import split
 
 LOCALHOST = '127.0.0.1'
-# Logins of supervisord, and of drop-in programs, that may stand in our environment, and are nobody else's business.
-LOGINS = ('SUPERVISOR_USERNAME', 'SUPERVISOR_PASSWORD', 'HEALTHCHECK_PASSWORD')
 # The default of supervisor_checks, for a check that is called without a schedule.
 _TIMEOUT = 15.0
-
-
-class Deadline:
-    """The moment when a run must be over, on the monotonic clock."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = seconds
-        self._clock = clock
-        self._end = clock() + seconds
-
-    def is_ahead(self) -> bool:
-        """Tell whether there is time left."""
-        return self._clock() < self._end
-
-    def remaining(self) -> float:
-        """Return the seconds left, always above zero.
-
-        :raises DeadlineExceeded: when there are none.
-        """
-        left = self._end - self._clock()
-        if left <= 0:
-            raise DeadlineExceeded(f'timed out after {self.seconds:g}s')
-        return left
 
 
 @dataclass(frozen=True)
@@ -128,18 +103,3 @@ class BaseCheck:
 
     def _log(self, msg: str, *args: object) -> None:
         self.__log(f'{type(self).__name__}: {formatted(msg, args)}')
-
-
-def formatted(msg: str, args: tuple[object, ...]) -> str:
-    """Return a line for a log: a `%` in it that fits no argument must not make a check of it."""
-    try:
-        return msg % args if args else msg
-    except (TypeError, ValueError):
-        return ' '.join(map(str, (msg, *args)))
-
-
-def excerpt(data: bytes | str, limit: int = 120) -> str:
-    """Return the start of `data` as one line of printable ASCII, for a reason."""
-    text = data.decode('utf-8', 'replace') if isinstance(data, bytes) else data
-    line = ascii(text)[1:-1]
-    return line if len(line) <= limit else line[: limit - 3] + '...'

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
+from ..core.deadline import Deadline
+from ..core.environment import LOGINS
 from ..core.model import Process
+from ..core.text import excerpt
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
-from .base import LOGINS
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
-from .base import excerpt
 from .local.keeper import KEEPER
 
 if TYPE_CHECKING:

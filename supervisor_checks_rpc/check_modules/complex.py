@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import ERROR
 from ..core.model import FAILED
 from ..core.model import PASSED
@@ -18,7 +19,6 @@ from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
 from ..errors import explain
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
 from .old_config import RUN_OPTIONS
 from .old_config import split

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
 from ..errors import CheckFailed
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
 from .local.process_table import described
 from .local.process_table import observe

@@ -11,16 +11,16 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from ..core.deadline import Deadline
 from ..core.model import ERROR
 from ..core.model import FAILED
 from ..core.model import Process
 from ..core.model import Result
+from ..core.text import formatted
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
-from .base import formatted
 
 # supervisor.states.ProcessStates.RUNNING, which a custom check may look at.
 _RUNNING = 20

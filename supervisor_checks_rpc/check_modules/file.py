@@ -8,13 +8,13 @@ import stat
 import time
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import HealthError
 from ..util import NotificationFile
 from ..util import heartbeat_age
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
 
 # Clocks are compared that tick in different places.

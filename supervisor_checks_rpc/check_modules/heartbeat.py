@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
+from ..core.text import excerpt
 from ..errors import CheckFailed
 from .base import LOCALHOST
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
-from .base import excerpt
 from .local.expressions import SEARCHER
 from .transport import sockets
 from .transport.hosts import HOST

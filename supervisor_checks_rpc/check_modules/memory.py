@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
 from ..errors import CheckFailed
 from ..errors import HealthError
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
 from .local.process_table import described
 from .local.process_table import observe

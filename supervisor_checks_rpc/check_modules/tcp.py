@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
+from ..core.text import excerpt
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
 from .base import LOCALHOST
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
-from .base import excerpt
 from .local.expressions import SEARCHER
 from .transport import sockets
 from .transport.hosts import HOST

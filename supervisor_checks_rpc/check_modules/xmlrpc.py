@@ -13,14 +13,14 @@ from typing import Any
 from xml.parsers import expat
 
 from .. import options as opt
+from ..core.deadline import Deadline
 from ..core.model import Process
+from ..core.text import excerpt
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
 from .base import LOCALHOST
 from .base import BaseCheck
-from .base import Deadline
 from .base import Measured
-from .base import excerpt
 from .transport import sockets
 from .transport.hosts import HOST
 from .transport.hosts import authority

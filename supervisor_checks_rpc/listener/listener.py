@@ -15,10 +15,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO
 
 from ..config import config
 from ..config.conf_file import read_apart
@@ -26,6 +24,8 @@ from ..protocol.rpc import CannotAsk
 from ..protocol.rpc import Client
 from ..worker.worker import confine
 from ..worker.worker import leave
+from .event_stream import events
+from .event_stream import take_over_stdout
 from .sweeper import Sweeper
 
 # supervisord's loop turns a second after it sent a tick. An acknowledgement shortly before that has it turn then; one
@@ -96,41 +96,6 @@ def test_config(path: str) -> int:
         print(f'note: {gap}')
     print(f'{path}: {len(loaded.specs)} checks, {len(loaded.problems)} problems')
     return 2 if loaded.problems else 0
-
-
-def take_over_stdout() -> BinaryIO:
-    """Return the way to supervisord, and point descriptor 1 and sys.stdout to standard error.
-
-    Standard output is the protocol: a stray line from anywhere puts the listener into state UNKNOWN for good
-    (supervisor/dispatchers.py).
-    """
-    private = os.fdopen(os.dup(1), 'wb', buffering=0)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return private
-
-
-def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
-    """Yield the headers of each event, its body's as well, and acknowledge it when the next is asked for; end when
-    supervisord is gone.
-
-    The answer is always OK: after FAIL supervisord sends the event again at once, to every listener.
-    """
-    with suppress(BrokenPipeError):
-        stdout.write(b'READY\n')
-        while True:
-            header = _fields(stdin.readline())
-            if not header.get('len', '').isdecimal():
-                return
-            body = stdin.read(int(header['len']))
-            yield {**_fields(body), **header}
-            # In one piece, which supervisord reads in one turn of its loop.
-            stdout.write(b'RESULT 2\nOKREADY\n')
-
-
-def _fields(line: bytes) -> dict[str, str]:
-    pairs = (word.partition(':') for word in line.decode('utf-8', 'replace').split())
-    return {key: value for key, colon, value in pairs if colon}
 
 
 if __name__ == '__main__':

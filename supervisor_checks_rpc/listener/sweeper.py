@@ -9,7 +9,6 @@ import queue
 import time
 import xmlrpc.client
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from ..protocol.rpc import CannotAsk
 from ..protocol.rpc import Client
 from ..protocol.rpc import ShuttingDown
 from ..worker.runner import Runner
+from .event_stream import Ticks
 from .worker_host import WorkerHost
 
 # Results are looked for so often, and travel together. What is no news may wait longer, up to a fifth of its interval,
@@ -43,33 +43,11 @@ LEAD = 1.25
 RETRY = 10.0
 # Where so many runs hang that others find no room, those are given up in time to say so before their leases end.
 PATIENCE = LEASE_GRACE - 6.0
-TICKS = {'TICK_5': 5, 'TICK_60': 60, 'TICK_3600': 3600}
 
 _TAKE_DUE = 'health.takeDue'
 _REPORT = 'health.report'
 _log = logging.getLogger(__name__)
 
-
-class Ticks:
-    """Tells the ticks that count from those that are late or were seen already.
-
-    Ticks queue up while we are stopped, and supervisord sends events again that another listener rejected.
-    """
-
-    def __init__(self) -> None:
-        self._last_serial = -1
-
-    def period(self, event: Mapping[str, str]) -> int:
-        """Return the seconds between two ticks of the kind of `event`; 0 if it does not count, or is no tick."""
-        period = TICKS.get(event.get('eventname', ''), 0)
-        try:
-            serial, when = int(event['serial']), int(event['when'])
-        except (KeyError, ValueError):
-            return 0
-        if not period or serial <= self._last_serial or when < time.time() - 2 * period:
-            return 0
-        self._last_serial = serial
-        return period
 
 @dataclass(frozen=True)
 class Said:

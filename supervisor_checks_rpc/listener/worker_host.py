@@ -15,9 +15,9 @@ from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import not_run
 from ..protocol import wire
+from ..protocol.spawn import is_spent
+from ..protocol.spawn import spawn_worker
 from ..worker.runner import Done
-from ..worker.worker import is_spent
-from ..worker.worker import spawn_worker
 
 # How long after its timeout a run may take to answer; the first includes the start of Python and of the custom code.
 GRACE = 2.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from supervisor import events
 
 from ..core.model import Process
-from ..protocol import wire
+from ..core.text import printable_line
 
 
 class ProcessHealthEvent(events.Event):
@@ -25,7 +25,7 @@ class ProcessHealthEvent(events.Event):
         """Return a header in supervisor's own style, and the reason on a line of its own."""
         process = self._process
         header = f'processname:{process.name} groupname:{process.group} pid:{process.pid}'
-        return f'{header} check:{self._check} state:{self._state}\n{wire.line(self._reason)}'
+        return f'{header} check:{self._check} state:{self._state}\n{printable_line(self._reason)}'
 
 
 class ProcessHealthHealthyEvent(ProcessHealthEvent):

@@ -30,13 +30,13 @@ from ..core.model import Schedule
 from ..core.pair import Pair
 from ..core.patterns import matching
 from ..core.record import Record
+from ..core.text import printable_line
 from ..errors import HealthError
 from ..errors import UnknownName
 from ..protocol import wire
 from . import operator
 from .events import ProcessHealthHealthyEvent
 from .events import ProcessHealthUnhealthyEvent
-from .http import web
 from .loop import Channel
 from .loop import Doorbell
 from .loop import guarded
@@ -63,14 +63,6 @@ class TooManyChecks(HealthError):
 
 class CannotReload(HealthError):
     """The configuration file cannot be read; what was loaded before stays."""
-
-
-def service_of(supervisord: Any) -> HealthService:
-    """Return the service of this supervisord; the first call makes it."""
-    service: HealthService | None = getattr(supervisord, 'health_service', None)
-    if service is None:
-        service = supervisord.health_service = HealthService(supervisord)
-    return service
 
 
 class HealthService:
@@ -110,7 +102,7 @@ class HealthService:
         self.generation = uuid4().hex
         self._fingerprints = {spec.name: config.fingerprint(spec) for spec in loaded.specs}
         for problem in loaded.problems:
-            self.log.error(f'health: {wire.line(problem)}')
+            self.log.error(f'health: {printable_line(problem)}')
 
     # -- what supervisord tells
 
@@ -124,7 +116,6 @@ class HealthService:
             server.channel_class = Channel
         operator.watch(httpservers, guarded(self.log, self._treatment.operator_asked))
         self._match()
-        guarded(self.log, web.install)(httpservers, self, self._subprocesses)
 
     def _on_stopping(self, _event: object) -> None:
         # Who waits for a restart is told that there will be none.
@@ -197,7 +188,8 @@ class HealthService:
 
     # -- which processes there are, and which instance of each runs
 
-    def _subprocesses(self) -> Iterable[tuple[str, str, Any, bool]]:
+    def subprocesses(self) -> Iterable[tuple[str, str, Any, bool]]:
+        """Yield all processes of supervisord: group, name, subprocess, is event listener."""
         for group_name, group in self._supervisord.process_groups.items():
             is_listener = isinstance(group, EventListenerPool)
             for name, subprocess in group.processes.items():
@@ -209,8 +201,8 @@ class HealthService:
 
     def _match(self) -> None:
         """Find anew which processes each check is for."""
-        known = {(group, name): subprocess for group, name, subprocess, _ in self._subprocesses()}
-        names = [(group, name, is_listener) for group, name, _, is_listener in self._subprocesses()]
+        known = {(group, name): subprocess for group, name, subprocess, _ in self.subprocesses()}
+        names = [(group, name, is_listener) for group, name, _, is_listener in self.subprocesses()]
         matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
         self.record.keep_adopted({make_namespec(*key) for key in known})
         adopted = {(process.group, process.name) for process in self.record.adopted()} & known.keys()
@@ -228,7 +220,7 @@ class HealthService:
         )
         for problem in self._unmatched:
             if problem not in before:
-                self.log.warn(f'health: {wire.line(problem)}')
+                self.log.warn(f'health: {printable_line(problem)}')
         self._refresh()
 
     def _refresh(self) -> None:
@@ -376,7 +368,7 @@ class HealthService:
         if not pair.spec.is_passive or pair.spec.error:
             raise UnknownName('check of type heartbeat', check)
         state, last = pair.state, pair.health.last
-        self.record.beat(pair, is_ok, wire.line(message), self._clock(), time.time())
+        self.record.beat(pair, is_ok, printable_line(message), self._clock(), time.time())
         self._tell(pair, state, last)
         self._treatment.observe(pair.process.namespec, self._clock(), time.time())
         self._treatment.act()

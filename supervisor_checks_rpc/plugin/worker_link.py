@@ -23,8 +23,8 @@ from ..core.model import Process
 from ..core.model import Result
 from ..core.model import not_run
 from ..protocol import wire
-from ..worker.worker import is_spent
-from ..worker.worker import spawn_worker
+from ..protocol.spawn import is_spent
+from ..protocol.spawn import spawn_worker
 
 # How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
 GRACE = 2.0

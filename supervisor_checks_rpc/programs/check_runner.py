@@ -26,8 +26,7 @@ from ..core.model import FAILED
 from ..core.model import PASSED
 from ..core.model import Result
 from ..errors import InvalidCheckConfig
-from ..listener import listener
-from ..listener import sweeper
+from ..listener import event_stream
 from ..protocol.rpc import CannotAsk
 from ..protocol.rpc import Client
 from ..protocol.rpc import ShuttingDown
@@ -89,7 +88,7 @@ class CheckRunner:
 
     def run(self) -> None:
         """Serve as an event listener of supervisord until a signal comes, or supervisord is gone."""
-        stdin, stdout = take_over_stdin(), listener.take_over_stdout()
+        stdin, stdout = take_over_stdin(), event_stream.take_over_stdout()
         logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO, stream=sys.stderr)
         _log.info('%s: checking %s', self._name, self._targets.text)
         with End() as end:
@@ -126,14 +125,14 @@ class CheckRunner:
         return [result for number in sorted(answered) for result in answered[number] if result], skipped
 
     def _listen(self, stdin: BinaryIO, stdout: BinaryIO, end: End) -> None:
-        ticks = sweeper.Ticks()
+        ticks = event_stream.Ticks()
         # When supervisord is gone, the pipe to it is broken.
         with suppress(OSError):
-            for event in listener.events(stdin, stdout):
+            for event in event_stream.events(stdin, stdout):
                 period = ticks.period(event)
                 if period:
                     self._periods.put(period)
-                elif event.get('eventname') not in sweeper.TICKS:
+                elif event.get('eventname') not in event_stream.TICKS:
                     self._complain(f'cannot use event {event.get("eventname")}, expected TICK_5, TICK_60 or TICK_3600')
         end.tell()
 

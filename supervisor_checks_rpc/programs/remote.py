@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.model import Process
-from ..protocol import wire
+from ..core.text import printable_line
 from ..protocol.rpc import CannotAsk
 from ..protocol.rpc import Client
 from ..protocol.rpc import ShuttingDown
@@ -62,7 +62,7 @@ class Plugin:
         complaint = ''
         try:
             if self.is_loaded():
-                row = (wire.line(check), process.namespec, type_name, outcome, wire.line(reason), stale_after)
+                row = (printable_line(check), process.namespec, type_name, outcome, printable_line(reason), stale_after)
                 self._client.call('health.reportCheck', *row)
         except (CannotAsk, xmlrpc.client.Error) as why:
             complaint = '' if isinstance(why, ShuttingDown) else f'cannot report: {fault_text(why)}'
@@ -255,4 +255,4 @@ def instance_of(info: Info) -> tuple[int, int]:
 
 def fault_text(why: BaseException) -> str:
     """Say in one line what went wrong."""
-    return wire.line(why.faultString if isinstance(why, xmlrpc.client.Fault) else str(why) or type(why).__name__)
+    return printable_line(why.faultString if isinstance(why, xmlrpc.client.Fault) else str(why) or type(why).__name__)

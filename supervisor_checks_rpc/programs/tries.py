@@ -14,19 +14,19 @@ from typing import Any
 
 from .. import options as opt
 from ..check_modules.base import BaseCheck
-from ..check_modules.base import Deadline
 from ..check_modules.base import Measured
-from ..check_modules.base import formatted
 from ..check_modules.old_config import RUN_OPTIONS
 from ..check_modules.old_config import Values
 from ..check_modules.old_config import split
 from ..check_modules.old_config import with_old_defaults
+from ..core.deadline import Deadline
 from ..core.model import ERROR
 from ..core.model import FAILED
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
 from ..core.model import Schedule
+from ..core.text import formatted
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
 from ..worker.runner import OVERDUE

@@ -27,9 +27,9 @@ from ..core.model import Schedule
 from ..core.model import Status
 from ..core.pair import Pair
 from ..core.record import Run
+from ..core.text import printable_line
 from ..errors import HealthError
 
-_LONGEST_LINE = 1000
 # What is read is kept, often: by the one text that all share.
 _OUTCOMES = {outcome: outcome for outcome in (PASSED, FAILED, ERROR)}
 Struct = dict[str, Any]
@@ -41,12 +41,6 @@ class BadMessage(HealthError):
     """What came in is not what was agreed on."""
 
 
-def line(text: str) -> str:
-    """Return `text` as one line of printable ASCII, of a bounded length."""
-    safe = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
-    return safe if len(safe) <= _LONGEST_LINE else safe[: _LONGEST_LINE - 3] + '...'
-
-
 def finite(value: float | None) -> float | str:
     """Return `value` as a double, or '' where there is none: XML-RPC has neither None nor infinity."""
     return float(value) if value is not None and math.isfinite(value) else ''
@@ -55,13 +49,13 @@ def finite(value: float | None) -> float | str:
 def result_struct(result: Result) -> Struct:
     """Return `result` as an XML-RPC struct."""
     return {
-        'check': line(result.check),
-        'type': line(result.type),
-        'group': line(result.process.group),
-        'name': line(result.process.name),
+        'check': printable_line(result.check),
+        'type': printable_line(result.type),
+        'group': printable_line(result.process.group),
+        'name': printable_line(result.process.name),
         'pid': result.process.pid,
         'outcome': result.outcome,
-        'reason': line(result.reason),
+        'reason': printable_line(result.reason),
         'value': finite(result.value),
         'duration': round(result.duration, 6),
         'at': result.at,
@@ -75,7 +69,7 @@ def status_struct(status: Status, now: float, with_history: bool = True) -> Stru
     return {
         **result_struct(last),
         'state': status.state,
-        'reason': line(status.reason),
+        'reason': printable_line(status.reason),
         'since': status.since,
         'successes': status.successes,
         'failures': status.failures,
@@ -157,7 +151,7 @@ def load_due(text: str) -> Due:
 
 
 def _due(data: Any) -> Due:
-    version = line(str(data['version']))
+    version = printable_line(str(data['version']))
     if version != __version__:
         # After an upgrade: a listener is started anew with each reload, and what supervisord has imported stays.
         raise BadMessage(
@@ -207,7 +201,7 @@ def load_report(
                 spec, rest = run.spec, rests.get(number, _USUAL)
                 result = _result(spec.name, spec.type, run.process, said, reason, duration, at, began, rest)
                 results.append((int(lease), run, result))
-        return str(data['generation']), results, line(_text(data.get('listener', '')))
+        return str(data['generation']), results, printable_line(_text(data.get('listener', '')))
 
     return _guarded('the argument of report', read)
 
@@ -290,7 +284,7 @@ _USUAL = [None, 1, None, False]
 def _usual(result: Result) -> tuple[object, ...]:
     """Return what every result has, its times in whole units: a float takes several times as long to write and read."""
     times = round(result.duration * 1e6), round(result.at * 1e3), round(result.began * 1e6)
-    return (result.outcome, line(result.reason), *times)
+    return (result.outcome, printable_line(result.reason), *times)
 
 
 def _rest(result: Result) -> list[object]:
@@ -311,7 +305,7 @@ def _result(
         type_name,
         process,
         outcome,
-        line(str(reason)),
+        printable_line(str(reason)),
         None if value is None else float(value),
         int(duration) / 1e6,
         int(at) / 1e3,
@@ -345,4 +339,4 @@ def _guarded(what: str, read: Callable[[], _Read]) -> _Read:
     try:
         return read()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as why:
-        raise BadMessage(line(f'cannot read {what}: {type(why).__name__}: {why}')) from None
+        raise BadMessage(printable_line(f'cannot read {what}: {type(why).__name__}: {why}')) from None

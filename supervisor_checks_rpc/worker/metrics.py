@@ -18,9 +18,9 @@ from typing import Any
 from typing import NamedTuple
 
 from ..check_modules.base import BaseCheck
-from ..check_modules.base import Deadline
 from ..check_modules.base import Measured
 from ..core import model
+from ..core.deadline import Deadline
 from ..core.model import Process
 from ..core.tally import BUCKETS
 from ..core.tally import COUNTS

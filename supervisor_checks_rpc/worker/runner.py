@@ -13,7 +13,7 @@ from dataclasses import field
 
 from .. import check_modules
 from ..check_modules.base import BaseCheck
-from ..check_modules.base import Deadline
+from ..core.deadline import Deadline
 from ..core.model import ERROR
 from ..core.model import FAILED
 from ..core.model import PASSED

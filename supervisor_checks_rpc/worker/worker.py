@@ -18,7 +18,6 @@ from importlib import import_module
 
 from .. import __version__
 from .. import check_modules
-from ..check_modules.base import LOGINS
 from ..check_modules.local.keeper import KEEPER
 from ..core.model import ERROR
 from ..core.model import CheckSpec
@@ -33,35 +32,6 @@ from .runner import Runner
 _leaving = threading.RLock()
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
-
-
-def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | None = None) -> int:
-    """Start a worker process with `fd` as its standard input, and return its pid, which is that of its group too.
-
-    One for custom code has `memory`: the bytes that it may allocate, 0 for no limit. Whoever started it ends it when
-    it is_spent().
-
-    posix_spawn and not subprocess: a Popen object would wait for a pid that supervisord reaps. The import path is
-    ours, so that the worker finds the same package; standard output goes where errors go.
-
-    :raises OSError: when it cannot be started.
-    """
-    path = [entry for entry in sys.path if entry]
-    code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker.worker import main; main()'
-    limit = '' if memory is None else str(memory)
-    argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid()), __version__]
-    actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
-    # Another user must not learn how to log in to supervisord.
-    environ = {key: value for key, value in os.environ.items() if not user or key not in LOGINS}
-    return os.posix_spawn(sys.executable, argv, environ, file_actions=actions, setpgroup=0)
-
-
-def is_spent(result: Result) -> bool:
-    """Tell by its answer whether a worker of custom code is in no state to run anything, and best started anew.
-
-    A run hangs in it, and may be using up a CPU; or it has no memory or no thread left.
-    """
-    return result.outcome == ERROR and result.attempts == 0 and not result.invalid
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.core.record import Run
+from supervisor_checks_rpc.core.text import printable_line
 from supervisor_checks_rpc.protocol import wire
 from supervisor_checks_rpc.protocol.wire import BadMessage
 from world import assert_fit_for_supervisord
@@ -56,7 +57,7 @@ ANY_RESULT = st.builds(
 def travelled(result: Result) -> Result:
     """What is left of a result on the other side: one line of reason, times rounded."""
     return result._replace(
-        reason=wire.line(result.reason),
+        reason=printable_line(result.reason),
         duration=round(result.duration * 1e6) / 1e6,
         at=round(result.at * 1e3) / 1e3,
         began=round(result.began * 1e6) / 1e6,
@@ -80,22 +81,22 @@ def travelled(result: Result) -> Result:
     ],
 )
 def test_a_text_becomes_one_line_of_printable_ascii(text: str, expected: str) -> None:
-    assert wire.line(text) == expected
+    assert printable_line(text) == expected
 
 
 def test_a_long_text_is_cut() -> None:
-    assert wire.line('x' * 1000) == 'x' * 1000
-    assert wire.line('x' * 1001) == 'x' * 997 + '...'
+    assert printable_line('x' * 1000) == 'x' * 1000
+    assert printable_line('x' * 1001) == 'x' * 997 + '...'
 
 
 @given(st.one_of(ANY_TEXT, TEXT.map(lambda text: text * 100)))
 @settings(deadline=None, max_examples=100)
 def test_whatever_the_text_its_line_is_short_printable_and_stays_as_it_is(text: str) -> None:
-    line = wire.line(text)
+    line = printable_line(text)
     assert line.isascii()
     assert line == '' or line.isprintable()
     assert len(line) <= 1000
-    assert wire.line(line) == line
+    assert printable_line(line) == line
 
 
 # -- XML-RPC
@@ -305,7 +306,7 @@ KINDS = st.sampled_from(sorted(LOADERS))
 def test_garbage_is_refused_with_one_line(kind: str, text: str) -> None:
     with pytest.raises(BadMessage, match='cannot read') as caught:
         LOADERS[kind](text)
-    assert wire.line(str(caught.value)) == str(caught.value)
+    assert printable_line(str(caught.value)) == str(caught.value)
 
 
 @given(KINDS, st.one_of(TEXT, st.binary(), JSON_VALUES.map(json.dumps)))

@@ -22,7 +22,7 @@ from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.protocol import wire
-from supervisor_checks_rpc.worker.worker import spawn_worker
+from supervisor_checks_rpc.protocol.spawn import spawn_worker
 from world import environment
 from world import eventually
 from world import run_python

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import AnyStr
 
+from ...core.deadline import Deadline
+from ...core.environment import LOGINS
+from ...core.text import excerpt
 from ...errors import HealthError
-from ..base import LOGINS
-from ..base import Deadline
-from ..base import excerpt
 
 if TYPE_CHECKING:
     from subprocess import Popen

@@ -13,11 +13,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from typing import TypeVar
 
+from ...core.deadline import Deadline
 from ...core.model import Process
 from ...errors import DeadlineExceeded
 from ...errors import HealthError
 from ...util import parent_in
-from ..base import Deadline
 
 if TYPE_CHECKING:
     import psutil

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ... import options as opt
+from ...core.deadline import Deadline
+from ...core.text import excerpt
 from ...errors import HealthError
-from ..base import Deadline
-from ..base import excerpt
 
 _LOGIN = re.compile(r'//[^/]*@')
 _HOST_NAME = re.compile(r'[^\x00-\x20\x7f/?#@:%\\\[\]]+')

@@ -20,9 +20,9 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 
 from ... import __version__
+from ...core.deadline import Deadline
+from ...core.text import excerpt
 from ...errors import CheckFailed
-from ..base import Deadline
-from ..base import excerpt
 from . import sockets
 from .hosts import shown
 from .http_connection import Address

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from ...core.deadline import Deadline
+from ...core.text import excerpt
 from ...errors import CheckFailed
 from ...errors import InvalidCheckConfig
-from ..base import Deadline
-from ..base import excerpt
 from . import sockets
 
 

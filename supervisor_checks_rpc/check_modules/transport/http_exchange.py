@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 
+from ...core.text import excerpt
 from ...errors import CheckFailed
 from ...errors import HealthError
-from ..base import excerpt
 from . import sockets
 
 

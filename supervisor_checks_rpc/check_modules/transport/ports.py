@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from ... import options as opt
+from ...core.deadline import Deadline
 from ...core.model import Process
 from ...errors import InvalidCheckConfig
 from ...errors import InvalidPortSpec
-from ..base import Deadline
 from ..local.expressions import SEARCHER
 
 

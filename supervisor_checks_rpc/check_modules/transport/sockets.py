@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 from typing import TypeVar
 
+from ...core.deadline import Deadline
+from ...core.text import excerpt
 from ...errors import CheckFailed
 from ...errors import DeadlineExceeded
 from ...errors import HealthError
-from ..base import Deadline
-from ..base import excerpt
 from .hosts import resolve
 
 # Troubles of the side that checks: no verdict on the process.

@@ -19,6 +19,7 @@ from supervisor.states import ProcessStates
 
 from ...core import model
 from ...core.pair import Pair
+from ...core.text import printable_line
 from ...protocol import wire
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Board:
         return [
             pair.state,
             round(pair.since, 1),
-            wire.line(pair.reason()),
+            printable_line(pair.reason()),
             pair.process.pid,
             pair.health.failures,
             pair.restarts,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 from urllib.parse import unquote
 
+from ...core.text import printable_line
 from ...errors import UnknownName
 from ...protocol import wire
 from ..restarts import CannotRestart
@@ -98,11 +99,11 @@ class Dashboard:
         try:
             return self._part(asked)
         except Refused as why:
-            return refused(why.status, wire.line(str(why)), why.headers)
+            return refused(why.status, printable_line(str(why)), why.headers)
         except UnknownName as why:
-            return refused(404, wire.line(str(why)))
+            return refused(404, printable_line(str(why)))
         except CannotRestart as why:
-            return refused(409, wire.line(str(why)))
+            return refused(409, printable_line(str(why)))
 
     def _part(self, asked: Asked) -> Reply | Later:
         path, _, query = asked.target.partition('?')
@@ -121,7 +122,7 @@ class Dashboard:
         return self._data[path]({key: values[-1] for key, values in parse_qs(query[:_LONGEST_QUERY]).items()})
 
     def _news(self, query: Mapping[str, str]) -> Reply:
-        problems = [wire.line(problem) for problem in self._service.problems()]
+        problems = [printable_line(problem) for problem in self._service.problems()]
         more = {'token': self._buttons.token(), 'problems': problems}
         return Reply(200, self._board.pieces(query.get('seen', ''), more))
 

@@ -21,7 +21,7 @@ from ...core.model import Result
 from ...core.model import Schedule
 from ...core.pair import Pair
 from ...core.tally import Tally
-from ...protocol import wire
+from ...core.text import printable_line
 from ...worker import metrics
 from ...worker.metrics import Snapshot
 from ..worker_link import MAX_PENDING
@@ -123,9 +123,10 @@ class Metrics:
             by_process.setdefault(pair.process.namespec, []).append(pair)
         processes = {namespec: place for place, namespec in enumerate(by_process)}
         places = [[checks[pair.spec.name], processes[pair.process.namespec]] for pair in pairs]
-        told = [[wire.line(same[0].process.group), wire.line(same[0].process.name)] for same in by_process.values()]
+        instances = [same[0].process for same in by_process.values()]
+        told = [[printable_line(process.group), printable_line(process.name)] for process in instances]
         self._pairs, self._by_process = pairs, by_process
-        self._names = json.dumps([[wire.line(name) for name in checks], told, places], separators=(',', ':'))
+        self._names = json.dumps([[printable_line(name) for name in checks], told, places], separators=(',', ':'))
 
 
 def _in_a_row(tallies: Iterable[Tally]) -> bytes:

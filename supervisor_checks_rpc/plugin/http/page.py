@@ -17,8 +17,8 @@ from ...core.model import CheckSpec
 from ...core.pair import Pair
 from ...core.patterns import matching
 from ...core.record import summarized
+from ...core.text import printable_line
 from ...errors import UnknownName
-from ...protocol import wire
 from .reply import Asked
 from .reply import Reply
 from .reply import refused
@@ -67,7 +67,7 @@ class Page:
         try:
             return self._health(unquote(path)[len(PATH) :], filters)
         except UnknownName as why:
-            return refused(404, wire.line(str(why)))
+            return refused(404, printable_line(str(why)))
 
     def _health(self, name: str, filters: Filters) -> Reply:
         self._service.summary()  # brings every pair up to now
@@ -117,8 +117,8 @@ def _verdict(pairs: list[Pair], lost: list[CheckSpec], problems: list[str]) -> R
         'state': state,
         'healthy': is_healthy,
         'counts': counts,
-        'failing': [dict(zip(('check', 'process', 'state', 'reason'), map(wire.line, row))) for row in rows],
-        'problems': [wire.line(problem) for problem in problems],
+        'failing': [dict(zip(('check', 'process', 'state', 'reason'), map(printable_line, row))) for row in rows],
+        'problems': [printable_line(problem) for problem in problems],
     }
     return said(200 if is_healthy else 503, body)
 

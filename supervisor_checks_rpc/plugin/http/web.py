@@ -14,6 +14,7 @@ from typing import Any
 from typing import Protocol
 from urllib.parse import unquote
 
+from supervisor import events
 from supervisor.http import encrypted_dictionary_authorizer
 
 from ..loop import guarded
@@ -51,6 +52,15 @@ class Part(Protocol):
 
     def reply(self, asked: Asked) -> Reply | Later:
         """Return what is answered."""
+
+
+def install_when_running(supervisord: Any, service: HealthService) -> None:
+    """Serve the parts from SupervisorRunningEvent on: when the factory is called, the servers are still being made."""
+
+    def installed(_event: object) -> None:
+        install(supervisord.options.httpservers, service, service.subprocesses)
+
+    events.subscribe(events.SupervisorRunningEvent, guarded(service.log, installed))
 
 
 def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService, processes: Processes) -> None:

@@ -1,0 +1,26 @@
+"""Text that may leave: lines for logs, reasons and replies."""
+
+from __future__ import annotations
+
+_LONGEST_LINE = 1000
+
+
+def printable_line(text: str) -> str:
+    """Return `text` as one line of printable ASCII, of a bounded length."""
+    safe = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+    return safe if len(safe) <= _LONGEST_LINE else safe[: _LONGEST_LINE - 3] + '...'
+
+
+def formatted(msg: str, args: tuple[object, ...]) -> str:
+    """Return a line for a log: a `%` in it that fits no argument must not make a check of it."""
+    try:
+        return msg % args if args else msg
+    except (TypeError, ValueError):
+        return ' '.join(map(str, (msg, *args)))
+
+
+def excerpt(data: bytes | str, limit: int = 120) -> str:
+    """Return the start of `data` as one line of printable ASCII, for a reason."""
+    text = data.decode('utf-8', 'replace') if isinstance(data, bytes) else data
+    line = ascii(text)[1:-1]
+    return line if len(line) <= limit else line[: limit - 3] + '...'
