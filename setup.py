@@ -59,14 +59,14 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            'supervisor_health_listener = supervisor_checks_rpc.listener.listener:main',
-            'supervisor_http_check = supervisor_checks_rpc.programs.programs:http_check',
-            'supervisor_tcp_check = supervisor_checks_rpc.programs.programs:tcp_check',
-            'supervisor_xmlrpc_check = supervisor_checks_rpc.programs.programs:xmlrpc_check',
-            'supervisor_memory_check = supervisor_checks_rpc.programs.programs:memory_check',
-            'supervisor_cpu_check = supervisor_checks_rpc.programs.programs:cpu_check',
-            'supervisor_file_check = supervisor_checks_rpc.programs.programs:file_check',
-            'supervisor_complex_check = supervisor_checks_rpc.programs.programs:complex_check',
+            'supervisor_health_listener = supervisor_checks_rpc.listener.main:main',
+            'supervisor_http_check = supervisor_checks_rpc.programs.main:http_check',
+            'supervisor_tcp_check = supervisor_checks_rpc.programs.main:tcp_check',
+            'supervisor_xmlrpc_check = supervisor_checks_rpc.programs.main:xmlrpc_check',
+            'supervisor_memory_check = supervisor_checks_rpc.programs.main:memory_check',
+            'supervisor_cpu_check = supervisor_checks_rpc.programs.main:cpu_check',
+            'supervisor_file_check = supervisor_checks_rpc.programs.main:file_check',
+            'supervisor_complex_check = supervisor_checks_rpc.programs.main:complex_check',
         ]
     },
 )

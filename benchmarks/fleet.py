@@ -28,13 +28,13 @@ from pathlib import Path
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics.exposition import generate_latest
 
+from supervisor_checks_rpc.core.counters import BUCKETS
+from supervisor_checks_rpc.core.counters import OUTCOMES
 from supervisor_checks_rpc.core.model import HEALTHY
-from supervisor_checks_rpc.core.tally import BUCKETS
-from supervisor_checks_rpc.core.tally import OUTCOMES
-from supervisor_checks_rpc.worker.metrics import STATES
-from supervisor_checks_rpc.worker.metrics import TALLY
-from supervisor_checks_rpc.worker.metrics import Snapshot
-from supervisor_checks_rpc.worker.metrics import families
+from supervisor_checks_rpc.worker.exposition import STATES
+from supervisor_checks_rpc.worker.exposition import TALLY
+from supervisor_checks_rpc.worker.exposition import Snapshot
+from supervisor_checks_rpc.worker.exposition import families
 from tests.live.harness import free_port
 
 from . import report

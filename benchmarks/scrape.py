@@ -150,4 +150,4 @@ def _get(supervisord: Supervisord) -> tuple[bytes, str]:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    return 'supervisor_checks_rpc.worker.worker' in ' '.join(process.cmdline())
+    return 'supervisor_checks_rpc.worker.main' in ' '.join(process.cmdline())

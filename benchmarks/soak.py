@@ -117,7 +117,7 @@ def _held(supervisord: Supervisord) -> Sample:
     """Return the MiB of each process of ours; a worker that left for want of work holds none."""
     pids = {'supervisord': supervisord.pid, 'listener': stage.checkers(supervisord)[0]}
     children = psutil.Process(supervisord.pid).children()
-    workers = [child.pid for child in children if 'supervisor_checks_rpc.worker.worker' in ' '.join(child.cmdline())]
+    workers = [child.pid for child in children if 'supervisor_checks_rpc.worker.main' in ' '.join(child.cmdline())]
     held = {name: measure.rss([pid]) for name, pid in pids.items()}
     return {**held, 'worker': measure.rss(workers)}
 

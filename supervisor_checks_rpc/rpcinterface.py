@@ -18,15 +18,15 @@ from supervisor.xmlrpc import Faults as SupervisorFaults
 from supervisor.xmlrpc import RPCError
 
 from . import check_modules
-from .config import config
+from .config import loader
 from .core import model
 from .core.model import CheckSpec
-from .core.pair import Pair
+from .core.monitor import Pair
 from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
 from .options import Option
-from .plugin.http.web import install_when_running
+from .plugin.http.handlers import install_when_running
 from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
 from .plugin.service import CannotReload
@@ -369,13 +369,13 @@ def check_struct(spec: CheckSpec) -> wire.Struct:
         'processes': [printable_line(pattern) for pattern in spec.processes],
         'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
     }
-    for option in config.SCHEDULE_OPTIONS:
+    for option in loader.SCHEDULE_OPTIONS:
         value = getattr(spec.schedule, option.name)
         if value is not None:
             struct[option.name] = _shown(option, value)
     if not spec.error and not check_modules.is_custom(spec.type):
         values, _ = check_modules.built_in(spec.type).parse(spec.options)
-        struct.update({o.name: _shown(o, values[o.name]) for o in config.declared(spec) if values[o.name] is not None})
+        struct.update({o.name: _shown(o, values[o.name]) for o in loader.declared(spec) if values[o.name] is not None})
     return struct
 
 

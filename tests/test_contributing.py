@@ -49,7 +49,7 @@ def test_a_section_can_have_its_type(copy):
         '[supervisord]\n[healthcheck:a]\ntype = threads\nprocesses = web\nmax_threads = 9\n'
         '[healthcheck:b]\ntype = threads\nprocesses = web\nmax_treads = 9\n'
     )
-    done = python(copy, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', 'supervisord.conf')
+    done = python(copy, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', 'supervisord.conf')
     assert done.returncode == 2
     assert '[healthcheck:a]' not in done.stdout
     assert '[healthcheck:b] max_threads: required and missing, expected a whole number of at least 1\n' in done.stdout

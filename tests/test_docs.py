@@ -20,12 +20,12 @@ from documents import rows
 from documents import section
 from supervisor_checks_rpc import check_modules
 from supervisor_checks_rpc import rpcinterface
-from supervisor_checks_rpc.config import config
+from supervisor_checks_rpc.config import loader
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.options import REQUIRED
-from supervisor_checks_rpc.programs import programs
+from supervisor_checks_rpc.programs import main
 from supervisor_checks_rpc.protocol import wire
 from world import ROOT
 
@@ -136,12 +136,12 @@ def test_each_page_can_be_found():
 
 def test_common_options():
     stated = options_table(CHECKS, 'Options of every check')
-    assert list(stated) == [option.name for option in config.COMMON_OPTIONS]
-    for option in config.COMMON_OPTIONS:
+    assert list(stated) == [option.name for option in loader.COMMON_OPTIONS]
+    for option in loader.COMMON_OPTIONS:
         if option.name in DERIVED:
             text, given, value = DERIVED[option.name]
             assert stated[option.name] == text
-            spec = config.build_spec('x', {'type': 'tcp', 'processes': 'p', 'port': '1', **given}, {})
+            spec = loader.build_spec('x', {'type': 'tcp', 'processes': 'p', 'port': '1', **given}, {})
             assert getattr(spec.schedule, option.name) == value
         else:
             assert default_of(option, stated[option.name]), option.name
@@ -154,7 +154,7 @@ def assert_stated(options, stated):
 
 
 def test_options_of_the_plugin():
-    assert_stated(config.SERVICE_OPTIONS, options_table(CHECKS, 'Options of the plugin'))
+    assert_stated(loader.SERVICE_OPTIONS, options_table(CHECKS, 'Options of the plugin'))
 
 
 @pytest.mark.parametrize('type_name', sorted(check_modules.BUILT_IN))
@@ -182,7 +182,7 @@ CONFIGURING = {block.page for block in documents.ALL if block.language == 'ini'}
 @pytest.mark.parametrize('page', sorted(CONFIGURING | {'docs/how-it-decides.md', 'docs/security.md', TROUBLES}))
 def test_options_in_the_text(page):
     """What the text sets, in `option = value`, can be set, here or in supervisord's own sections."""
-    known = {option.name for option in (*config.COMMON_OPTIONS, *config.SERVICE_OPTIONS)}
+    known = {option.name for option in (*loader.COMMON_OPTIONS, *loader.SERVICE_OPTIONS)}
     for type_name in check_modules.BUILT_IN:
         known.update(option.name for option in check_modules.built_in(type_name).OPTIONS)
     known.update(SUPERVISORS_OWN)
@@ -255,7 +255,7 @@ def test_each_flag_of_the_seven_programs_is_explained():
     for title, table in tables.items():
         kind = re.fullmatch(r'`supervisor_(\w+)_check`', title)[1]
         own, _ = flags_of(line.split(' | ')[0] for line in table.splitlines())
-        actions = [action.option_strings for action in programs._parser(kind)._actions if action.dest != 'help']
+        actions = [action.option_strings for action in main._parser(kind)._actions if action.dest != 'help']
         known = {flag for flags in actions for flag in flags}
         assert own <= known, title
         # Of several spellings of one option the page names what there was, or the one that is new.

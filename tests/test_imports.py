@@ -144,7 +144,7 @@ def test_there_is_no_circle_of_modules() -> None:
     graph = {module: {name for name in ours(module) if name != module} for module in MODULES}
     graph['check_modules'] -= {'check_modules.custom'}
     order = list(TopologicalSorter(graph).static_order())
-    assert order.index('errors') < order.index('options') < order.index('config.config')
+    assert order.index('errors') < order.index('options') < order.index('config.loader')
 
 
 def test_light_places_pull_in_nothing_heavy() -> None:
@@ -172,8 +172,8 @@ def test_supervisord_does_not_load_what_only_checks_need(tmp_path: Path) -> None
     conf.write_text('\n'.join(f'[healthcheck:{name}]\ntype = {name}\nprocesses = x\nport = 1' for name in types))
     ended = run_python('-c', (
         'import sys, supervisor_checks_rpc.rpcinterface\n'
-        'from supervisor_checks_rpc.config import config\n'
-        f'loaded = config.load({str(conf)!r})\n'
+        'from supervisor_checks_rpc.config import loader\n'
+        f'loaded = loader.load({str(conf)!r})\n'
         'print(len(loaded.specs), [heavy for heavy in ("requests", "urllib3", "psutil") if heavy in sys.modules])\n'
     ))  # fmt: skip
     assert ended.stdout == f'{len(types)} []\n'

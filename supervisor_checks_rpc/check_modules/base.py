@@ -16,8 +16,8 @@ from ..core.model import Process
 from ..core.text import formatted
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
-from .old_config import RUN_OPTIONS
-from .old_config import split
+from .legacy_options import RUN_OPTIONS
+from .legacy_options import split
 
 LOCALHOST = '127.0.0.1'
 # The default of supervisor_checks, for a check that is called without a schedule.

@@ -22,7 +22,7 @@ from ..errors import DeadlineExceeded
 from ..errors import HealthError
 from .base import BaseCheck
 from .base import Measured
-from .local.keeper import KEEPER
+from .local.child_processes import KEEPER
 
 if TYPE_CHECKING:
     from subprocess import Popen

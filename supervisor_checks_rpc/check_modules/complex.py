@@ -20,8 +20,8 @@ from ..errors import InvalidCheckConfig
 from ..errors import explain
 from .base import BaseCheck
 from .base import Measured
-from .old_config import RUN_OPTIONS
-from .old_config import split
+from .legacy_options import RUN_OPTIONS
+from .legacy_options import split
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from ..errors import CheckFailed
 from .base import LOCALHOST
 from .base import BaseCheck
 from .base import Measured
-from .local.expressions import SEARCHER
+from .local.regex_search import SEARCHER
 from .transport import sockets
-from .transport.hosts import HOST
-from .transport.hosts import authority
-from .transport.hosts import without_query
-from .transport.ports import PORT
-from .transport.ports import port_of
+from .transport.addresses import HOST
+from .transport.addresses import authority
+from .transport.addresses import without_query
+from .transport.port_option import PORT
+from .transport.port_option import port_of
 
 if TYPE_CHECKING:
     from .transport.http_client import Client
@@ -154,7 +154,7 @@ class HTTPCheck(BaseCheck):
     @cached_property
     def _client(self) -> Client:
         # Not at the top: supervisord imports this module for its options, and must not import requests.
-        from .local.later import import_later
+        from .local.lazy_import import import_later
 
         # These guess the encoding of a text, and take 3 MiB: ours is named, or is UTF-8 (Reply.text).
         for guesser in ('chardet', 'charset_normalizer'):

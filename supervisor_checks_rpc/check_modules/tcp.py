@@ -17,12 +17,12 @@ from ..errors import HealthError
 from .base import LOCALHOST
 from .base import BaseCheck
 from .base import Measured
-from .local.expressions import SEARCHER
+from .local.regex_search import SEARCHER
 from .transport import sockets
-from .transport.hosts import HOST
-from .transport.hosts import authority
-from .transport.ports import PORT
-from .transport.ports import port_of
+from .transport.addresses import HOST
+from .transport.addresses import authority
+from .transport.port_option import PORT
+from .transport.port_option import port_of
 
 REPLY_CAP = 64 * 1024
 

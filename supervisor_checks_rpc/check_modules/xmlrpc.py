@@ -22,13 +22,13 @@ from .base import LOCALHOST
 from .base import BaseCheck
 from .base import Measured
 from .transport import sockets
-from .transport.hosts import HOST
-from .transport.hosts import authority
-from .transport.hosts import without_query
+from .transport.addresses import HOST
+from .transport.addresses import authority
+from .transport.addresses import without_query
 from .transport.http_exchange import exchange
 from .transport.http_exchange import verdicts
-from .transport.ports import PORT
-from .transport.ports import port_of
+from .transport.port_option import PORT
+from .transport.port_option import port_of
 
 REPLY_CAP = 1024 * 1024
 

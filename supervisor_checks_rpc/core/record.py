@@ -21,8 +21,8 @@ from .model import Process
 from .model import Result
 from .model import Schedule
 from .model import Status
-from .pair import NEVER
-from .pair import Pair
+from .monitor import NEVER
+from .monitor import Pair
 
 # Runs are handed out so many seconds before they are due: a listener may wait for supervisord's loop to turn, which it
 # does once a second, and need not have it turn.

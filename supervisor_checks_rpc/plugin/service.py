@@ -22,27 +22,27 @@ from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 from supervisor.states import getProcessStateDescription
 
-from ..config import config
+from ..config import loader
 from ..core import model
 from ..core.model import Process
 from ..core.model import Result
 from ..core.model import Schedule
-from ..core.pair import Pair
+from ..core.monitor import Pair
 from ..core.patterns import matching
 from ..core.record import Record
 from ..core.text import printable_line
 from ..errors import HealthError
 from ..errors import UnknownName
 from ..protocol import wire
-from . import operator
+from . import operator_actions
 from .events import ProcessHealthHealthyEvent
 from .events import ProcessHealthUnhealthyEvent
 from .loop import Channel
 from .loop import Doorbell
 from .loop import guarded
+from .remediation import Treatment
+from .remediation import streak
 from .restarts import Restart
-from .treatment import Treatment
-from .treatment import streak
 from .worker_link import Pending
 from .worker_link import WorkerLink
 
@@ -83,7 +83,7 @@ class HealthService:
         self._is_missed = False
         self.generation = ''
         self._past: set[str] = set()
-        self._take_config(config.load(_path(supervisord.options)))
+        self._take_config(loader.load(_path(supervisord.options)))
         self.record = Record(self.config.specs, self.config.settings.history)
         self._treatment = Treatment(supervisord, self.record, self.worker, self._subprocess, self._ring, clock)
         for event, callback in (
@@ -95,12 +95,12 @@ class HealthService:
         ):
             events.subscribe(event, guarded(self.log, callback))
 
-    def _take_config(self, loaded: config.Config) -> None:
+    def _take_config(self, loaded: loader.Config) -> None:
         self.config = loaded
         self._past |= {self.generation} - {''}
         # Tells the lives of the definitions apart: a listener reads the file again when this changes.
         self.generation = uuid4().hex
-        self._fingerprints = {spec.name: config.fingerprint(spec) for spec in loaded.specs}
+        self._fingerprints = {spec.name: loader.fingerprint(spec) for spec in loaded.specs}
         for problem in loaded.problems:
             self.log.error(f'health: {printable_line(problem)}')
 
@@ -114,7 +114,7 @@ class HealthService:
         httpservers = self._supervisord.options.httpservers
         for _, server in httpservers:
             server.channel_class = Channel
-        operator.watch(httpservers, guarded(self.log, self._treatment.operator_asked))
+        operator_actions.watch(httpservers, guarded(self.log, self._treatment.operator_asked))
         self._match()
 
     def _on_stopping(self, _event: object) -> None:
@@ -214,7 +214,7 @@ class HealthService:
         self._changed = {key: known[key] for key in watched}
         self._treatment.keep({process.namespec for process in instances.values()})
         before, self._unmatched = self._unmatched, tuple(
-            f'[{config.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
+            f'[{loader.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
             for spec in self.config.specs
             if not spec.error and not matched[spec.name]
         )
@@ -339,7 +339,7 @@ class HealthService:
             else:
                 pending.finish(last)
             return pending
-        lane = pair.spec.name if config.runs_custom_code(pair.spec) else ''
+        lane = pair.spec.name if loader.runs_custom_code(pair.spec) else ''
         return self.worker(lane).submit(pair.spec, pair.process, pair.sample)
 
     # -- what a person asks for
@@ -389,7 +389,7 @@ class HealthService:
 
         :raises CannotReload: when the file cannot be read; then nothing changes.
         """
-        loaded = config.load(self.config.path)
+        loaded = loader.load(self.config.path)
         if not loaded.is_readable:
             raise CannotReload(loaded.problems[0])
         before = self.record.specs

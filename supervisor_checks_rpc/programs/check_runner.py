@@ -27,19 +27,19 @@ from ..core.model import PASSED
 from ..core.model import Result
 from ..errors import InvalidCheckConfig
 from ..listener import event_stream
-from ..protocol.rpc import CannotAsk
-from ..protocol.rpc import Client
-from ..protocol.rpc import ShuttingDown
+from ..protocol.client import CannotAsk
+from ..protocol.client import Client
+from ..protocol.client import ShuttingDown
 from ..worker.runner import OVERDUE
-from .frame import End
-from .frame import Threads
-from .frame import take_over_stdin
-from .remote import Plugin
-from .remote import Restarter
-from .remote import fault_text
+from .process_setup import End
+from .process_setup import Threads
+from .process_setup import take_over_stdin
+from .restarter import Plugin
+from .restarter import Restarter
+from .restarter import fault_text
+from .retries import Seen
+from .retries import Tries
 from .targets import Targets
-from .tries import Seen
-from .tries import Tries
 
 MAX_THREADS = 64
 # supervisord waits for us as long as `stopwaitsecs` says (10 s) before it sends SIGKILL.

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.patterns import matching
 from ..errors import InvalidCheckConfig
-from ..protocol.rpc import Client
+from ..protocol.client import Client
 
 EVERYTHING = '*:*'
 

@@ -23,7 +23,7 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | N
     :raises OSError: when it cannot be started.
     """
     path = [entry for entry in sys.path if entry]
-    code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker.worker import main; main()'
+    code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker.main import main; main()'
     limit = '' if memory is None else str(memory)
     argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid()), __version__]
     actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]

@@ -25,7 +25,7 @@ from ..core.model import Process
 from ..core.model import Result
 from ..core.model import Schedule
 from ..core.model import Status
-from ..core.pair import Pair
+from ..core.monitor import Pair
 from ..core.record import Run
 from ..core.text import printable_line
 from ..errors import HealthError

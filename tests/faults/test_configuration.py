@@ -20,7 +20,7 @@ from harness import Supervisord
 from harness import healthcheck
 from harness import program
 from harness import section
-from supervisor_checks_rpc.config import config
+from supervisor_checks_rpc.config import loader
 from supervisor_checks_rpc.core.model import CheckSpec
 from tests.faults.conftest import MODULES
 from tests.faults.conftest import Tally
@@ -37,7 +37,7 @@ SECRET = 's3cr3t-of-the-file'
 GOOD = program('job', 'sleeper.py') + healthcheck('good', 'own:Good', 'job', interval='0.5')
 TYPES = ('http', 'tcp', 'xmlrpc', 'memory', 'cpu', 'file', 'command', 'complex', 'heartbeat')
 OPTIONS = [
-    *config.COMMON_OPTIONS, *(option for type_ in TYPES for option in config.declared(CheckSpec('', type_, ())))
+    *loader.COMMON_OPTIONS, *(option for type_ in TYPES for option in loader.declared(CheckSpec('', type_, ())))
 ]  # fmt: skip
 KEYS = sorted({option.name for option in OPTIONS})
 SECRETS = {option.name for option in OPTIONS if option.secret}
@@ -77,7 +77,7 @@ def writes(sv: Supervisord, text: str) -> None:
 
 def test_config_says(path: str) -> subprocess.CompletedProcess[str]:
     """Run supervisor_health_listener --test-config."""
-    command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', path]
+    command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', path]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 

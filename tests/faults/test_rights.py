@@ -418,7 +418,7 @@ def test_secrets_are_nowhere_after_all_of_that(supervisord, tally, cores):
             env={**modules_path(MODULES), 'TOKEN': SECRETS['environ']},
         )  # fmt: skip
         # Its password is nowhere but in the file, which it may read.
-        command = f'{sys.executable} -m supervisor_checks_rpc.listener.listener -c %(here)s/{sv.conf.name}'
+        command = f'{sys.executable} -m supervisor_checks_rpc.listener.main -c %(here)s/{sv.conf.name}'
         sv.rewrite(sv.sections + section('eventlistener:health', {'command': command}))
         sv.start()
         pid, aborted = sv.wait_state('dump')['pid'], 0
@@ -499,7 +499,7 @@ def replies(sv: Supervisord, hear: Say) -> None:
         command = [sys.executable, '-m', 'supervisor.supervisorctl', '-c', ctl_conf(sv), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         hear('what supervisorctl says', done.stdout + done.stderr)
-    command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', str(sv.conf)]
+    command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(sv.conf)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     hear('what --test-config says', done.stdout + done.stderr)
 

@@ -157,7 +157,7 @@ class Hand:
         }  # fmt: skip
         self.log = (sv.dir / 'logs' / 'listener.err').open('wb')
         self.popen = subprocess.Popen(
-            [sys.executable, '-m', 'supervisor_checks_rpc.listener.listener'], env=env, bufsize=0,
+            [sys.executable, '-m', 'supervisor_checks_rpc.listener.main'], env=env, bufsize=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
         )  # fmt: skip
         self._serial = 0

@@ -114,7 +114,7 @@ def workers(sv: Supervisord) -> list[psutil.Process]:
 
 def _is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return 'supervisor_checks_rpc.worker.worker' in ' '.join(process.cmdline())
+        return 'supervisor_checks_rpc.worker.main' in ' '.join(process.cmdline())
     return False
 
 

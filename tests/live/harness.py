@@ -352,7 +352,7 @@ class Supervisord:
             parts.append(_plugin('health', 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'))
             parts.append(self._health + '\n')
         if self._listener is not None:
-            command = shlex.join([self._python, '-m', 'supervisor_checks_rpc.listener.listener'])
+            command = shlex.join([self._python, '-m', 'supervisor_checks_rpc.listener.main'])
             log = logs / 'listener.err'
             options = {'command': command, 'events': 'TICK_5', 'stderr_logfile': log, 'stderr_logfile_maxbytes': 0}
             parts.append(section('eventlistener:health', options))

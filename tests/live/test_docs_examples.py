@@ -35,7 +35,7 @@ def run(*command, **settings):
 
 
 def with_test_config(path, **env):
-    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', str(path))
+    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(path))
     return run(*listener, cwd=documents.ROOT, env={**os.environ, **env})
 
 

@@ -25,7 +25,7 @@ from harness import ROOT
 from harness import Rpc
 from harness import is_running
 from supervisor_checks_rpc import check_modules
-from supervisor_checks_rpc.config import config
+from supervisor_checks_rpc.config import loader
 
 EXAMPLE = ROOT / 'etc' / 'supervisord.conf.example'
 
@@ -106,7 +106,7 @@ def test_the_example_restarts_the_hung_service():
 
 
 def test_the_example_has_no_problem():
-    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener.listener', '--test-config', '-c', str(EXAMPLE))
+    listener = (sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(EXAMPLE))
     done = run(*listener, cwd=ROOT)
     assert done.returncode == 0, done.stdout
 
@@ -129,7 +129,7 @@ def test_all_options_of_the_example_at_once(tmp_path, monkeypatch):
     text = re.sub(r'^;(\w+ = )', r'\1', EXAMPLE.read_text(), flags=re.MULTILINE)
     conf = tmp_path / 'supervisord.conf'
     conf.write_text(text)
-    assert config.load(str(conf)).problems == (
+    assert loader.load(str(conf)).problems == (
         '[healthcheck:web-ping] json: expected either json or body, not both',
         '[healthcheck:web-port] port: expected either port or sock_path',
     )
@@ -142,7 +142,7 @@ def test_defaults_in_the_example():
     for name, is_comment, option_name, value, comment in lines_of_example():
         if name not in types and name != 'rpcinterface:health':
             continue
-        options = (*config.COMMON_OPTIONS, *(check_modules.built_in(types[name]).OPTIONS if name in types else ()))
+        options = (*loader.COMMON_OPTIONS, *(check_modules.built_in(types[name]).OPTIONS if name in types else ()))
         option = next((option for option in options if option.name == option_name), None)
         said = re.search(r'\(default:? (.*?)\)$', comment)
         if option is None or not (said or is_comment):

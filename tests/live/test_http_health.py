@@ -35,7 +35,7 @@ from harness import free_port
 from harness import healthcheck
 from harness import program
 from harness import section
-from supervisor_checks_rpc.plugin.http import web
+from supervisor_checks_rpc.plugin.http import handlers
 
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 0\nfailure_threshold = 1\nbackoff_delay = 0'
 SLOW = 'interval = 10m\nstart_period = 0\nfailure_threshold = 1'
@@ -557,7 +557,7 @@ def test_what_raises_is_500_and_a_line_in_the_log():
     over = threading.Event()
     loop = threading.Thread(target=lambda: [asyncore_25.poll(0.01) for _ in iter(over.is_set, True)])
     try:
-        web.install([({'username': None, 'password': None}, server)], service, list)
+        handlers.install([({'username': None, 'password': None}, server)], service, list)
         loop.start()
         with contextlib.closing(http.client.HTTPConnection('127.0.0.1', server.port, timeout=10)) as connection:
             for method, body in (('GET', None), ('GET', b'body'), ('HEAD', None)):

@@ -33,7 +33,7 @@ from supervisor_checks_rpc import __version__
 from supervisor_checks_rpc.protocol import wire
 
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 0\nfailure_threshold = 2\nbackoff_delay = 0'
-LISTENER = [sys.executable, '-m', 'supervisor_checks_rpc.listener.listener']
+LISTENER = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main']
 
 
 def web(port, **options):

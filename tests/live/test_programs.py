@@ -40,7 +40,7 @@ if __name__ == '__main__':
 
 
 def command(kind, *words):
-    code = f'from supervisor_checks_rpc.programs.programs import {kind}_check as main; raise SystemExit(main())'
+    code = f'from supervisor_checks_rpc.programs.main import {kind}_check as main; raise SystemExit(main())'
     return [sys.executable, '-c', code, *map(str, words)]
 
 

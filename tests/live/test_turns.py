@@ -15,7 +15,7 @@ from harness import Supervisord
 from harness import healthcheck
 from harness import program
 from harness import section
-from supervisor_checks_rpc.protocol.rpc import Client
+from supervisor_checks_rpc.protocol.client import Client
 from tests.faults.system import least
 
 TURNS = section('rpcinterface:turns', {'supervisor.rpcinterface_factory': 'turns:make_turns_rpcinterface'})

@@ -33,13 +33,13 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.pair import Pair
+from supervisor_checks_rpc.core.monitor import Pair
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.core.record import Run
 from supervisor_checks_rpc.plugin import restarts
+from supervisor_checks_rpc.plugin.remediation import REVIVE_AFTER
+from supervisor_checks_rpc.plugin.remediation import Treatment
 from supervisor_checks_rpc.plugin.restarts import CannotRestart
-from supervisor_checks_rpc.plugin.treatment import REVIVE_AFTER
-from supervisor_checks_rpc.plugin.treatment import Treatment
 
 TICK = 10.0
 OUTCOMES = {'P': PASSED, 'F': FAILED, 'T': FAILED, 'E': ERROR}

@@ -21,9 +21,9 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.pair import LEASE_GRACE
-from supervisor_checks_rpc.core.pair import SLACK
-from supervisor_checks_rpc.core.pair import Pair
+from supervisor_checks_rpc.core.monitor import LEASE_GRACE
+from supervisor_checks_rpc.core.monitor import SLACK
+from supervisor_checks_rpc.core.monitor import Pair
 from supervisor_checks_rpc.core.record import AHEAD
 from supervisor_checks_rpc.core.record import LONGEST_WAIT
 from supervisor_checks_rpc.core.record import Record

@@ -26,12 +26,12 @@ from supervisor_checks_rpc.check_modules import xmlrpc
 from supervisor_checks_rpc.core.model import ERROR
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
-from supervisor_checks_rpc.programs import tries
-from supervisor_checks_rpc.programs.remote import Plugin
-from supervisor_checks_rpc.programs.remote import Restarter
-from supervisor_checks_rpc.programs.tries import Seen
-from supervisor_checks_rpc.protocol.rpc import CannotAsk
-from supervisor_checks_rpc.protocol.rpc import Client
+from supervisor_checks_rpc.programs import retries
+from supervisor_checks_rpc.programs.restarter import Plugin
+from supervisor_checks_rpc.programs.restarter import Restarter
+from supervisor_checks_rpc.programs.retries import Seen
+from supervisor_checks_rpc.protocol.client import CannotAsk
+from supervisor_checks_rpc.protocol.client import Client
 from supervisor_checks_rpc.util import NotificationFile
 from world import eventually
 
@@ -44,7 +44,7 @@ PROGRAM = """
 import sys, time
 from supervisor_checks_rpc import check_runner, errors, tries
 from supervisor_checks_rpc.check_modules import base, http, tcp
-tries.RETRY_PAUSE = 0.01
+retries.RETRY_PAUSE = 0.01
 
 class Example(base.BaseCheck):
     NAME = 'example'
@@ -251,7 +251,7 @@ def test_a_port_expression_that_does_not_match_is_an_error() -> None:
 
 def test_every_bad_status_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """http.py:56-68: the status was looked at outside of the retries, one 503 was a restart."""
-    monkeypatch.setattr(tries, 'RETRY_PAUSE', 0.01)
+    monkeypatch.setattr(retries, 'RETRY_PAUSE', 0.01)
     replies = iter([servers.reply(503), servers.reply(503), servers.reply(200)])
 
     def talk(server: servers.Server, connection: Any) -> None:
@@ -265,7 +265,7 @@ def test_every_bad_status_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_pauses_between_tries_are_three_and_six_seconds() -> None:
     pauses: list[float] = []
     with servers.free_port() as port:
-        tried = tries.Tries('chk', tcp.TCPCheck, {'port': port})
+        tried = retries.Tries('chk', tcp.TCPCheck, {'port': port})
         result = tried.run(Seen('web', 'web', os.getpid()), None, pauses.append)
     assert pauses == [3, 6]
     assert result is not None
@@ -274,7 +274,7 @@ def test_the_pauses_between_tries_are_three_and_six_seconds() -> None:
 
 def test_a_check_is_tried_no_more_when_the_program_ends() -> None:
     with servers.free_port() as port:
-        tried = tries.Tries('chk', tcp.TCPCheck, {'port': port, 'num_retries': 100})
+        tried = retries.Tries('chk', tcp.TCPCheck, {'port': port, 'num_retries': 100})
         assert tried.run(Seen('web', 'web', os.getpid()), None, lambda pause: True) is None
 
 

@@ -24,7 +24,7 @@ from ...core.deadline import Deadline
 from ...core.text import excerpt
 from ...errors import CheckFailed
 from . import sockets
-from .hosts import shown
+from .addresses import shown
 from .http_connection import Address
 from .http_connection import Connector
 from .http_connection import head_of

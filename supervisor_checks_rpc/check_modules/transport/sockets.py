@@ -18,7 +18,7 @@ from ...core.text import excerpt
 from ...errors import CheckFailed
 from ...errors import DeadlineExceeded
 from ...errors import HealthError
-from .hosts import resolve
+from .addresses import resolve
 
 # Troubles of the side that checks: no verdict on the process.
 _OWN_TROUBLE = frozenset((

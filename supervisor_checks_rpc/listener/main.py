@@ -1,0 +1,102 @@
+"""supervisor_health_listener: an event listener that runs the checks that are due, and holds no state that matters.
+
+Each event is acknowledged within a second; the work is done in threads. What is due, and what a result leads to, is
+known inside supervisord alone (takeDue, report), so that this process may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ..config import loader
+from ..config.conf_file import read_apart
+from ..protocol.client import CannotAsk
+from ..protocol.client import Client
+from ..worker.main import confine
+from ..worker.main import leave
+from .event_stream import events
+from .event_stream import take_over_stdout
+from .scheduler import Sweeper
+
+# supervisord's loop turns a second after it sent a tick. An acknowledgement shortly before that has it turn then; one
+# that comes at once has it turn once more, which takes milliseconds where there are many processes.
+ACKNOWLEDGE_AFTER = 0.9
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program; exits 0, or 2 for a wrong use or a configuration with problems."""
+    parser = argparse.ArgumentParser(prog='supervisor_health_listener', description=__doc__.splitlines()[0])
+    parser.add_argument('-c', '--configuration', metavar='FILE', help='default: the file that supervisord loaded')
+    parser.add_argument('--test-config', action='store_true', help='print the problems of FILE and exit 0 or 2')
+    options = parser.parse_args(argv)
+    path = os.path.abspath(options.configuration) if options.configuration else ''
+    if options.test_config:
+        if not path:
+            parser.error('--test-config needs -c FILE')
+        sys.exit(test_config(path))
+    confine(0)
+    stdout = take_over_stdout()
+    logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO, stream=sys.stderr)
+    try:
+        client = _client(path)
+    except CannotAsk as why:
+        parser.error(str(why))
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    name = f'{os.environ.get("SUPERVISOR_GROUP_NAME", "")}:{os.environ.get("SUPERVISOR_PROCESS_NAME", "")}'
+    sweeper = Sweeper(client, f'{name}#{os.getpid()}', path)
+    _share_heap()
+    threading.Thread(target=sweeper.work, daemon=True).start()
+    acknowledged = -math.inf
+    for event in events(sys.stdin.buffer, stdout):
+        # Not each of many that come together, nor when supervisord is gone.
+        if sweeper.tick(event) and time.monotonic() - acknowledged > 1:
+            select.select([sys.stdin], [], [], ACKNOWLEDGE_AFTER)
+        acknowledged = time.monotonic()
+    leave()
+
+
+def _leave(signum: int, _frame: object) -> None:
+    # Not 0: supervisord would take that for wanted, and start no other, unless the signal was its own.
+    leave(128 + signum)
+
+
+def _share_heap() -> None:
+    """Have all threads use one heap, where the C library would give each its own: Python runs one of them at a time."""
+    import ctypes
+
+    # M_ARENA_MAX of mallopt(3); musl has no such thing, and no need of it.
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(-8, 1)
+
+
+def _client(path: str) -> Client:
+    is_unix = os.environ.get('SUPERVISOR_SERVER_URL', '').startswith('unix:')
+    section = 'unix_http_server' if is_unix else 'inet_http_server'
+    login = loader.load(path, read_apart).logins.get(section) if path else None
+    return Client.of_environment(os.environ, *((login.username, login.password) if login else ()))
+
+
+def test_config(path: str) -> int:
+    """Print what is wrong with the checks of the file, and return 0 if nothing is, else 2."""
+    loaded = loader.load(path)
+    for problem in loaded.problems:
+        print(problem)
+    for gap in loaded.gaps:
+        print(f'note: {gap}')
+    print(f'{path}: {len(loaded.specs)} checks, {len(loaded.problems)} problems')
+    return 2 if loaded.problems else 0
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,134 @@
+"""The page GET /health: from a path and a query to a status and JSON, in one go and from memory.
+
+Its work and its size have a bound, whoever asks: it is supervisord's only thread that does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import Any
+from urllib.parse import unquote
+
+from ...core import model
+from ...core.model import CheckSpec
+from ...core.monitor import Pair
+from ...core.patterns import matching
+from ...core.record import summarized
+from ...core.text import printable_line
+from ...errors import UnknownName
+from .messages import Asked
+from .messages import Reply
+from .messages import refused
+from .messages import said
+
+if TYPE_CHECKING:
+    from ..service import HealthService
+
+PATH = '/health'
+_LONGEST_QUERY = 1000
+_MOST_PATTERNS = 20
+_MOST_SHOWN = 1000
+
+# Yields all processes of supervisord: group, name, subprocess, is event listener.
+Processes = Callable[[], Iterable[tuple[str, str, Any, bool]]]
+Filters = Mapping[str, list[str]]
+
+
+class Page:
+    """Makes the reply for a path and a query, from what is known now."""
+
+    root = PATH
+    longest_body = 0
+    is_open = True
+
+    def __init__(self, service: HealthService, processes: Processes) -> None:
+        self._service = service
+        self._processes = processes
+
+    @staticmethod
+    def is_at(path: str) -> bool:
+        """Tell whether it is what stands at `path`."""
+        return path == PATH or path.startswith(f'{PATH}/')
+
+    def reply(self, asked: Asked) -> Reply:
+        """Return what is answered."""
+        if asked.method not in ('GET', 'HEAD'):
+            return refused(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
+        path, _, query = asked.target.partition('?')
+        filters = _filters(query)
+        if len(query) > _LONGEST_QUERY or len(filters.get('processes', ())) > _MOST_PATTERNS:
+            most = f'{_LONGEST_QUERY} characters and {_MOST_PATTERNS} processes'
+            return refused(414, f'expected at most {most} in the query')
+        if self._service.is_stopping():
+            return refused(503, 'supervisord is stopping')
+        try:
+            return self._health(unquote(path)[len(PATH) :], filters)
+        except UnknownName as why:
+            return refused(404, printable_line(str(why)))
+
+    def _health(self, name: str, filters: Filters) -> Reply:
+        self._service.summary()  # brings every pair up to now
+        record = self._service.record
+        pairs = record.pairs()
+        known = {pair.spec.name for pair in pairs}
+        # A section that cannot be used may not even say what it is for.
+        lost = [spec for check, spec in record.specs.items() if spec.error and check not in known]
+        if name:
+            pairs, lost = record.pairs_of(self._service.find(name[1:]).namespec), []
+        if 'processes' in filters:
+            wanted = self._wanted(filters['processes'])
+            pairs, lost = [pair for pair in pairs if (pair.process.group, pair.process.name) in wanted], []
+        if 'checks' in filters:
+            checks = _expected(filters['checks'], known.union(record.specs))
+            pairs = [pair for pair in pairs if pair.spec.name in checks]
+            lost = [spec for spec in lost if spec.name in checks]
+        return _verdict(pairs, lost, [] if name or filters else list(self._service.problems()))
+
+    def _wanted(self, patterns: list[str]) -> set[tuple[str, str]]:
+        processes = [(group, name, is_listener) for group, name, _, is_listener in self._processes()]
+        wanted: set[tuple[str, str]] = set()
+        unwanted: set[tuple[str, str]] = set()
+        for pattern in patterns or ['']:
+            found = matching([pattern.lstrip('! ')], processes)
+            if not found:
+                raise UnknownName('process', pattern)
+            (unwanted if pattern.startswith('!') else wanted).update(found)
+        return wanted - unwanted
+
+
+def _expected(checks: list[str], known: set[str]) -> list[str]:
+    for check in checks or ['']:
+        if check not in known:
+            raise UnknownName('check', check)
+    return checks
+
+
+def _verdict(pairs: list[Pair], lost: list[CheckSpec], problems: list[str]) -> Reply:
+    state, counts, failing = summarized(pairs, len(lost))
+    rows = [(pair.spec.name, pair.process.namespec, pair.state, pair.reason()) for pair in failing[:_MOST_SHOWN]]
+    rows += [(spec.name, '', model.INVALID, spec.error.splitlines()[0]) for spec in lost[:_MOST_SHOWN]]
+    if not pairs and not lost:
+        problems = [*problems, 'nothing is checked here']
+    is_healthy = state == model.HEALTHY and not problems
+    body = {
+        'state': state,
+        'healthy': is_healthy,
+        'counts': counts,
+        'failing': [dict(zip(('check', 'process', 'state', 'reason'), map(printable_line, row))) for row in rows],
+        'problems': [printable_line(problem) for problem in problems],
+    }
+    return said(200 if is_healthy else 503, body)
+
+
+def _filters(query: str) -> Filters:
+    """Return what `query` names in `processes` and `checks`; '+' is no space, which no name has."""
+    found: dict[str, list[str]] = {}
+    for part in query.split('&'):
+        key, _, value = part.partition('=')
+        if key in ('processes', 'checks'):
+            words = (word.strip() for word in unquote(value).split(','))
+            found.setdefault(key, []).extend(word for word in words if word)
+    return found

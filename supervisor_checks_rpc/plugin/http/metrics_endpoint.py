@@ -1,0 +1,162 @@
+"""GET /metrics: supervisord takes a snapshot, a worker process makes it a text, and supervisord passes that on."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import zlib
+from array import array
+from base64 import b64decode
+from base64 import b64encode
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...core.counters import Tally
+from ...core.model import PASSED
+from ...core.model import CheckSpec
+from ...core.model import Process
+from ...core.model import Result
+from ...core.model import Schedule
+from ...core.monitor import Pair
+from ...core.text import printable_line
+from ...worker import exposition
+from ...worker.exposition import Snapshot
+from ..worker_link import MAX_PENDING
+from ..worker_link import Pending
+from .messages import Asked
+from .messages import Later
+from .messages import Reply
+from .messages import refused
+
+if TYPE_CHECKING:
+    from ..service import HealthService
+
+PATH = '/metrics'
+# Of the workers, one for this alone. No section has this name: theirs are stripped.
+LANE = ' metrics'
+# After as long Prometheus gives up (scrape_timeout).
+_SCHEDULE = Schedule(timeout=10.0)
+_GZIP = re.compile(r'\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))')
+_OPENMETRICS = 'application/openmetrics-text'
+_NO_PROCESS = Process('', '', 0)
+_STATES = {state: str(place) for place, state in enumerate(exposition.STATES)}
+# Unpacked on one turn of supervisord's loop, in a millisecond.
+_PIECE = 256 * 1024
+
+
+class Metrics:
+    """Replies to scrapes; one that comes while another is under way has the same answer."""
+
+    root = PATH
+    longest_body = 0
+    # Unlike GET /health it takes a process to answer: not for everybody.
+    is_open = False
+
+    def __init__(self, service: HealthService, clock: Callable[[], float] = time.monotonic) -> None:
+        self._service = service
+        self._clock = clock
+        self._under_way: dict[str, Pending] = {}
+        self._pairs: list[Pair] = []
+        self._by_process: dict[str, list[Pair]] = {}
+        self._names = ''
+
+    @staticmethod
+    def is_at(path: str) -> bool:
+        """Tell whether it is what stands at `path`."""
+        return path == PATH
+
+    def reply(self, asked: Asked) -> Reply | Later:
+        """Return what is answered."""
+        if asked.method not in ('GET', 'HEAD'):
+            return refused(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
+        if self._service.is_stopping():
+            return refused(503, 'supervisord is stopping')
+        pending = self._scrape(_OPENMETRICS if _OPENMETRICS in asked.headers.get('accept', '') else '')
+        if pending is None:
+            return refused(503, f'{MAX_PENDING} runs are under way')
+        is_packed = takes_gzip(asked.headers.get('accept-encoding', ''))
+        return Later(pending.is_done, lambda: _answer(pending.result, is_packed), pending.call_when_done)
+
+    def _scrape(self, accept: str) -> Pending | None:
+        """Return the run that makes the text, None when too many are under way."""
+        pending = self._under_way.get(accept)
+        if pending is not None and not pending.is_done():
+            return pending
+        type_name = f'{exposition.__name__}:{exposition.Exposition.__name__}'
+        spec = CheckSpec(f'metrics {accept}', type_name, (), _SCHEDULE, {'accept': accept})
+        pending = self._service.worker(LANE).submit(spec, _NO_PROCESS, self.snapshot())
+        if pending is not None:
+            self._under_way[accept] = pending
+        return pending
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is known now."""
+        now, at = self._clock(), time.time()
+        pairs = self._service.pairs()
+        self._service.record.refresh(now, at)
+        if pairs != self._pairs or not self._names:
+            self._name(pairs)
+        has_work = any(pair.is_checked(now) and not pair.is_passive for pair in pairs)
+        seen_at = round(at - now + self._service.listener_seen, 3) if has_work else None
+        is_suspended, by_process = self._service.is_suspended, self._by_process
+        return Snapshot(
+            len(self._service.problems()),
+            seen_at,
+            self._names,
+            # A check that is new here does not know of the restarts before it.
+            [max([pair.restarts for pair in same]) for same in by_process.values()],
+            ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
+            ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
+            ''.join([_STATES[pair.state] for pair in pairs]),
+            b64encode(_in_a_row([pair.tally for pair in pairs])).decode('ascii'),
+        )
+
+    def _name(self, pairs: list[Pair]) -> None:
+        """Take note of the names of all, which are others only when the configuration is."""
+        checks: dict[str, int] = {}
+        by_process: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            checks.setdefault(pair.spec.name, len(checks))
+            by_process.setdefault(pair.process.namespec, []).append(pair)
+        processes = {namespec: place for place, namespec in enumerate(by_process)}
+        places = [[checks[pair.spec.name], processes[pair.process.namespec]] for pair in pairs]
+        instances = [same[0].process for same in by_process.values()]
+        told = [[printable_line(process.group), printable_line(process.name)] for process in instances]
+        self._pairs, self._by_process = pairs, by_process
+        self._names = json.dumps([[printable_line(name) for name in checks], told, places], separators=(',', ':'))
+
+
+def _in_a_row(tallies: Iterable[Tally]) -> bytes:
+    """Return all values in a row, as exposition.TALLY has them."""
+    values: list[float] = []
+    for tally in tallies:
+        values += (tally.at, tally.seconds, *tally.counts)
+    return array('d', values).tobytes()
+
+
+def _answer(result: Result | None, is_packed: bool) -> Reply:
+    if result is None or result.outcome != PASSED or not isinstance(result.sample, str):
+        reason = result.reason if result else ''
+        return refused(501 if result and result.invalid else 503, f'cannot make the metrics: {reason}')
+    packed = b64decode(result.sample)
+    headers = {'Vary': 'Accept, Accept-Encoding'}
+    if is_packed:
+        return Reply(200, packed, {**headers, 'Content-Encoding': 'gzip'}, result.reason)
+    return Reply(200, _unpacked(packed), headers, result.reason)
+
+
+def _unpacked(packed: bytes) -> Iterator[bytes]:
+    """Yield the text in pieces: for a person, who may not read gzip."""
+    engine = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    while packed:
+        yield engine.decompress(packed, _PIECE)
+        packed = engine.unconsumed_tail
+    yield engine.flush()
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Tell whether the header Accept-Encoding names gzip, and not with quality 0."""
+    return bool(_GZIP.search(accepted.lower()))

@@ -1,0 +1,146 @@
+"""What the buttons of the page /health/ ask for: the same as the RPC methods, in JSON.
+
+A browser adds the user and password of whoever is logged in to all that it sends us, whichever page it shows. So what
+changes something needs what a page of another site cannot give: a content type and a header that it could not set
+without asking us first (CORS), which we never allow, and a token that it cannot read.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...errors import HealthError
+from ...protocol import wire
+from ..worker_link import MAX_PENDING
+from .messages import Asked
+from .messages import Later
+from .messages import Reply
+from .messages import said
+
+if TYPE_CHECKING:
+    from ..service import HealthService
+
+_LONGEST_PAUSE = 2**31 - 1
+Order = dict[str, Any]
+
+
+class Refused(HealthError):
+    """What was asked for is not done; the message says why, for a reply with `status`."""
+
+    def __init__(self, status: int, why: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(why)
+        self.status = status
+        self.headers = headers or {}
+
+
+class Buttons:
+    """Does what a button asks for, if it is a button of this page."""
+
+    def __init__(self, service: HealthService, longest_body: int) -> None:
+        self._service = service
+        self._longest_body = longest_body
+        self._token = secrets.token_urlsafe()
+        self._actions: Mapping[str, Callable[[Order], Reply | Later]] = {
+            'run': self._run,
+            'pause': self._pause,
+            'resume': self._resume,
+            'reset': self._reset,
+            'restart': self._restart,
+        }
+
+    def token(self) -> str:
+        """Return what the page has to hand back; '' when it has no buttons."""
+        return self._token if self._service.config.settings.http_auth else ''
+
+    def press(self, asked: Asked) -> Reply | Later:
+        """Do what is asked for.
+
+        :raises Refused: when it cannot be read, or did not come from this page.
+        :raises UnknownName: when there is no such check or process.
+        :raises CannotRestart: when the process does not run.
+        """
+        self._test_origin(asked)
+        if len(asked.body) > self._longest_body:
+            raise Refused(413, f'expected at most {self._longest_body} bytes')
+        order = _order(asked.body)
+        action = self._actions.get(_text(order, 'action'))
+        if action is None:
+            raise Refused(400, f'action must be one of {", ".join(self._actions)}')
+        return action(order)
+
+    def _test_origin(self, asked: Asked) -> None:
+        token = self.token()
+        if not token:
+            raise Refused(403, 'with http_auth = false everybody may see this page, and nobody may change anything')
+        if asked.headers.get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
+            raise Refused(415, 'expected application/json')
+        if not _is_same_site(asked.headers):
+            raise Refused(403, 'a page of another site asked for it, or a proxy changed Host')
+        if not secrets.compare_digest(asked.headers.get('x-health-token', '').encode(), token.encode()):
+            raise Refused(403, 'expected the token of the page, which is another since supervisord was reloaded')
+
+    def _run(self, order: Order) -> Later:
+        pending = self._service.run(self._service.pair(_text(order, 'check'), _text(order, 'process')))
+        if pending is None:
+            raise Refused(503, f'{MAX_PENDING} runs are under way')
+
+        def result() -> Reply:
+            return said(200, wire.result_struct(pending.result) if pending.result else {})
+
+        return Later(pending.is_done, result, pending.call_when_done)
+
+    def _pause(self, order: Order) -> Reply:
+        seconds = order.get('seconds')
+        if type(seconds) is not int or not 0 <= seconds <= _LONGEST_PAUSE:
+            raise Refused(400, 'seconds must be 0 or more')
+        self._service.pause(_text(order, 'check'), _text(order, 'process'), seconds)
+        return said(200, {})
+
+    def _resume(self, order: Order) -> Reply:
+        self._service.resume(_text(order, 'check'), _text(order, 'process'))
+        return said(200, {})
+
+    def _reset(self, order: Order) -> Reply:
+        self._service.reset_restarts(_text(order, 'process'))
+        return said(200, {})
+
+    def _restart(self, order: Order) -> Reply:
+        self._service.restart(_text(order, 'process'), 'asked for on the page /health/')
+        return said(200, {})
+
+
+def _is_same_site(headers: Mapping[str, str]) -> bool:
+    """Tell whether a page of ours asked, as far as the browser tells."""
+    if headers.get('sec-fetch-site', 'same-origin') != 'same-origin':
+        return False
+    if 'origin' not in headers:
+        return True
+    try:
+        origin = urlsplit(headers['origin']).netloc
+    except ValueError:
+        return False
+    return origin != '' and origin.lower() == headers.get('host', '').lower()
+
+
+def _order(body: bytes) -> Order:
+    try:
+        order = json.loads(body)
+    except (ValueError, RecursionError):
+        order = None
+    if not isinstance(order, dict):
+        raise Refused(400, 'expected a JSON object')
+    return order
+
+
+def _text(order: Order, key: str) -> str:
+    """Return what stands under `key`; '' would be every check, or every process."""
+    value = order.get(key)
+    if not isinstance(value, str) or not value:
+        raise Refused(400, f'expected {key}')
+    return value

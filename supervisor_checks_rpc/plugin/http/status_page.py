@@ -1,0 +1,142 @@
+"""The page /health/ for people: its parts from memory, its data, and what its buttons ask for.
+
+Who may see it may also press its buttons, unless `http_auth = false` shows it to everybody: then it has none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
+from pkgutil import get_data
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+from urllib.parse import unquote
+
+from ...core.text import printable_line
+from ...errors import UnknownName
+from ...protocol import wire
+from ..restarts import CannotRestart
+from .health_endpoint import PATH
+from .messages import Asked
+from .messages import Later
+from .messages import Reply
+from .messages import refused
+from .messages import said
+from .status_actions import Buttons
+from .status_actions import Refused
+from .status_data import Board
+
+if TYPE_CHECKING:
+    from ..service import HealthService
+    from .health_endpoint import Processes
+
+_ROOT = f'{PATH}/'
+# No process has a slash in its name (supervisor/datatypes.py, process_or_group_name).
+_PARTS = f'{_ROOT}ui/'
+_HTML = 'text/html; charset=utf-8'
+_SCRIPT = 'text/javascript; charset=utf-8'
+_STATIC = {
+    _ROOT: ('page.html', _HTML),
+    f'{_PARTS}page.css': ('page.css', 'text/css; charset=utf-8'),
+    f'{_PARTS}page.js': ('page.js', _SCRIPT),
+    f'{_PARTS}table.js': ('table.js', _SCRIPT),
+    f'{_PARTS}detail.js': ('detail.js', _SCRIPT),
+    f'{_PARTS}view.js': ('view.js', _SCRIPT),
+    f'{_PARTS}words.js': ('words.js', _SCRIPT),
+    f'{_PARTS}icon.svg': ('icon.svg', 'image/svg+xml'),
+}
+_ACTION = f'{_PARTS}action'
+_LONGEST_QUERY = 2000
+_HEADERS = {
+    'Content-Security-Policy': (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    'X-Frame-Options': 'DENY',
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+}
+
+
+class Dashboard:
+    """Makes the reply for each path of the page."""
+
+    root = PATH
+    longest_body = 4096
+    is_open = True
+
+    def __init__(self, service: HealthService, processes: Processes) -> None:
+        self._service = service
+        self._board = Board(service, processes)
+        self._buttons = Buttons(service, self.longest_body)
+        # Read once: supervisord may change its directory and its user, and never waits for a disk.
+        self._static = {
+            path: Reply(200, get_data(__package__, f'static/{name}') or b'', {}, content_type)
+            for path, (name, content_type) in _STATIC.items()
+        }
+        self._data: Mapping[str, Callable[[Mapping[str, str]], Reply]] = {
+            f'{_PARTS}data': self._news,
+            f'{_PARTS}pair': self._pair,
+        }
+
+    @staticmethod
+    def is_at(path: str) -> bool:
+        """Tell whether it is what stands at `path`."""
+        return path == _ROOT or path.startswith(_PARTS)
+
+    def reply(self, asked: Asked) -> Reply | Later:
+        """Return what is answered."""
+        reply = self._reply(asked)
+        if isinstance(reply, Reply):
+            return _safe(reply)
+        return replace(reply, reply=lambda: _safe(reply.reply()))
+
+    def _reply(self, asked: Asked) -> Reply | Later:
+        try:
+            return self._part(asked)
+        except Refused as why:
+            return refused(why.status, printable_line(str(why)), why.headers)
+        except UnknownName as why:
+            return refused(404, printable_line(str(why)))
+        except CannotRestart as why:
+            return refused(409, printable_line(str(why)))
+
+    def _part(self, asked: Asked) -> Reply | Later:
+        path, _, query = asked.target.partition('?')
+        path = unquote(path)
+        if path in self._static:
+            _expect(asked, 'GET', 'HEAD')
+            return self._static[path]
+        if path not in self._data and path != _ACTION:
+            raise Refused(404, 'the page has no such part')
+        if self._service.is_stopping():
+            raise Refused(503, 'supervisord is stopping')
+        if path == _ACTION:
+            _expect(asked, 'POST')
+            return self._buttons.press(asked)
+        _expect(asked, 'GET')
+        return self._data[path]({key: values[-1] for key, values in parse_qs(query[:_LONGEST_QUERY]).items()})
+
+    def _news(self, query: Mapping[str, str]) -> Reply:
+        problems = [printable_line(problem) for problem in self._service.problems()]
+        more = {'token': self._buttons.token(), 'problems': problems}
+        return Reply(200, self._board.pieces(query.get('seen', ''), more))
+
+    def _pair(self, query: Mapping[str, str]) -> Reply:
+        """Return all that is known of one pair, the reasons of its history among it."""
+        pair = self._service.pair(query.get('check', ''), query.get('process', ''))
+        return said(200, wire.status_struct(self._service.status(pair), time.time()))
+
+
+def _expect(asked: Asked, *methods: str) -> None:
+    if asked.method not in methods:
+        raise Refused(405, f'expected {" or ".join(methods)}', {'Allow': ', '.join(methods)})
+
+
+def _safe(reply: Reply) -> Reply:
+    """Return it with what tells a browser to trust nobody else with the page."""
+    return replace(reply, headers={**_HEADERS, **reply.headers})

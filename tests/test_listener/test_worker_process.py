@@ -1,0 +1,176 @@
+"""Custom code in a worker process of its own, as the listener keeps one for each section: it may do what it likes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fakes import Collector
+from supervisor_checks_rpc.core.model import ERROR
+from supervisor_checks_rpc.core.model import PASSED
+from supervisor_checks_rpc.core.model import CheckSpec
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.listener.worker_process import WorkerHost
+from world import eventually
+
+MODULE = """
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import time
+
+KEPT = []
+WILD = {
+    'segfault': lambda: ctypes.string_at(0),
+    'exit': lambda: os._exit(3),
+    'sys.exit': lambda: sys.exit(4),
+    'sleep': lambda: time.sleep(1000),
+    'hold': lambda: re.match(r'(a+)+$', 'a' * 60 + 'b'),
+    'print': lambda: print('hello') or os.write(1, b'and more') and None,
+    'close': lambda: os.closerange(0, 3),
+    'close all': lambda: os.closerange(0, 1024),
+    'allocate': lambda: [bytearray(10_000_000) for _ in range(10_000)],
+    'fork': lambda: os.fork(),
+    'leave a child': lambda: KEPT.append(subprocess.Popen(['sleep', '9999'])),
+    'loop': lambda: all(True for _ in iter(int, 1)),
+    'pause': lambda: time.sleep(2.5),
+    'pid': lambda: None,
+}
+
+
+class Wild:
+    def __init__(self, config, log):
+        self.config = config
+        self.log = log
+
+    def __call__(self, process_spec):
+        WILD[self.config['does']]()
+        self.log(str(os.getpid()))
+        return True
+"""
+WEB = Process('web', 'web', os.getpid(), 1.0)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHost]:
+    """A host whose worker can import `wild`."""
+    (tmp_path / 'wild.py').write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    created = WorkerHost(8, 256 * 1024 * 1024)
+    yield created
+    created.close()
+
+
+def run(host: WorkerHost, does: str, timeout: float = 0.5) -> Result:
+    """Have `does` done, and return the result."""
+    done = Collector()
+    spec = CheckSpec('wild', 'wild:Wild', ('web',), Schedule(timeout=timeout), {'does': does})
+    host.submit(spec, WEB, None, done)
+    return done.wait(seconds=15)[0]
+
+
+def test_the_code_runs_in_another_process_and_stays_there(host: WorkerHost) -> None:
+    first, second = run(host, 'pid', 5), run(host, 'pid', 5)
+    assert first.outcome == second.outcome == PASSED
+    assert first.reason == second.reason != str(os.getpid())
+
+
+@pytest.mark.parametrize(
+    ('does', 'reason'),
+    [
+        ('segfault', 'its worker process ended (Segmentation fault)'),
+        ('exit', 'its worker process ended (exit status 3)'),
+        ('sys.exit', 'SystemExit: 4'),
+        ('sleep', 'did not return within its timeout of 0.5s'),
+        ('loop', 'did not return within its timeout of 0.5s'),
+        ('allocate', 'MemoryError'),
+        ('close all', 'its worker process ended (exit status 0)'),
+        ('hold', 'its worker process did not answer within 0.5s and was ended'),
+    ],
+)
+def test_code_that_runs_wild_is_an_error_and_the_next_run_goes_well(host: WorkerHost, does: str, reason: str) -> None:
+    assert run(host, 'pid', 5).outcome == PASSED
+    wild = run(host, does)
+    assert (wild.outcome, wild.reason) == (ERROR, reason)
+    assert run(host, 'pid', 5).outcome == PASSED
+
+
+@pytest.mark.parametrize('does', ['print', 'close'])
+def test_code_that_prints_or_closes_what_is_not_its_own_harms_nobody(host: WorkerHost, does: str) -> None:
+    assert run(host, does, 5).outcome == PASSED
+    assert run(host, 'pid', 5).outcome == PASSED
+
+
+def test_a_worker_that_is_killed_costs_the_run_that_was_under_way(host: WorkerHost) -> None:
+    pid = int(run(host, 'pid', 5).reason)
+    done = Collector()
+    spec = CheckSpec('wild', 'wild:Wild', ('web',), Schedule(timeout=20), {'does': 'sleep'})
+    host.submit(spec, WEB, None, done)
+    os.kill(pid, signal.SIGKILL)
+    assert done.wait()[0].reason == 'its worker process ended'
+    assert int(run(host, 'pid', 5).reason) != pid
+
+
+def test_a_worker_in_which_code_hangs_is_ended_when_all_else_is_answered(host: WorkerHost) -> None:
+    """A loop would use up a CPU for ever."""
+    pid = int(run(host, 'pid', 5).reason)
+    done = Collector()
+    spec = CheckSpec('other', 'wild:Wild', ('other',), Schedule(timeout=4), {'does': 'pause'})
+    host.submit(spec, Process('other', 'other', os.getpid(), 1.0), None, done)
+    assert run(host, 'loop').outcome == ERROR
+    assert psutil.pid_exists(pid)
+    assert done.wait(seconds=15)[0].outcome == PASSED
+    assert run(host, 'loop').reason == 'its last run still hangs'
+    eventually(lambda: not psutil.pid_exists(pid))
+    assert run(host, 'pid', 5).outcome == PASSED
+
+
+@pytest.mark.parametrize('does', ['fork', 'leave a child'])
+def test_what_code_leaves_behind_ends_with_its_worker(host: WorkerHost, does: str) -> None:
+    assert run(host, does, 5).outcome == PASSED
+    worker = psutil.Process(int(run(host, 'pid', 5).reason))
+    if does == 'fork':
+        # It came back from the run, too, and had nothing to say.
+        eventually(lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in worker.children()))
+    left = worker.children()
+    run(host, 'exit')
+    assert len(left) == 1
+    eventually(lambda: not left[0].is_running() or left[0].status() == psutil.STATUS_ZOMBIE)
+
+
+def test_no_zombie_is_left(host: WorkerHost) -> None:
+    pid = int(run(host, 'pid', 5).reason)
+    run(host, 'exit')
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def test_a_worker_that_cannot_be_started_is_an_error(host: WorkerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, 'executable', '/no/such/python')
+    result = run(host, 'pid')
+    assert result.outcome == ERROR
+    assert result.reason.startswith('cannot reach its worker process: [Errno 2]')
+
+
+def test_close_ends_the_worker(host: WorkerHost) -> None:
+    pid = int(run(host, 'pid', 5).reason)
+    host.close()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    pytest.fail('the worker still runs')
