@@ -31,8 +31,8 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from supervisor_checks_rpc.core.counters import BUCKETS
 from supervisor_checks_rpc.core.counters import OUTCOMES
 from supervisor_checks_rpc.core.model import HEALTHY
+from supervisor_checks_rpc.worker.exposition import COUNTERS
 from supervisor_checks_rpc.worker.exposition import STATES
-from supervisor_checks_rpc.worker.exposition import TALLY
 from supervisor_checks_rpc.worker.exposition import Snapshot
 from supervisor_checks_rpc.worker.exposition import families
 from tests.live.harness import free_port
@@ -64,15 +64,15 @@ class _Machine:
         counts = [0] * (len(OUTCOMES) + len(BUCKETS) + 1)
         counts[0], counts[len(OUTCOMES) + 1], counts[len(OUTCOMES) + 2] = runs, runs - runs // 9, runs // 9
         at = began + number * _EVERY
-        tallies = [
-            TALLY.pack(at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
+        counters = [
+            COUNTERS.pack(at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
             for place in range(_PROCESSES)
         ]
         names = [['ping'], [['web', f'web_{place:02}'] for place in range(_PROCESSES)]]
         places = [[0, place] for place in range(_PROCESSES)]
         states = str(STATES.index(HEALTHY)) * _PROCESSES
         up, suspended = '1' * _PROCESSES, '0' * _PROCESSES
-        packed = b64encode(b''.join(tallies)).decode()
+        packed = b64encode(b''.join(counters)).decode()
         self._snapshot = Snapshot(
             0, at, json.dumps([*names, places]), [0] * _PROCESSES, up, suspended, states, packed
         )  # fmt: skip

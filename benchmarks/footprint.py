@@ -131,7 +131,7 @@ def run(context: Context) -> Iterator[Row]:
 
 def _rows(costs: dict[str, Cost], services: int) -> Iterator[Row]:
     own, plain = costs.pop('ours'), costs.pop('plain')
-    title = f'footprint: {8 * services} pairs'
+    title = f'footprint: {8 * services} monitors'
 
     def of(field: str) -> tuple[tuple[str, float], ...]:
         return tuple((name, float(getattr(cost, field))) for name, cost in costs.items())

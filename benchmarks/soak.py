@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sections = stage.programs(_PROCESSES, services.base) + footprint.ours(_TICK)
         with stage.supervised(sections, _PROCESSES, ours=True) as supervisord:
             stage.start_checkers(supervisord)
-            print(f'\n{options.runs:,} runs on demand by {_CLIENTS} clients, while the listener checks 160 pairs')
+            print(f'\n{options.runs:,} runs on demand by {_CLIENTS} clients, while the listener checks 160 monitors')
             is_flat &= told('runs', on_demand(supervisord, services, options.runs))
             print(f'\n{options.minutes:g} minutes of the same, without runs on demand')
             is_flat &= told('seconds', real(supervisord, options.minutes * 60))
@@ -72,7 +72,7 @@ def told(what: str, samples: Iterator[tuple[int, Sample]]) -> bool:
 
 
 def day(hours: int) -> Iterator[tuple[int, Sample]]:
-    """Yield at each simulated hour what the record and the treatment of the sick hold, in this process."""
+    """Yield at each simulated hour what the record and the remediation of the sick hold, in this process."""
     # The fakes of the tests are modules of their folder.
     sys.path += [str(Path(__file__).parents[1] / 'tests')]
     from test_histories import Bench  # type: ignore[import-not-found]

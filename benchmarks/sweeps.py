@@ -46,7 +46,7 @@ def sleeping(count: int) -> Iterator[list[int]]:
             popen.wait()
 
 
-class Sweeper:
+class Scheduler:
     """Our sweeps, as the listener does them; each run gets what the last one of its process left behind."""
 
     def __init__(self, spec: CheckSpec, pids: Sequence[int]) -> None:
@@ -91,7 +91,7 @@ def run(context: Context) -> Iterator[Row]:
     size = context.size
     yield from _memory(context)
     with sleeping(size.cpu) as pids:
-        _, wall = Sweeper(CPU, pids).usual(size.rounds + 1)
+        _, wall = Scheduler(CPU, pids).usual(size.rounds + 1)
         theirs = of_peer(context.peers.python, 'cpu', pids)[1] if context.peers else None
     yield Row(
         f'cpu: {size.cpu} processes', 'time of a sweep', 's', wall, () if theirs is None else ((CHECKS, theirs),),
@@ -103,7 +103,7 @@ def run(context: Context) -> Iterator[Row]:
 def memory(count: int, times: int) -> float:
     """Return the ms of CPU of a sweep over `count` processes; once for each run of the benchmarks."""
     with sleeping(count) as pids:
-        return Sweeper(MEMORY, pids).usual(times)[0] * 1e3
+        return Scheduler(MEMORY, pids).usual(times)[0] * 1e3
 
 
 def _memory(context: Context) -> Iterator[Row]:

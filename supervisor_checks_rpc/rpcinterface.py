@@ -21,7 +21,7 @@ from . import check_modules
 from .config import loader
 from .core import model
 from .core.model import CheckSpec
-from .core.monitor import Pair
+from .core.monitor import Monitor
 from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
@@ -31,7 +31,7 @@ from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
 from .plugin.service import CannotReload
 from .plugin.service import HealthService
-from .plugin.service import TooManyChecks
+from .plugin.service import TooManyExternalChecks
 from .plugin.worker_link import MAX_PENDING
 from .protocol import wire
 
@@ -44,7 +44,7 @@ class Faults:
     OVERLOADED = 310
 
 
-class HealthError(RPCError):
+class HealthFault(RPCError):
     """A fault that says its name and reason, which RPCError does for supervisor's own codes only."""
 
     def __init__(self, code: int, name: str, reason: str) -> None:
@@ -54,12 +54,12 @@ class HealthError(RPCError):
 
 def bad_name(reason: str) -> RPCError:
     """Return the fault for a check or process that does not exist."""
-    return HealthError(SupervisorFaults.BAD_NAME, 'BAD_NAME', reason)
+    return HealthFault(SupervisorFaults.BAD_NAME, 'BAD_NAME', reason)
 
 
 def incorrect(reason: str) -> RPCError:
     """Return the fault for arguments that cannot be used."""
-    return HealthError(SupervisorFaults.INCORRECT_PARAMETERS, 'INCORRECT_PARAMETERS', reason)
+    return HealthFault(SupervisorFaults.INCORRECT_PARAMETERS, 'INCORRECT_PARAMETERS', reason)
 
 
 def _published(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,30 +106,30 @@ class HealthNamespaceRPCInterface:
         except wire.BadMessage as why:
             raise incorrect(str(why)) from None
         except CannotRestart as why:
-            raise HealthError(SupervisorFaults.NOT_RUNNING, 'NOT_RUNNING', str(why)) from None
-        except TooManyChecks as why:
-            raise HealthError(Faults.OVERLOADED, 'OVERLOADED', str(why)) from None
+            raise HealthFault(SupervisorFaults.NOT_RUNNING, 'NOT_RUNNING', str(why)) from None
+        except TooManyExternalChecks as why:
+            raise HealthFault(Faults.OVERLOADED, 'OVERLOADED', str(why)) from None
         except CannotReload as why:
-            raise HealthError(SupervisorFaults.CANT_REREAD, 'CANT_REREAD', str(why)) from None
+            raise HealthFault(SupervisorFaults.CANT_REREAD, 'CANT_REREAD', str(why)) from None
         except Exception:
             log = self._service.log
             log.critical(f'health: internal error, supervisord goes on: {traceback.format_exc()}')
-            raise HealthError(SupervisorFaults.FAILED, 'FAILED', 'internal error, see the log of supervisord') from None
+            raise HealthFault(SupervisorFaults.FAILED, 'FAILED', 'internal error, see the log of supervisord') from None
 
-    def _run_all(self, pairs: list[Pair]) -> Any:
-        ours = [pair for pair in pairs if not pair.spec.is_adopted]
+    def _run_all(self, monitors: list[Monitor]) -> Any:
+        ours = [monitor for monitor in monitors if not monitor.spec.is_external]
         return self._run(ours, lambda results: [wire.result_struct(result) for result in results])
 
-    def _status(self, pair: Pair, with_history: bool = True) -> wire.Struct:
-        return wire.status_struct(self._service.status(pair), time.time(), with_history)
+    def _status(self, monitor: Monitor, with_history: bool = True) -> wire.Struct:
+        return wire.status_struct(self._service.status(monitor), time.time(), with_history)
 
-    def _run(self, pairs: list[Pair], struct: Callable[[list[model.Result]], Any]) -> Any:
-        """Have `pairs` run, and answer with `struct` of their results as soon as all are there."""
+    def _run(self, monitors: list[Monitor], struct: Callable[[list[model.Result]], Any]) -> Any:
+        """Have `monitors` run, and answer with `struct` of their results as soon as all are there."""
         runs = []
-        for pair in pairs:
-            run = self._service.run(pair)
+        for monitor in monitors:
+            run = self._service.run(monitor)
             if run is None:
-                raise HealthError(Faults.OVERLOADED, 'OVERLOADED', f'{MAX_PENDING} runs are under way')
+                raise HealthFault(Faults.OVERLOADED, 'OVERLOADED', f'{MAX_PENDING} runs are under way')
             runs.append(run)
         waiting = list(runs)
 
@@ -174,8 +174,8 @@ class HealthNamespaceRPCInterface:
                                double, or '' if nothing was measured), duration (seconds), at (seconds since the
                                epoch), attempts
         """
-        pair = self._service.pair(check, process)
-        return self._run([pair], lambda results: wire.result_struct(results[0]))
+        monitor = self._service.monitor(check, process)
+        return self._run([monitor], lambda results: wire.result_struct(results[0]))
 
     @_published
     def runProcessChecks(self, process: str) -> Any:
@@ -184,7 +184,7 @@ class HealthNamespaceRPCInterface:
         @param string process  Name of the process, or group:name
         @return array result   An array of results as of runCheck, sorted by check
         """
-        return self._run_all(self._service.pairs_of(process))
+        return self._run_all(self._service.monitors_of(process))
 
     @_published
     def runAllChecks(self) -> Any:
@@ -192,7 +192,7 @@ class HealthNamespaceRPCInterface:
 
         @return array result  An array of results as of runCheck, sorted by check and process
         """
-        return self._run_all(self._service.pairs())
+        return self._run_all(self._service.monitors())
 
     @_published
     def getHealth(self) -> Any:
@@ -209,7 +209,7 @@ class HealthNamespaceRPCInterface:
             'state': state,
             'healthy': state == model.HEALTHY and not problems,
             'counts': counts,
-            'failing': [failing_struct(pair) for pair in failing],
+            'failing': [failing_struct(monitor) for monitor in failing],
             'problems': [printable_line(problem) for problem in problems],
         }
 
@@ -226,7 +226,7 @@ class HealthNamespaceRPCInterface:
                                none is to come, or there is no end), now (seconds since the epoch),
                                history (an array of results, newest last)
         """
-        return self._status(self._service.pair(check, process))
+        return self._status(self._service.monitor(check, process))
 
     @_published
     def getProcessStatus(self, process: str) -> Any:
@@ -235,7 +235,7 @@ class HealthNamespaceRPCInterface:
         @param string process  Name of the process, or group:name
         @return array result   An array of structs as of getCheckStatus, sorted by check
         """
-        return [self._status(pair) for pair in self._service.pairs_of(process)]
+        return [self._status(monitor) for monitor in self._service.monitors_of(process)]
 
     @_published
     def getAllStatus(self) -> Any:
@@ -243,8 +243,8 @@ class HealthNamespaceRPCInterface:
 
         @return array result  An array of structs as of getCheckStatus, sorted by check and process; history is empty
         """
-        # 1,000 pairs with 20 results each would hold supervisord up for most of a second.
-        return [self._status(pair, with_history=False) for pair in self._service.pairs()]
+        # 1,000 monitors with 20 results each would hold supervisord up for most of a second.
+        return [self._status(monitor, with_history=False) for monitor in self._service.monitors()]
 
     @_published
     def restartProcess(self, process: str, wait: bool = True) -> Any:
@@ -261,7 +261,7 @@ class HealthNamespaceRPCInterface:
 
         def answer() -> bool:
             if restart.failure:
-                raise HealthError(SupervisorFaults.FAILED, 'FAILED', f'{process}: {restart.failure}')
+                raise HealthFault(SupervisorFaults.FAILED, 'FAILED', f'{process}: {restart.failure}')
             return True
 
         return deferred(restart.is_done, answer)
@@ -388,13 +388,13 @@ def _shown(option: Option, value: Any) -> Any:
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
 
 
-def failing_struct(pair: Pair) -> wire.Struct:
+def failing_struct(monitor: Monitor) -> wire.Struct:
     """Return who is not well, and why, as an XML-RPC struct."""
     return {
-        'check': printable_line(pair.spec.name),
-        'process': printable_line(pair.process.namespec),
-        'state': pair.state,
-        'reason': printable_line(pair.reason()),
+        'check': printable_line(monitor.spec.name),
+        'process': printable_line(monitor.process.namespec),
+        'state': monitor.state,
+        'reason': printable_line(monitor.reason()),
     }
 
 

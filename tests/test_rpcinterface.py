@@ -184,7 +184,7 @@ def test_nothing_but_documented_methods_can_be_reached(running: Running) -> None
 
 
 def test_what_is_not_published_is_an_unknown_method(running: Running) -> None:
-    for name in ('_run', '_guard', '_service', '__init__', '_service.pairs', 'getHealth.__call__', 'nope'):
+    for name in ('_run', '_guard', '_service', '__init__', '_service.monitors', 'getHealth.__call__', 'nope'):
         assert running.fault(name).code == SupervisorFaults.UNKNOWN_METHOD
 
 
@@ -304,7 +304,7 @@ def test_a_defect_of_ours_is_a_fault_and_a_line_in_the_log(running: Running) -> 
         ('pause', ('ping', 'web', -1)),
         ('reportCheck', ('mine', 'web', 'tcp', 'well', '', 60)),
         ('reportCheck', ('mine', 'web', 'tcp', 'passed', '', 0)),
-        # supervisor reads any number of digits; each answer about the pair would be an internal error.
+        # supervisor reads any number of digits; each answer about the monitor would be an internal error.
         ('pause', ('ping', 'web', 10**300)),
         ('pause', ('ping', 'web', -(10**400))),
         ('reportCheck', ('mine', 'web', 'tcp', 'passed', '', 2**31)),
@@ -433,15 +433,15 @@ def test_what_a_listener_reports_is_what_is_known(running: Running) -> None:
 
 
 def test_a_listener_that_reports_may_ask_for_what_is_due_in_the_same_call(running: Running) -> None:
-    """After its results: the pair that was reported is free again."""
+    """After its results: the monitor that was reported is free again."""
     due = wire.load_due(running.call('takeDue', 'l#1'))
     *rows, (lease, result) = [
         (lease, Result(check, 'x', process, FAILED, 'as told', began=time.monotonic()))
         for lease, check, process, _, _ in due.runs
     ]
-    pair = running.supervisord.health_service.record.leased(lease)
-    assert pair
-    pair.next_due -= pair.spec.schedule.interval
+    monitor = running.supervisord.health_service.record.leased(lease)
+    assert monitor
+    monitor.next_due -= monitor.spec.schedule.interval
     taken, _, more = wire.load_taken(
         running.call('report', wire.dump_report(due.generation, [(lease, result)], 'l#1'))
     )
@@ -477,7 +477,7 @@ def test_what_was_under_way_at_a_reload_is_over_when_it_is_reported(running: Run
     rows = [(lease, Result(check, 'x', process, PASSED, '')) for lease, check, process, _, _ in due.runs]
     assert json.loads(running.call('report', wire.dump_report(due.generation, rows)))['taken'] == 0
     assert running.call('getCheckStatus', 'ping', 'web')['outcome'] == ''
-    assert not any(pair.lease for pair in running.supervisord.health_service.record.pairs())
+    assert not any(monitor.lease for monitor in running.supervisord.health_service.record.monitors())
 
 
 def test_a_result_from_the_future_is_nothing(running: Running) -> None:

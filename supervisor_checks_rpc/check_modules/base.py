@@ -20,6 +20,9 @@ from .legacy_options import RUN_OPTIONS
 from .legacy_options import split
 
 LOCALHOST = '127.0.0.1'
+# What a check of one's own needs: users import all of it from here.
+__all__ = ['BaseCheck', 'Deadline', 'Measured', 'Process']
+
 # The default of supervisor_checks, for a check that is called without a schedule.
 _TIMEOUT = 15.0
 

@@ -22,7 +22,7 @@ from ..errors import DeadlineExceeded
 from ..errors import HealthError
 from .base import BaseCheck
 from .base import Measured
-from .local.child_processes import KEEPER
+from .local.child_processes import CHILD_PROCESSES
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -78,16 +78,16 @@ class CommandCheck(BaseCheck):
         """Run the command and judge its exit status."""
         name = excerpt(os.path.basename(self._config['command'][0]))
         deadline.remaining()
-        with KEEPER.starting():
+        with CHILD_PROCESSES.starting():
             running = self._start(name, process)
-            KEEPER.began(running.pid)
+            CHILD_PROCESSES.began(running.pid)
         try:
             output = _follow(running, deadline)
         except DeadlineExceeded as late:
             raise DeadlineExceeded(f'{name} {late.reason}') from None
         finally:
             _end(running)
-            KEEPER.ended(running.pid)
+            CHILD_PROCESSES.ended(running.pid)
         return _judged(name, running.returncode, _last_line(output))
 
     def _start(self, name: str, process: Process) -> Popen[bytes]:

@@ -141,9 +141,9 @@ class HTTPCheck(BaseCheck):
         """Send the request and look at the reply."""
         request = self._request(port_of(self._config['port'], process, deadline))
         where = f'{request.method} {request.shown}: '
-        with sockets.told_as(where):
+        with sockets.prefixed_errors(where):
             reply = self._client.fetch(request, deadline, self._config['follow_redirects'])
-            with closing(reply), sockets.told_as(reply.via):
+            with closing(reply), sockets.prefixed_errors(reply.via):
                 self._look_at(reply, deadline)
         return Measured(f'{where}{reply.via}status {reply.status}')
 
@@ -194,7 +194,7 @@ class HTTPCheck(BaseCheck):
         wanted, unwanted = self._config['expect_body'], self._config['reject_body']
         if wanted is None and unwanted is None and not reply.is_short:
             return
-        with sockets.told_as(f'{status}, body: '):
+        with sockets.prefixed_errors(f'{status}, body: '):
             text = reply.text()
         if wanted is not None and SEARCHER.search(wanted, text, deadline) is None:
             raise CheckFailed(f"body does not match '{excerpt(wanted.pattern)}', begins with '{excerpt(text)}'")

@@ -91,7 +91,7 @@ class TCPCheck(BaseCheck):
         host, path = self._config['host'], self._config['sock_path']
         port = 0 if path else port_of(self._config['port'], process, deadline)
         where = excerpt(f'unix {path}' if path else f'connect {authority(host, port)}', limit=300)
-        with sockets.told_as(f'{where}: '):
+        with sockets.prefixed_errors(f'{where}: '):
             with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:
                 return Measured(f'{where}: {self._talk(sock)}')
 

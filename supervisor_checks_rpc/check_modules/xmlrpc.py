@@ -102,7 +102,7 @@ class XMLRPCCheck(BaseCheck):
             port = port_of(self._config['port'], process, deadline)
         where = f'unix {path}' if path else authority(host, port)
         request = self._request('localhost' if path else where)
-        with sockets.told_as(excerpt(f'{self._config["method"]}() at {where}', 300) + ': '):
+        with sockets.prefixed_errors(excerpt(f'{self._config["method"]}() at {where}', 300) + ': '):
             with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:
                 body = _reply(sock, request)
             _insist_on_value(body)

@@ -19,7 +19,7 @@ _PLACES = {outcome: place for place, outcome in enumerate(OUTCOMES)}
 COUNTS = len(OUTCOMES) + len(BUCKETS) + 1
 
 
-class Tally:
+class Counters:
     """Counts of one check on one process, through all instances of that process.
 
     `at` is when the last run began, in seconds since the epoch, 0 before the first; `seconds` the sum of all durations;

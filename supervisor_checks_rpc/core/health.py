@@ -28,7 +28,7 @@ class Health:
     """What is known of one check on one instance of a process. Times are monotonic seconds."""
 
     __slots__ = (
-        '_answered', '_ever_passed', '_excused_until', '_passed', '_sick', '_well', '_window', 'failures', 'last',
+        '_answered', '_ever_passed', '_ignore_runs_before', '_passed', '_sick', '_well', '_window', 'failures', 'last',
         'process', 'schedule', 'successes',
     )  # fmt: skip
 
@@ -42,7 +42,7 @@ class Health:
         self._ever_passed = False
         self._sick = False
         self._well = False
-        self._answered = self._passed = self._excused_until = -_FOREVER
+        self._answered = self._passed = self._ignore_runs_before = -_FOREVER
 
     def observe(self, result: Result) -> None:
         """Take in the result of a run on this very instance; any other is left out, and so is one that comes late."""
@@ -53,7 +53,7 @@ class Health:
             return
         if silence > self.schedule.stale_after:
             # What was before counts no more, neither for nor against the process.
-            self.pardon()
+            self.reset_failures()
             self.successes = 0
         self.last = result
         if result.outcome == PASSED:
@@ -79,7 +79,7 @@ class Health:
     def _observe_failure(self, result: Result) -> None:
         self._answered = result.began
         self.successes = 0
-        if self._is_starting(result.began) or result.began < self._excused_until:
+        if self._is_starting(result.began) or result.began < self._ignore_runs_before:
             return
         self.failures += 1
         self._window.append(True)
@@ -87,11 +87,11 @@ class Health:
             self._sick = True
             self._well = False
 
-    def excuse(self, until: float) -> None:
+    def ignore_runs_before(self, until: float) -> None:
         """Do not count failures of runs that begin before `until`: the machine stood still, not the process."""
-        self._excused_until = max(self._excused_until, until)
+        self._ignore_runs_before = max(self._ignore_runs_before, until)
 
-    def pardon(self) -> None:
+    def reset_failures(self) -> None:
         """Forget the failures so far: a person took the process in hand, and it gets the full threshold again."""
         self.failures = 0
         self._window.clear()

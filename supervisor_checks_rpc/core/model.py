@@ -74,7 +74,7 @@ class Schedule:
 @dataclass(frozen=True)
 class CheckSpec:
     """One `[healthcheck:NAME]` section. `options` holds what the check itself reads, as given; `error` why the
-    section cannot be used, '' if it can. An adopted one is no section: a program of its own runs it."""
+    section cannot be used, '' if it can. An external one is no section: a program of its own runs it."""
 
     name: str
     type: str
@@ -82,7 +82,7 @@ class CheckSpec:
     schedule: Schedule = Schedule()
     options: Mapping[str, object] = field(default_factory=dict)
     error: str = ''
-    is_adopted: bool = False
+    is_external: bool = False
 
     @property
     def is_passive(self) -> bool:

@@ -7,7 +7,7 @@ from collections import deque
 
 from .. import options as opt
 from . import model
-from .counters import Tally
+from .counters import Counters
 from .health import Health
 from .model import CheckSpec
 from .model import Process
@@ -23,43 +23,65 @@ NEVER = float('-inf')
 _FOREVER = float('inf')
 
 
-class Pair:
+class Monitor:
     """One check on one process of supervisord, through all instances of that process.
 
-    What is asked for on every tick is worked out when something happens, and kept where all pairs are looked at in
-    no time: the moment from which it may be handed out, at its `place` among the `turns`; that it is unhealthy, or that
-    its process does not run, in the `ward`. `touched` is when something happened last.
+    supervisord asks all monitors on every tick when they are due and whether they need attention. So each keeps its
+    answers up to date in what the record shares: its due time at its `place` in `due_times`, and itself in `troubled`
+    while it is unhealthy or its process does not run. `updated_at` is when something happened last.
     """
 
     # supervisord looks at a thousand of them in one turn of its loop, and each place in memory takes its time.
     __slots__ = (
-        '_is_run', '_place', '_settled_until', '_turns', '_ward', 'begun', 'changed', 'health', 'history', 'holder',
-        'is_passive', 'last_beat', 'lease', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts', 'sample',
-        'since', 'spec', 'state', 'tally', 'touched', 'ttl',
+        '_due_times',
+        '_is_run',
+        '_place',
+        '_settled_until',
+        '_troubled',
+        'counters',
+        'health',
+        'history',
+        'holder',
+        'instance_seen_at',
+        'is_passive',
+        'last_beat',
+        'lease',
+        'leased_until',
+        'next_due',
+        'paused_until',
+        'process',
+        'restarts',
+        'sample',
+        'since',
+        'spec',
+        'state',
+        'state_changed_at',
+        'ttl',
+        'updated_at',
     )  # fmt: skip
 
     def __init__(
-        self, spec: CheckSpec, process: Process, history: int, now: float, at: float, ward: set[Pair]
+        self, spec: CheckSpec, process: Process, history: int, now: float, at: float, troubled: set[Monitor]
     ) -> None:
         self.spec = spec
-        self._ward = ward
-        self._turns = array('d', [0.0])
+        self._troubled = troubled
+        self._due_times = array('d', [0.0])
         self._place = 0
         self.history: deque[Result] = deque(maxlen=history)
         self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
         self.is_passive = spec.is_passive
         self.restarts = 0
-        self.tally = Tally()
+        self.counters = Counters()
         self.paused_until = self._settled_until = NEVER
         self.state = model.UNKNOWN
         self.since = at
-        self.touched = now
+        self.updated_at = now
         self.begin(process, now)
 
     def begin(self, process: Process, now: float) -> None:
         """Start afresh with a new instance of the process; it is due at once."""
         self.process = process
-        self.begun = self.changed = now
+        self.instance_seen_at = self.state_changed_at = now
         if self.state != model.PAUSED:
             # What comes next is news, though the last instance may have been in the same state.
             self.state = model.UNKNOWN
@@ -70,21 +92,21 @@ class Pair:
         self.next_due = now
         self.last_beat = now
         self._settled_until = NEVER
-        self._is_run = bool(process.pid) and not (self.spec.error or self.spec.is_adopted or self.is_passive)
-        self._turns[self._place] = _FOREVER
+        self._is_run = bool(process.pid) and not (self.spec.error or self.spec.is_external or self.is_passive)
+        self._due_times[self._place] = _FOREVER
         self.release()
 
-    def seat(self, turns: array[float], place: int) -> None:
+    def use_due_time_slot(self, due_times: array[float], place: int) -> None:
         """Keep the moment from which it may be handed out at this place from now on."""
-        turns[place] = self._turns[self._place]
-        self._turns, self._place = turns, place
+        due_times[place] = self._due_times[self._place]
+        self._due_times, self._place = due_times, place
 
     def _admit(self) -> None:
-        """Enter the ward, or leave it."""
+        """Enter the troubled, or leave it."""
         if self.state == model.UNHEALTHY or not self.process.pid:
-            self._ward.add(self)
+            self._troubled.add(self)
         else:
-            self._ward.discard(self)
+            self._troubled.discard(self)
 
     def release(self) -> None:
         """Take the lease back."""
@@ -95,10 +117,10 @@ class Pair:
         self.holder = holder
         self.leased_until = until
         if self._is_run:
-            turn_at = until if lease else self.next_due
-            self._turns[self._place] = turn_at if turn_at > self.paused_until else self.paused_until
+            due_at = until if lease else self.next_due
+            self._due_times[self._place] = due_at if due_at > self.paused_until else self.paused_until
 
-    def lose(self, now: float) -> None:
+    def expire_lease(self, now: float) -> None:
         """Take note that its holder is gone: it is due, and late."""
         self._hold(self.lease, self.holder, now)
 
@@ -121,29 +143,29 @@ class Pair:
         self._settled_until = NEVER
         self.release()
 
-    def pardon(self, now: float) -> None:
+    def reset_failures(self, now: float) -> None:
         """Forget the failures so far, and those of runs that are under way: a person took the process in hand."""
-        self.health.pardon()
-        self.health.excuse(now)
+        self.health.reset_failures()
+        self.health.ignore_runs_before(now)
         self._settled_until = NEVER
 
     def wake(self, now: float) -> None:
-        """End a pause whose time is over, before anything else happens to the pair."""
+        """End a pause whose time is over, before anything else happens to the monitor."""
         if NEVER < self.paused_until <= now:
             self.resume(now)
 
     def resume(self, now: float) -> None:
         """End a pause; what was known before it does not count."""
         self.paused_until = NEVER
-        begun = self.begun
+        instance_seen_at = self.instance_seen_at
         self.begin(self.process, now)
-        self.begun = begun
+        self.instance_seen_at = instance_seen_at
 
     def refresh(self, now: float, at: float) -> str:
         """Bring the state up to `now` and return it."""
         if now < self._settled_until:
             return self.state
-        self.touched = now
+        self.updated_at = now
         if self.paused_until != NEVER:
             self.wake(now)
         if self.spec.error:
@@ -157,7 +179,7 @@ class Pair:
         if state != self.state:
             self.state = state
             self.since = at
-            self.changed = now
+            self.state_changed_at = now
             self._admit()
         return state
 
@@ -168,7 +190,7 @@ class Pair:
             # It may be long, and the last is enough.
             result = result._replace(sample=None)
         self.history.append(result)
-        self.tally.add(result)
+        self.counters.add(result)
         self.health.observe(result)
         self._settled_until = NEVER
         self.refresh(now, at)
@@ -176,7 +198,7 @@ class Pair:
 
     def is_checked(self, now: float) -> bool:
         """Tell whether we are to run the check on this process, or to wait for its beats."""
-        is_ours = not self.spec.error and not self.spec.is_adopted
+        is_ours = not self.spec.error and not self.spec.is_external
         return is_ours and bool(self.process.pid) and now >= self.paused_until
 
     def reason(self) -> str:

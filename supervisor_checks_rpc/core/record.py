@@ -22,7 +22,7 @@ from .model import Result
 from .model import Schedule
 from .model import Status
 from .monitor import NEVER
-from .monitor import Pair
+from .monitor import Monitor
 
 # Runs are handed out so many seconds before they are due: a listener may wait for supervisord's loop to turn, which it
 # does once a second, and need not have it turn.
@@ -45,245 +45,248 @@ class Run(NamedTuple):
 
 
 class Record:
-    """All pairs of check and process: who is due, what came back, and what that means."""
+    """All monitors of check and process: who is due, what came back, and what that means."""
 
     def __init__(self, specs: Iterable[CheckSpec], history: int = 20) -> None:
         self.specs: Mapping[str, CheckSpec] = {spec.name: spec for spec in specs}
         self._history = history
-        self._pairs: dict[tuple[str, str], Pair] = {}
+        self._monitors: dict[tuple[str, str], Monitor] = {}
         # Of each of them, in the same order, when it may be handed out.
-        self._turns = array('d')
-        self._by_process: dict[str, list[Pair]] = {}
-        self._leases: dict[int, Pair] = {}
+        self._due_times = array('d')
+        self._by_process: dict[str, list[Monitor]] = {}
+        self._leases: dict[int, Monitor] = {}
         # Of those that hold a lease, who of each name asked last.
-        self._lives: dict[str, str] = {}
-        self.passive: list[Pair] = []
-        self._ward: set[Pair] = set()
-        self._adopted: dict[tuple[str, str], Pair] = {}
+        self._listener_ids: dict[str, str] = {}
+        self.passive: list[Monitor] = []
+        self._troubled: set[Monitor] = set()
+        self._external: dict[tuple[str, str], Monitor] = {}
         self._paused: dict[tuple[str, str], float] = {}
         self._lease_ids = count(1)
 
     def match(self, matched: Mapping[str, Iterable[Process]], now: float, at: float) -> None:
-        """Set which processes each check is for; pairs that stay keep what is known of them."""
-        pairs: dict[tuple[str, str], Pair] = {}
+        """Set which processes each check is for; monitors that stay keep what is known of them."""
+        monitors: dict[tuple[str, str], Monitor] = {}
         for check, processes in matched.items():
             for process in processes:
                 key = (check, process.namespec)
-                pairs[key] = self._pairs.get(key) or self._new_pair(key, process, now, at)
+                monitors[key] = self._monitors.get(key) or self._new_monitor(key, process, now, at)
         self._paused = {}
-        self._set_pairs({**pairs, **self._adopted})
+        self._set_monitors({**monitors, **self._external})
 
-    def _new_pair(self, key: tuple[str, str], process: Process, now: float, at: float) -> Pair:
-        pair = Pair(self.specs[key[0]], process, self._history, now, at, self._ward)
+    def _new_monitor(self, key: tuple[str, str], process: Process, now: float, at: float) -> Monitor:
+        monitor = Monitor(self.specs[key[0]], process, self._history, now, at, self._troubled)
         # A check that reads differently now is as paused as it was.
-        pair.pause(self._paused.get(key, NEVER))
-        return pair
+        monitor.pause(self._paused.get(key, NEVER))
+        return monitor
 
-    def _set_pairs(self, pairs: Mapping[tuple[str, str], Pair]) -> None:
-        self._pairs = dict(sorted(pairs.items()))
-        self._turns = array('d', [0.0] * len(pairs))
-        for place, pair in enumerate(self._pairs.values()):
-            pair.seat(self._turns, place)
+    def _set_monitors(self, monitors: Mapping[tuple[str, str], Monitor]) -> None:
+        self._monitors = dict(sorted(monitors.items()))
+        self._due_times = array('d', [0.0] * len(monitors))
+        for place, monitor in enumerate(self._monitors.values()):
+            monitor.use_due_time_slot(self._due_times, place)
         self._by_process = {}
-        for pair in self._pairs.values():
-            self._by_process.setdefault(pair.process.namespec, []).append(pair)
-        self._leases = {pair.lease: pair for pair in self._pairs.values() if pair.lease}
-        self.passive = [pair for pair in self._pairs.values() if pair.is_passive]
-        self._ward.intersection_update(self._pairs.values())
+        for monitor in self._monitors.values():
+            self._by_process.setdefault(monitor.process.namespec, []).append(monitor)
+        self._leases = {monitor.lease: monitor for monitor in self._monitors.values() if monitor.lease}
+        self.passive = [monitor for monitor in self._monitors.values() if monitor.is_passive]
+        self._troubled.intersection_update(self._monitors.values())
 
-    def adopt(self, check: str, type_name: str, process: Process, stale_after: float, now: float, at: float) -> Pair:
-        """Return the pair of a check that a program of its own runs, which is not in the configuration."""
+    def add_external(
+        self, check: str, type_name: str, process: Process, stale_after: float, now: float, at: float
+    ) -> Monitor:
+        """Return the monitor of a check that a program of its own runs, which is not in the configuration."""
         key = (check, process.namespec)
         schedule = Schedule(
             start_period=0, failure_threshold=1, failure_window=1, stale_after=stale_after, on_failure='none'
         )
-        spec = CheckSpec(check, type_name, (process.namespec,), schedule, is_adopted=True)
-        pair = self._adopted.get(key)
-        if pair is None or pair.spec != spec:
-            pair = self._adopted[key] = Pair(spec, process, self._history, now, at, self._ward)
-            self._set_pairs({**self._pairs, key: pair})
-        return pair
+        spec = CheckSpec(check, type_name, (process.namespec,), schedule, is_external=True)
+        monitor = self._external.get(key)
+        if monitor is None or monitor.spec != spec:
+            monitor = self._external[key] = Monitor(spec, process, self._history, now, at, self._troubled)
+            self._set_monitors({**self._monitors, key: monitor})
+        return monitor
 
-    def keep_adopted(self, namespecs: Container[str]) -> None:
+    def keep_external(self, namespecs: Container[str]) -> None:
         """Forget what programs of their own said of processes that are gone; to be followed by `match`."""
-        self._adopted = {key: pair for key, pair in self._adopted.items() if key[1] in namespecs}
+        self._external = {key: monitor for key, monitor in self._external.items() if key[1] in namespecs}
 
-    def adopted(self) -> list[Process]:
+    def external(self) -> list[Process]:
         """Return the processes that programs of their own check."""
-        return [pair.process for pair in self._adopted.values()]
+        return [monitor.process for monitor in self._external.values()]
 
     def instance(self, process: Process, now: float) -> None:
         """Tell that `process` is the instance that runs now, or with pid 0 that none does."""
-        for pair in self._by_process.get(process.namespec, ()):
-            pair.wake(now)
-            if pair.process != process:
-                self._leases.pop(pair.lease, None)
-                pair.begin(process, now)
+        for monitor in self._by_process.get(process.namespec, ()):
+            monitor.wake(now)
+            if monitor.process != process:
+                self._leases.pop(monitor.lease, None)
+                monitor.begin(process, now)
 
     def take_due(self, holder: str, now: float) -> list[Run]:
         """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
         name = _name(holder)
-        if self._lives.get(name) != holder:
+        if self._listener_ids.get(name) != holder:
             # What another life of its holder had is lost.
-            for pair in self._leases.values():
-                if pair.holder != holder and _name(pair.holder) == name:
-                    pair.lose(now)
-            self._lives = {_name(pair.holder): pair.holder for pair in self._leases.values()}
-            self._lives[name] = holder
+            for monitor in self._leases.values():
+                if monitor.holder != holder and _name(monitor.holder) == name:
+                    monitor.expire_lease(now)
+            self._listener_ids = {_name(monitor.holder): monitor.holder for monitor in self._leases.values()}
+            self._listener_ids[name] = holder
         soon = now + AHEAD
-        near = [pair for pair, turn_at in zip(self._pairs.values(), self._turns) if turn_at <= soon]
+        near = [monitor for monitor, due_at in zip(self._monitors.values(), self._due_times) if due_at <= soon]
         # A lease that is out, or a pause, is not over before its end.
-        due = [pair for pair in near if pair.leased_until <= now and pair.paused_until <= now]
-        return [self._lease(pair, holder, now) for pair in due]
+        due = [monitor for monitor in near if monitor.leased_until <= now and monitor.paused_until <= now]
+        return [self._lease(monitor, holder, now) for monitor in due]
 
-    def _lease(self, pair: Pair, holder: str, now: float) -> Run:
-        self._leases.pop(pair.lease, None)
+    def _lease(self, monitor: Monitor, holder: str, now: float) -> Run:
+        self._leases.pop(monitor.lease, None)
         lease = next(self._lease_ids)
-        delay = pair.take(lease, holder, now)
-        self._leases[lease] = pair
-        return Run(lease, pair.spec, pair.process, delay, pair.sample)
+        delay = monitor.take(lease, holder, now)
+        self._leases[lease] = monitor
+        return Run(lease, monitor.spec, monitor.process, delay, monitor.sample)
 
     def wait(self, now: float) -> float:
         """Return the seconds until something is due that nobody holds."""
-        soonest = min(self._turns, default=_FOREVER)
+        soonest = min(self._due_times, default=_FOREVER)
         return min(max(soonest - now, 0.0), LONGEST_WAIT)
 
-    def leased(self, lease: int) -> Pair | None:
-        """Return the pair of a lease that is still out, None for any other."""
+    def leased(self, lease: int) -> Monitor | None:
+        """Return the monitor of a lease that is still out, None for any other."""
         return self._leases.get(lease)
 
-    def report(self, lease: int, result: Result, now: float, at: float) -> Pair | None:
-        """Take in the result of a leased run; return its pair, or None when the lease is not out any more."""
-        pair = self._leases.get(lease)
-        if pair is None or result.began > now:
+    def report(self, lease: int, result: Result, now: float, at: float) -> Monitor | None:
+        """Take in the result of a leased run; return its monitor, or None when the lease is not out any more."""
+        monitor = self._leases.get(lease)
+        if monitor is None or result.began > now:
             return None
         del self._leases[lease]
         # Later than its lease: who ran it stood still meanwhile, and so did its clock.
-        if now > pair.leased_until:
+        if now > monitor.leased_until:
             return None
-        pair.release()
-        pair.take_in(result, now, at)
-        return pair
+        monitor.release()
+        monitor.take_in(result, now, at)
+        return monitor
 
     def forget(self, leases: Iterable[int]) -> None:
         """Take these leases back: their runs are over, and count for nothing."""
         for lease in leases:
-            pair = self._leases.pop(lease, None)
-            if pair is not None:
-                pair.release()
+            monitor = self._leases.pop(lease, None)
+            if monitor is not None:
+                monitor.release()
 
-    def beat(self, pair: Pair, is_ok: bool, message: str, now: float, at: float) -> Result:
+    def beat(self, monitor: Monitor, is_ok: bool, message: str, now: float, at: float) -> Result:
         """Take in a sign of life, or of trouble, of a passive check."""
-        pair.last_beat = now
-        pair.next_due = now + pair.spec.schedule.interval
+        monitor.last_beat = now
+        monitor.next_due = now + monitor.spec.schedule.interval
         outcome = model.PASSED if is_ok else model.FAILED
-        return pair.take_in(self._said(pair, outcome, message or 'beat', now, at), now, at)
+        return monitor.take_in(self._said(monitor, outcome, message or 'beat', now, at), now, at)
 
-    def silent(self, now: float, at: float) -> list[Pair]:
-        """Take in as a failure, once an interval, that a passive check was not heard of; return its pairs."""
+    def silent(self, now: float, at: float) -> list[Monitor]:
+        """Take in as a failure, once an interval, that a passive check was not heard of; return its monitors."""
         silent = []
-        for pair in self.passive:
-            silence = now - pair.last_beat
-            if pair.is_checked(now) and silence > pair.ttl and now >= pair.next_due:
-                pair.next_due = now + pair.spec.schedule.interval
-                reason = f'no beat for {silence:.0f}s, expected one every {pair.ttl:g}s'
-                pair.take_in(self._said(pair, model.FAILED, reason, now, at), now, at)
-                silent.append(pair)
+        for monitor in self.passive:
+            silence = now - monitor.last_beat
+            if monitor.is_checked(now) and silence > monitor.ttl and now >= monitor.next_due:
+                monitor.next_due = now + monitor.spec.schedule.interval
+                reason = f'no beat for {silence:.0f}s, expected one every {monitor.ttl:g}s'
+                monitor.take_in(self._said(monitor, model.FAILED, reason, now, at), now, at)
+                silent.append(monitor)
         return silent
 
     @staticmethod
-    def _said(pair: Pair, outcome: str, reason: str, now: float, at: float) -> Result:
-        return Result(pair.spec.name, pair.spec.type, pair.process, outcome, reason, at=at, began=now)
+    def _said(monitor: Monitor, outcome: str, reason: str, now: float, at: float) -> Result:
+        return Result(monitor.spec.name, monitor.spec.type, monitor.process, outcome, reason, at=at, began=now)
 
     def configure(self, specs: Iterable[CheckSpec], history: int) -> None:
-        """Take other checks; to be followed by `match`. Pairs of a check that did not change keep what is known."""
+        """Take other checks; to be followed by `match`. Monitors of a check that did not change keep what is known."""
         self.specs = {spec.name: spec for spec in specs}
         self._history = history
-        self._adopted = {}
-        self._paused = {key: pair.paused_until for key, pair in self._pairs.items()}
-        self._set_pairs({key: pair for key, pair in self._pairs.items() if self.specs.get(key[0]) == pair.spec})
+        self._external = {}
+        self._paused = {key: monitor.paused_until for key, monitor in self._monitors.items()}
+        unchanged = {key: monitor for key, monitor in self._monitors.items() if self.specs.get(key[0]) == monitor.spec}
+        self._set_monitors(unchanged)
 
-    def pause(self, pairs: Iterable[Pair], seconds: float, now: float, at: float) -> None:
-        """Leave `pairs` alone for `seconds`, with 0 until they are resumed."""
-        for pair in pairs:
-            self._leases.pop(pair.lease, None)
-            pair.pause(now + seconds if seconds else _FOREVER)
-            pair.refresh(now, at)
+    def pause(self, monitors: Iterable[Monitor], seconds: float, now: float, at: float) -> None:
+        """Leave `monitors` alone for `seconds`, with 0 until they are resumed."""
+        for monitor in monitors:
+            self._leases.pop(monitor.lease, None)
+            monitor.pause(now + seconds if seconds else _FOREVER)
+            monitor.refresh(now, at)
 
-    def resume(self, pairs: Iterable[Pair], now: float, at: float) -> None:
-        """Check `pairs` again, now; what was known before does not count."""
-        for pair in pairs:
-            if now < pair.paused_until:
-                pair.resume(now)
-                pair.refresh(now, at)
+    def resume(self, monitors: Iterable[Monitor], now: float, at: float) -> None:
+        """Check `monitors` again, now; what was known before does not count."""
+        for monitor in monitors:
+            if now < monitor.paused_until:
+                monitor.resume(now)
+                monitor.refresh(now, at)
 
     def refresh(self, now: float, at: float) -> None:
         """Bring all states up to `now`, so that `since` is the moment of a change that no result brought."""
-        for pair in self._pairs.values():
-            pair.refresh(now, at)
+        for monitor in self._monitors.values():
+            monitor.refresh(now, at)
 
     def stalled(self, now: float) -> None:
         """Drop the verdicts of a time in which the machine, or we, stood still: each gets one full interval."""
-        for pair in self._pairs.values():
-            pair.health.excuse(now + pair.spec.schedule.interval)
-            pair.last_beat = now
+        for monitor in self._monitors.values():
+            monitor.health.ignore_runs_before(now + monitor.spec.schedule.interval)
+            monitor.last_beat = now
 
-    def pairs(self) -> list[Pair]:
-        """Return all pairs, sorted by check and process."""
-        return list(self._pairs.values())
+    def monitors(self) -> list[Monitor]:
+        """Return all monitors, sorted by check and process."""
+        return list(self._monitors.values())
 
-    def troubled(self) -> list[Pair]:
-        """Return the pairs that are unhealthy, and those whose process is not running, sorted as all."""
-        return [pair for pair in self._pairs.values() if pair in self._ward]
+    def troubled(self) -> list[Monitor]:
+        """Return the monitors that are unhealthy, and those whose process is not running, sorted as all."""
+        return [monitor for monitor in self._monitors.values() if monitor in self._troubled]
 
-    def pairs_of(self, namespec: str) -> list[Pair]:
-        """Return the pairs of one process, sorted by check."""
+    def monitors_of(self, namespec: str) -> list[Monitor]:
+        """Return the monitors of one process, sorted by check."""
         return self._by_process.get(namespec, [])
 
-    def pair(self, check: str, namespec: str) -> Pair:
-        """Return the pair of `check` on the process.
+    def monitor(self, check: str, namespec: str) -> Monitor:
+        """Return the monitor of `check` on the process.
 
         :raises UnknownName: when there is no such check, or it is not for this process.
         """
-        if (check, namespec) not in self._pairs:
-            if not any(known == check for known, _ in self._pairs) and check not in self.specs:
+        if (check, namespec) not in self._monitors:
+            if not any(known == check for known, _ in self._monitors) and check not in self.specs:
                 raise UnknownName('check', check)
             raise UnknownName(f'process of check {check}', namespec)
-        return self._pairs[check, namespec]
+        return self._monitors[check, namespec]
 
-    def status(self, pair: Pair, now: float, at: float) -> Status:
-        """Return what is known of `pair` at `now`."""
-        state = pair.refresh(now, at)
-        health = pair.health
+    def status(self, monitor: Monitor, now: float, at: float) -> Status:
+        """Return what is known of `monitor` at `now`."""
+        state = monitor.refresh(now, at)
+        health = monitor.health
         return Status(
-            pair.spec.name,
-            pair.spec.type,
-            pair.process,
+            monitor.spec.name,
+            monitor.spec.type,
+            monitor.process,
             state,
-            pair.reason(),
-            pair.since,
+            monitor.reason(),
+            monitor.since,
             health.successes,
             health.failures,
             health.failures_in_window,
-            pair.restarts,
-            paused_until=at + pair.paused_until - now if now < pair.paused_until < _FOREVER else None,
+            monitor.restarts,
+            paused_until=at + monitor.paused_until - now if now < monitor.paused_until < _FOREVER else None,
             last=health.last,
-            history=tuple(pair.history),
+            history=tuple(monitor.history),
         )
 
-    def summary(self, now: float, at: float) -> tuple[str, dict[str, int], list[Pair]]:
-        """Return the worst state, how many pairs are in each, and the pairs that are neither healthy nor paused.
+    def summary(self, now: float, at: float) -> tuple[str, dict[str, int], list[Monitor]]:
+        """Return the worst state, how many monitors are in each, and the monitors that are neither healthy nor paused.
 
         A check that cannot be used counts as one `invalid`, be it for no process at all.
         """
         self.refresh(now, at)
-        matched = {check for check, _ in self._pairs}
+        matched = {check for check, _ in self._monitors}
         lost = sum(bool(spec.error) for name, spec in self.specs.items() if name not in matched)
-        return summarized(self._pairs.values(), lost)
+        return summarized(self._monitors.values(), lost)
 
 
-def summarized(pairs: Iterable[Pair], lost: int) -> tuple[str, dict[str, int], list[Pair]]:
-    """Return the worst state of `pairs`, how many are in each, and those that are neither healthy nor paused.
+def summarized(monitors: Iterable[Monitor], lost: int) -> tuple[str, dict[str, int], list[Monitor]]:
+    """Return the worst state of `monitors`, how many are in each, and those that are neither healthy nor paused.
 
     `lost` checks that cannot be used, and are for no process, count as `invalid`. What is paused has no say while
     anything else has.
@@ -291,10 +294,10 @@ def summarized(pairs: Iterable[Pair], lost: int) -> tuple[str, dict[str, int], l
     counts = Counter(dict.fromkeys(_WORST_FIRST, 0))
     counts[model.INVALID] += lost
     failing = []
-    for pair in pairs:
-        counts[pair.state] += 1
-        if pair.state not in (model.HEALTHY, model.PAUSED):
-            failing.append(pair)
+    for monitor in monitors:
+        counts[monitor.state] += 1
+        if monitor.state not in (model.HEALTHY, model.PAUSED):
+            failing.append(monitor)
     return next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing
 
 

@@ -1,4 +1,4 @@
-"""When a sick process is restarted: the brakes. Pure; the caller brings the time (monotonic seconds).
+"""When a sick process is restarted: the limits. Pure; the caller brings the time (monotonic seconds).
 
 A restart that does not cure is tried again, later and later (backoff), a few times in a window only (cap), and not
 while another of the same group is coming back (rolling). What is known here outlives the instance of a process.
@@ -20,7 +20,7 @@ _KEPT = 1000
 
 
 @dataclass(frozen=True)
-class Brakes:
+class RestartLimits:
     """The limits of one process; durations in seconds. See config.SCHEDULE_OPTIONS."""
 
     backoff_delay: float = 10.0
@@ -31,9 +31,9 @@ class Brakes:
     max_restarting: int = 1
 
 
-def strictest(schedules: Sequence[Schedule]) -> Brakes:
-    """Return the brakes of a process with several checks: of each limit the one that restarts least."""
-    return Brakes(
+def strictest_limits(schedules: Sequence[Schedule]) -> RestartLimits:
+    """Return the limits of a process with several checks: of each limit the one that restarts least."""
+    return RestartLimits(
         max(s.backoff_delay for s in schedules),
         max(s.backoff_factor for s in schedules),
         max(s.backoff_limit for s in schedules),
@@ -44,21 +44,21 @@ def strictest(schedules: Sequence[Schedule]) -> Brakes:
 
 
 @dataclass(frozen=True)
-class Sick:
-    """A process that wants a restart: unhealthy since `since`; `needs_slot` unless it stays up (a signal)."""
+class RestartRequest:
+    """A process that wants a restart: unhealthy since `since`; `uses_group_quota` unless it stays up (a signal)."""
 
     namespec: str
     group: str
     since: float
-    brakes: Brakes
-    needs_slot: bool = True
+    limits: RestartLimits
+    uses_group_quota: bool = True
 
 
 class _History:
     """What we did to one process."""
 
     def __init__(self) -> None:
-        self.brakes = Brakes()
+        self.limits = RestartLimits()
         self.times: deque[float] = deque(maxlen=_KEPT)
         # The backoff after the last restart; None before the first, and after a long time of health.
         self.wait: float | None = None
@@ -69,19 +69,19 @@ class _History:
         """The earliest moment that the backoff allows; None if nothing holds it back."""
         if self.wait is None:
             return None
-        return self.times[-1] + min(max(self.wait, self.brakes.backoff_delay), self.brakes.backoff_limit)
+        return self.times[-1] + min(max(self.wait, self.limits.backoff_delay), self.limits.backoff_limit)
 
     def acted(self, now: float) -> None:
         """Take note of a restart, and have the next wait longer."""
-        brakes = self.brakes
-        self.wait = brakes.backoff_delay if self.wait is None else self.wait * brakes.backoff_factor
-        self.wait = min(self.wait, brakes.backoff_limit)
+        limits = self.limits
+        self.wait = limits.backoff_delay if self.wait is None else self.wait * limits.backoff_factor
+        self.wait = min(self.wait, limits.backoff_limit)
         self.times.append(now)
         self.well_since = None
 
     def in_window(self, now: float) -> int:
         """How many restarts the sliding window holds."""
-        return sum(now - at < self.brakes.restart_window for at in self.times)
+        return sum(now - at < self.limits.restart_window for at in self.times)
 
 
 @dataclass
@@ -104,24 +104,24 @@ class RestartPolicy:
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
         self._slots: dict[str, _Slot] = {}
-        # Until then the same sick find the same brakes as at the last choice.
+        # Until then the same sick find the same limits as at the last choice.
         self.holds_until = -math.inf
 
-    def choose(self, sick: Iterable[Sick], now: float) -> tuple[list[Sick], list[Sick]]:
+    def choose(self, sick: Iterable[RestartRequest], now: float) -> tuple[list[RestartRequest], list[RestartRequest]]:
         """Return who is to be restarted now, longest unhealthy first, and who is suspended from now on."""
-        chosen: list[Sick] = []
-        suspended: list[Sick] = []
+        chosen: list[RestartRequest] = []
+        suspended: list[RestartRequest] = []
         in_order = sorted(sick, key=lambda s: (s.since, s.namespec))
         busy = self._busy({one.namespec for one in in_order}, now)
         for one in in_order:
             history = self._histories.setdefault(one.namespec, _History())
-            history.brakes = one.brakes
+            history.limits = one.limits
             if history.suspended or one.namespec in self._slots:
                 continue
-            if history.in_window(now) >= one.brakes.max_restarts:
+            if history.in_window(now) >= one.limits.max_restarts:
                 history.suspended = True
                 suspended.append(one)
-            elif now >= (history.next_at() or 0.0) and (not one.needs_slot or self._takes_slot(one, busy)):
+            elif now >= (history.next_at() or 0.0) and (not one.uses_group_quota or self._takes_slot(one, busy)):
                 chosen.append(one)
         backoffs = [self._histories[one.namespec].next_at() for one in in_order]
         moments = [*backoffs, *(slot.ends for slot in self._slots.values())]
@@ -129,9 +129,9 @@ class RestartPolicy:
         return chosen, suspended
 
     @staticmethod
-    def _takes_slot(one: Sick, busy: _Busy) -> bool:
+    def _takes_slot(one: RestartRequest, busy: _Busy) -> bool:
         taken = busy.setdefault(one.group, {})
-        limits = {**taken, one.namespec: one.brakes.max_restarting}
+        limits = {**taken, one.namespec: one.limits.max_restarting}
         if len(limits) > min(limits.values()):
             return False
         taken.update(limits)
@@ -147,12 +147,12 @@ class RestartPolicy:
             busy.setdefault(slot.group, {})[namespec] = slot.limit
         return busy
 
-    def acted(self, one: Sick, now: float) -> None:
+    def acted(self, one: RestartRequest, now: float) -> None:
         """Take note that the restart of `one` begins."""
         self._histories.setdefault(one.namespec, _History()).acted(now)
         self.holds_until = -math.inf
-        if one.needs_slot:
-            self._slots[one.namespec] = _Slot(one.group, one.brakes.max_restarting)
+        if one.uses_group_quota:
+            self._slots[one.namespec] = _Slot(one.group, one.limits.max_restarting)
 
     def came_up(self, namespec: str, ends: float) -> None:
         """Take note that its new instance runs: it holds its place in the group until it is healthy, or `ends`."""
@@ -185,7 +185,7 @@ class RestartPolicy:
         history.suspended = False
         if history.well_since is None:
             history.well_since = now
-        if now - history.well_since >= history.brakes.backoff_limit:
+        if now - history.well_since >= history.limits.backoff_limit:
             history.wait = None
 
     def reset(self, namespec: str) -> None:
@@ -199,10 +199,10 @@ class RestartPolicy:
             self.reset(namespec)
             self.gave_up(namespec)
 
-    def suspended_by(self, namespec: str) -> Brakes | None:
+    def suspended_by(self, namespec: str) -> RestartLimits | None:
         """Return the limits that were exceeded, and hold until a reset, an operator's restart, or recovery."""
         history = self._histories.get(namespec)
-        return history.brakes if history is not None and history.suspended else None
+        return history.limits if history is not None and history.suspended else None
 
     def restarts_in_window(self, namespec: str, now: float) -> int:
         """Return how many restarts the sliding window of the process holds."""

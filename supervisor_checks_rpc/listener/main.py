@@ -26,7 +26,7 @@ from ..worker.main import confine
 from ..worker.main import leave
 from .event_stream import events
 from .event_stream import take_over_stdout
-from .scheduler import Sweeper
+from .scheduler import Scheduler
 
 # supervisord's loop turns a second after it sent a tick. An acknowledgement shortly before that has it turn then; one
 # that comes at once has it turn once more, which takes milliseconds where there are many processes.
@@ -54,13 +54,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     name = f'{os.environ.get("SUPERVISOR_GROUP_NAME", "")}:{os.environ.get("SUPERVISOR_PROCESS_NAME", "")}'
-    sweeper = Sweeper(client, f'{name}#{os.getpid()}', path)
+    scheduler = Scheduler(client, f'{name}#{os.getpid()}', path)
     _share_heap()
-    threading.Thread(target=sweeper.work, daemon=True).start()
+    threading.Thread(target=scheduler.work, daemon=True).start()
     acknowledged = -math.inf
     for event in events(sys.stdin.buffer, stdout):
         # Not each of many that come together, nor when supervisord is gone.
-        if sweeper.tick(event) and time.monotonic() - acknowledged > 1:
+        if scheduler.tick(event) and time.monotonic() - acknowledged > 1:
             select.select([sys.stdin], [], [], ACKNOWLEDGE_AFTER)
         acknowledged = time.monotonic()
     leave()

@@ -30,7 +30,7 @@ from ..protocol.client import Client
 from ..protocol.client import ShuttingDown
 from ..worker.runner import Runner
 from .event_stream import Ticks
-from .worker_process import WorkerHost
+from .worker_process import WorkerProcess
 
 # Results are looked for so often, and travel together. What is no news may wait longer, up to a fifth of its interval,
 # and as long again while others come.
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Said:
+class LastReport:
     """What was reported last of a check on an instance of a process, and how often in a row."""
 
     process: Process
@@ -58,12 +58,12 @@ class Said:
     streak: int
 
     @classmethod
-    def after(cls, before: Said | None, result: Result) -> Said:
+    def after(cls, before: LastReport | None, result: Result) -> LastReport:
         """Return what is said with `result`, after what was said `before`."""
         is_same = before and (before.process, before.outcome) == (result.process, result.outcome)
         return cls(result.process, result.outcome, before.streak + 1 if before and is_same else 1)
 
-    def is_news(self, schedule: Schedule) -> bool:
+    def is_urgent(self, schedule: Schedule) -> bool:
         """Tell whether it may change the state, and so should not wait: a failure when it is one too many."""
         if self.outcome != FAILED:
             return self.streak == 1
@@ -87,7 +87,7 @@ class _Answer:
     said: Future[str]
 
 
-class Sweeper:
+class Scheduler:
     """Asks for what is due, has it run, and reports: one thread, woken by ticks, answers and its own timer.
 
     Results do not wake it: a thousand of them would have it take turns with those that run the checks. While some are
@@ -103,7 +103,7 @@ class Sweeper:
         # Results that nobody looked at, and how many are to come.
         self._came: deque[_Ran] = deque()
         self._running = 0
-        self._patient = ThreadPoolExecutor(2)
+        self._waiting_calls = ThreadPoolExecutor(2)
         self._held: list[_Ran] = []
         self._report_at = self._report_by = math.inf
         self._is_urgent = False
@@ -115,9 +115,9 @@ class Sweeper:
         self._ahead: list[tuple[float, int, partial[None]]] = []
         # Of each check on each process, the lease that was handed out last.
         self._newest: dict[tuple[str, str], int] = {}
-        self._said: dict[tuple[str, str], Said] = {}
+        self._last_reports: dict[tuple[str, str], LastReport] = {}
         self._runner = Runner(patience=PATIENCE)
-        self._hosts: dict[str, WorkerHost] = {}
+        self._hosts: dict[str, WorkerProcess] = {}
         self._generation = ''
         # The file that was read last, and why it could not be.
         self._source = self._problem = ''
@@ -175,7 +175,7 @@ class Sweeper:
             ran = self._came.popleft()
             self._running -= 1
             self._held.append(ran)
-            patience = self._patience(ran.result)
+            patience = self._report_delay(ran.result)
             self._is_urgent |= patience < HOLD
             self._report_at = min(self._report_at, now + patience)
             self._report_by = min(self._report_by, now + 2 * patience)
@@ -183,12 +183,12 @@ class Sweeper:
             # There may be more of them.
             self._report_at = min(max(self._report_at, now + 2 * GATHER), self._report_by)
 
-    def _patience(self, result: Result) -> float:
+    def _report_delay(self, result: Result) -> float:
         """Return how long the report of `result` may wait for others; those that came with it did already."""
         key = result.check, result.process.namespec
-        said = self._said[key] = Said.after(self._said.get(key), result)
+        said = self._last_reports[key] = LastReport.after(self._last_reports.get(key), result)
         spec = self._specs.get(result.check)
-        if spec is None or said.is_news(spec.schedule):
+        if spec is None or said.is_urgent(spec.schedule):
             return 0.0
         schedule = spec.schedule
         if schedule.stale_after < schedule.interval + schedule.timeout + 4 * HOLD:
@@ -219,11 +219,11 @@ class Sweeper:
             asks = self._name if generation == newest else ''
             self._call(_REPORT, wire.dump_report(generation, rows, asks), is_early and not is_urgent, bool(asks))
 
-    def _call(self, method: str, argument: str, is_patient: bool, asks: bool) -> None:
-        if not is_patient:
+    def _call(self, method: str, argument: str, may_wait: bool, asks: bool) -> None:
+        if not may_wait:
             self._take(method, self._client.call(method, argument))
             return
-        said = self._patient.submit(self._client.call, method, argument, patient=True)
+        said = self._waiting_calls.submit(self._client.call, method, argument, patient=True)
         self._asked += asks
         said.add_done_callback(lambda said: self._inbox.put(_Answer(method, asks, said)))
 
@@ -296,12 +296,12 @@ class Sweeper:
             # The others have their leases, too.
             done(not_run(spec, process, explain(why)))
 
-    def _host(self, spec: CheckSpec) -> Runner | WorkerHost:
+    def _host(self, spec: CheckSpec) -> Runner | WorkerProcess:
         """Return what runs `spec`: our threads, or for custom code a worker process of its section."""
         if not loader.runs_custom_code(spec):
             return self._runner
         if spec.name not in self._hosts:
-            self._hosts[spec.name] = WorkerHost(self._runner.max_concurrent, self._memory)
+            self._hosts[spec.name] = WorkerProcess(self._runner.max_concurrent, self._memory)
         return self._hosts[spec.name]
 
     def _load(self, path: str) -> bool:

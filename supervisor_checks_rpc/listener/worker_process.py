@@ -34,7 +34,7 @@ class _Job:
     late: float
 
 
-class WorkerHost:
+class WorkerProcess:
     """Runs checks in a worker process of its own; what the worker does not answer in time is an error."""
 
     def __init__(self, max_concurrent: int, memory: int) -> None:

@@ -27,7 +27,7 @@ from ..core import model
 from ..core.model import Process
 from ..core.model import Result
 from ..core.model import Schedule
-from ..core.monitor import Pair
+from ..core.monitor import Monitor
 from ..core.patterns import matching
 from ..core.record import Record
 from ..core.text import printable_line
@@ -40,10 +40,10 @@ from .events import ProcessHealthUnhealthyEvent
 from .loop import Channel
 from .loop import Doorbell
 from .loop import guarded
-from .remediation import Treatment
+from .remediation import Remediation
 from .remediation import streak
 from .restarts import Restart
-from .worker_link import Pending
+from .worker_link import PendingRun
 from .worker_link import WorkerLink
 
 # supervisord's loop turns once a second at least; a longer pause means that it, or the machine, stood still.
@@ -53,11 +53,11 @@ STEP = 2.0
 # When no listener asked for work in this time, checks do not run, and somebody should know.
 LISTENER_MISSED = 60.0
 # Checks of programs of their own, on one process: a caller could name ever more, and each stays.
-MAX_ADOPTED = 100
+MAX_EXTERNAL = 100
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
-class TooManyChecks(HealthError):
+class TooManyExternalChecks(HealthError):
     """No more checks of programs of their own are kept for a process."""
 
 
@@ -85,7 +85,7 @@ class HealthService:
         self._past: set[str] = set()
         self._take_config(loader.load(_path(supervisord.options)))
         self.record = Record(self.config.specs, self.config.settings.history)
-        self._treatment = Treatment(supervisord, self.record, self.worker, self._subprocess, self._ring, clock)
+        self._remediation = Remediation(supervisord, self.record, self.worker, self._subprocess, self._ring, clock)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -108,18 +108,18 @@ class HealthService:
 
     def _on_running(self, _event: object) -> None:
         self._doorbell = Doorbell(
-            guarded(self.log, self._treatment.restarts.turn), guarded(self.log, self._on_turn)
+            guarded(self.log, self._remediation.restarts.turn), guarded(self.log, self._on_turn)
         )
         self._doorbell.hear_signals()
         httpservers = self._supervisord.options.httpservers
         for _, server in httpservers:
             server.channel_class = Channel
-        operator_actions.watch(httpservers, guarded(self.log, self._treatment.operator_asked))
+        operator_actions.watch(httpservers, guarded(self.log, self._remediation.operator_asked))
         self._match()
 
     def _on_stopping(self, _event: object) -> None:
         # Who waits for a restart is told that there will be none.
-        self._treatment.restarts.turn()
+        self._remediation.restarts.turn()
         for worker in self._workers.values():
             worker.close()
         if self._doorbell:
@@ -134,7 +134,7 @@ class HealthService:
         if subprocess.group is not None and self._doorbell:
             key = subprocess.group.config.name, subprocess.config.name
             self._changed[key] = subprocess
-            self._treatment.process_changed(make_namespec(*key), subprocess)
+            self._remediation.process_changed(make_namespec(*key), subprocess)
 
     def _on_groups_changed(self, _event: object) -> None:
         if self._doorbell:
@@ -146,17 +146,17 @@ class HealthService:
             worker.tick()
         now, at = self._clock(), time.time()
         self.record.refresh(now, at)
-        before = [(pair, pair.state, pair.health.last) for pair in self.record.passive]
+        before = [(monitor, monitor.state, monitor.health.last) for monitor in self.record.passive]
         self.record.silent(now, at)
         self._miss_listener(now)
-        for pair, state, last in before:
-            self._tell(pair, state, last)
-        self._treatment.act()
+        for monitor, state, last in before:
+            self._tell(monitor, state, last)
+        self._remediation.act()
 
     def _miss_listener(self, now: float) -> None:
         """Say once that no listener asks for work, and that one does again."""
         is_missed = now - self.listener_seen > LISTENER_MISSED and any(
-            pair.is_checked(now) and not pair.is_passive for pair in self.record.pairs()
+            monitor.is_checked(now) and not monitor.is_passive for monitor in self.record.monitors()
         )
         if is_missed and not self._is_missed:
             self.log.warn(
@@ -172,7 +172,7 @@ class HealthService:
         self._look()
         for worker in self._workers.values():
             worker.look()
-        return self._treatment.restarts.wants_turn()
+        return self._remediation.restarts.wants_turn()
 
     def _look(self) -> None:
         """Look at the clocks; after a standstill this comes before anything is judged, in whatever part of a turn."""
@@ -204,15 +204,15 @@ class HealthService:
         known = {(group, name): subprocess for group, name, subprocess, _ in self.subprocesses()}
         names = [(group, name, is_listener) for group, name, _, is_listener in self.subprocesses()]
         matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
-        self.record.keep_adopted({make_namespec(*key) for key in known})
-        adopted = {(process.group, process.name) for process in self.record.adopted()} & known.keys()
-        watched = sorted(adopted.union(*matched.values()))
+        self.record.keep_external({make_namespec(*key) for key in known})
+        external = {(process.group, process.name) for process in self.record.external()} & known.keys()
+        watched = sorted(external.union(*matched.values()))
         instances = {key: _instance(*key, known[key]) for key in watched}
         self.record.match(
             {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()
         )
         self._changed = {key: known[key] for key in watched}
-        self._treatment.keep({process.namespec for process in instances.values()})
+        self._remediation.keep({process.namespec for process in instances.values()})
         before, self._unmatched = self._unmatched, tuple(
             f'[{loader.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
             for spec in self.config.specs
@@ -252,95 +252,95 @@ class HealthService:
         """Tell whether supervisord is shutting down or reloading."""
         return bool(self._supervisord.options.mood < SupervisorStates.RUNNING)
 
-    def pairs(self) -> list[Pair]:
-        """Return all pairs as of now, sorted by check and process."""
+    def monitors(self) -> list[Monitor]:
+        """Return all monitors as of now, sorted by check and process."""
         self._refresh()
-        return self.record.pairs()
+        return self.record.monitors()
 
-    def pairs_of(self, namespec: str) -> list[Pair]:
-        """Return the pairs of one process as of now, sorted by check.
+    def monitors_of(self, namespec: str) -> list[Monitor]:
+        """Return the monitors of one process as of now, sorted by check.
 
         :raises UnknownName: when there is no such process.
         """
         process = self.find(namespec)
         self._refresh()
-        return self.record.pairs_of(process.namespec)
+        return self.record.monitors_of(process.namespec)
 
-    def pair(self, check: str, namespec: str) -> Pair:
-        """Return one pair as of now.
+    def monitor(self, check: str, namespec: str) -> Monitor:
+        """Return one monitor as of now.
 
         :raises UnknownName: when there is no such check, or no such process for it.
         """
         process = self.find(namespec)
         self._refresh()
-        return self.record.pair(check, process.namespec)
+        return self.record.monitor(check, process.namespec)
 
-    def selected(self, check: str, namespec: str) -> list[Pair]:
-        """Return the pairs of a check and a process as of now; '' is every check, and every process.
+    def selected(self, check: str, namespec: str) -> list[Monitor]:
+        """Return the monitors of a check and a process as of now; '' is every check, and every process.
 
         :raises UnknownName: when there is no such check, no such process, or no such process for the check.
         """
         if check and namespec:
-            return [self.pair(check, namespec)]
+            return [self.monitor(check, namespec)]
         if namespec:
-            return self.pairs_of(namespec)
-        found = [pair for pair in self.pairs() if check in ('', pair.spec.name)]
+            return self.monitors_of(namespec)
+        found = [monitor for monitor in self.monitors() if check in ('', monitor.spec.name)]
         if check and not found:
             raise UnknownName('check' if check not in self.record.specs else 'process of check', check)
         return found
 
-    def status(self, pair: Pair) -> model.Status:
-        """Return what is known of `pair` now."""
-        return self._treatment.status(pair)
+    def status(self, monitor: Monitor) -> model.Status:
+        """Return what is known of `monitor` now."""
+        return self._remediation.status(monitor)
 
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether a process is not restarted any more, because that did not help."""
-        return self._treatment.policy.suspended_by(namespec) is not None
+        return self._remediation.policy.suspended_by(namespec) is not None
 
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong with the configuration, one line each; a check that is for no process checks nothing."""
         return self.config.problems + self._unmatched
 
-    def summary(self) -> tuple[str, dict[str, int], list[Pair]]:
-        """Return the worst state, how many pairs are in each, and those that are neither healthy nor paused."""
+    def summary(self) -> tuple[str, dict[str, int], list[Monitor]]:
+        """Return the worst state, how many monitors are in each, and those that are neither healthy nor paused."""
         self._refresh()
         return self.record.summary(self._clock(), time.time())
 
     # -- runs on demand
 
-    def worker(self, lane: str = '') -> WorkerLink:
-        """Return the link to a worker process: one for all built-in checks, one for each other lane."""
-        if lane not in self._workers:
+    def worker(self, worker_key: str = '') -> WorkerLink:
+        """Return the link to a worker process: one for all built-in checks, one for each other worker_key."""
+        if worker_key not in self._workers:
             settings = self.config.settings
             pidhistory = self._supervisord.options.pidhistory
-            memory = settings.worker_memory if lane else None
-            self._workers[lane] = WorkerLink(
+            memory = settings.worker_memory if worker_key else None
+            self._workers[worker_key] = WorkerLink(
                 self.log, pidhistory, settings.worker_user, settings.max_concurrent, memory
             )
-        return self._workers[lane]
+        return self._workers[worker_key]
 
-    def run(self, pair: Pair) -> Pending | None:
-        """Have the check of `pair` run now, in a worker; None when too many runs are under way."""
-        pending = Pending(pair.spec, pair.process)
-        if pair.spec.error:
-            pending.fail(pair.spec.error.splitlines()[0])
+    def run(self, monitor: Monitor) -> PendingRun | None:
+        """Have the check of `monitor` run now, in a worker; None when too many runs are under way."""
+        pending = PendingRun(monitor.spec, monitor.process)
+        if monitor.spec.error:
+            pending.fail(monitor.spec.error.splitlines()[0])
             return pending
-        if not pair.process.pid:
-            state = getProcessStateDescription(self._subprocess(pair.process).get_state())
-            pending.fail(f'{pair.process.namespec} is not running ({state})')
+        if not monitor.process.pid:
+            state = getProcessStateDescription(self._subprocess(monitor.process).get_state())
+            pending.fail(f'{monitor.process.namespec} is not running ({state})')
             return pending
-        last = pair.health.last
-        if pair.spec.is_adopted:
-            pending.fail(f'{pair.spec.name} runs in a program of its own, and nowhere else')
+        last = monitor.health.last
+        if monitor.spec.is_external:
+            pending.fail(f'{monitor.spec.name} runs in a program of its own, and nowhere else')
             return pending
-        if pair.spec.is_passive:
+        if monitor.spec.is_passive:
             if last is None:
                 pending.fail('no beat yet')
             else:
                 pending.finish(last)
             return pending
-        lane = pair.spec.name if loader.runs_custom_code(pair.spec) else ''
-        return self.worker(lane).submit(pair.spec, pair.process, pair.sample)
+        worker_key = monitor.spec.name if loader.runs_custom_code(monitor.spec) else ''
+        return self.worker(worker_key).submit(monitor.spec, monitor.process, monitor.sample)
 
     # -- what a person asks for
 
@@ -350,38 +350,38 @@ class HealthService:
         :raises UnknownName: when there is no such process.
         :raises CannotRestart: when it does not run.
         """
-        return self._treatment.restart(self.find(namespec), reason)
+        return self._remediation.restart(self.find(namespec), reason)
 
     def reset_restarts(self, namespec: str) -> None:
         """Forget our restarts of the process: no backoff, no suspension.
 
         :raises UnknownName: when there is no such process.
         """
-        self._treatment.policy.reset(self.find(namespec).namespec)
+        self._remediation.policy.reset(self.find(namespec).namespec)
 
     def beat(self, check: str, namespec: str, is_ok: bool, message: str) -> None:
         """Take in a sign of life for a passive check.
 
         :raises UnknownName: when there is no such check, no such process for it, or the check is not passive.
         """
-        pair = self.pair(check, namespec)
-        if not pair.spec.is_passive or pair.spec.error:
+        monitor = self.monitor(check, namespec)
+        if not monitor.spec.is_passive or monitor.spec.error:
             raise UnknownName('check of type heartbeat', check)
-        state, last = pair.state, pair.health.last
-        self.record.beat(pair, is_ok, printable_line(message), self._clock(), time.time())
-        self._tell(pair, state, last)
-        self._treatment.observe(pair.process.namespec, self._clock(), time.time())
-        self._treatment.act()
+        state, last = monitor.state, monitor.health.last
+        self.record.beat(monitor, is_ok, printable_line(message), self._clock(), time.time())
+        self._tell(monitor, state, last)
+        self._remediation.observe(monitor.process.namespec, self._clock(), time.time())
+        self._remediation.act()
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
-        """Stop checking these pairs for a time, with 0 until they are resumed; raises as `selected`."""
-        pairs = self.selected(check, namespec)
-        self.record.pause(pairs, seconds, self._clock(), time.time())
-        for paused in {pair.process.namespec for pair in pairs}:
-            self._treatment.spare(paused)
+        """Stop checking these monitors for a time, with 0 until they are resumed; raises as `selected`."""
+        monitors = self.selected(check, namespec)
+        self.record.pause(monitors, seconds, self._clock(), time.time())
+        for paused in {monitor.process.namespec for monitor in monitors}:
+            self._remediation.cancel_if_recovered(paused)
 
     def resume(self, check: str, namespec: str) -> None:
-        """Check these pairs again; raises as `selected`."""
+        """Check these monitors again; raises as `selected`."""
         self.record.resume(self.selected(check, namespec), self._clock(), time.time())
 
     def reload(self) -> dict[str, list[str]]:
@@ -408,7 +408,7 @@ class HealthService:
             'invalid': sorted(name for name, spec in after.items() if spec.error),
         }
 
-    # -- the listener's pair
+    # -- the listener's monitor
 
     def take_due(self, listener: str) -> str:
         """Hand out all runs that are due."""
@@ -434,19 +434,19 @@ class HealthService:
         if generation in self._past:
             self.record.forget(lease for lease, _, _ in results)
         now, at = self._clock(), time.time()
-        taken = sum(self._take_in(lease, pair, result, now, at) for lease, pair, result in known)
-        self._treatment.act()
+        taken = sum(self._take_in(lease, monitor, result, now, at) for lease, monitor, result in known)
+        self._remediation.act()
         due = self.take_due(listener) if listener else ''
         return wire.dump_taken(taken, self.record.wait(self._clock()), due)
 
-    def _take_in(self, lease: int, pair: Pair, result: Result, now: float, at: float) -> bool:
-        state, last = pair.state, pair.health.last
+    def _take_in(self, lease: int, monitor: Monitor, result: Result, now: float, at: float) -> bool:
+        state, last = monitor.state, monitor.health.last
         if not self.record.report(lease, result, now, at):
             return False
-        self._tell(pair, state, last)
+        self._tell(monitor, state, last)
         # That it is still unhealthy is nothing new, but that it is still well may be (policy.observe).
-        if state != model.UNHEALTHY or pair.state != model.UNHEALTHY:
-            self._treatment.observe(pair.process.namespec, now, at)
+        if state != model.UNHEALTHY or monitor.state != model.UNHEALTHY:
+            self._remediation.observe(monitor.process.namespec, now, at)
         return True
 
     def result_now(self, check: str, type_name: str, namespec: str, outcome: str, reason: str) -> Result:
@@ -460,40 +460,40 @@ class HealthService:
         """Take in the result of a check that a program of its own runs; it leads to no restart through us.
 
         :raises UnknownName: when a section of the configuration has that name.
-        :raises TooManyChecks: when MAX_ADOPTED others are known of the process.
+        :raises TooManyExternalChecks: when MAX_EXTERNAL others are known of the process.
         """
         if result.check in self.record.specs:
             raise UnknownName('check outside the configuration', result.check)
         namespec = result.process.namespec
-        others = {pair.spec.name for pair in self.record.pairs_of(namespec) if pair.spec.is_adopted} - {result.check}
-        if len(others) >= MAX_ADOPTED:
-            raise TooManyChecks(f'{MAX_ADOPTED} checks of other programs are known of {namespec}')
+        others = {m.spec.name for m in self.record.monitors_of(namespec) if m.spec.is_external} - {result.check}
+        if len(others) >= MAX_EXTERNAL:
+            raise TooManyExternalChecks(f'{MAX_EXTERNAL} checks of other programs are known of {namespec}')
         now, at = self._clock(), time.time()
-        before = len(self.record.pairs())
-        pair = self.record.adopt(result.check, result.type, result.process, stale_after, now, at)
-        if len(self.record.pairs()) != before:
+        before = len(self.record.monitors())
+        monitor = self.record.add_external(result.check, result.type, result.process, stale_after, now, at)
+        if len(self.record.monitors()) != before:
             self._match()
-        state, last = pair.state, pair.health.last
-        pair.take_in(result, now, at)
-        self._tell(pair, state, last)
+        state, last = monitor.state, monitor.health.last
+        monitor.take_in(result, now, at)
+        self._tell(monitor, state, last)
 
-    def _tell(self, pair: Pair, state: str, last: Result | None) -> None:
-        """Say what is news about `pair`, which was in `state` with `last` as its last result."""
-        result = pair.health.last
-        if result is None or result is last or (result.outcome == model.PASSED and pair.state == state):
+    def _tell(self, monitor: Monitor, state: str, last: Result | None) -> None:
+        """Say what is news about `monitor`, which was in `state` with `last` as its last result."""
+        result = monitor.health.last
+        if result is None or result is last or (result.outcome == model.PASSED and monitor.state == state):
             return
-        what = f'health: {pair.process.namespec}: {pair.spec.name}'
+        what = f'health: {monitor.process.namespec}: {monitor.spec.name}'
         if result.outcome == model.ERROR:
             if last is None or (last.outcome, last.reason) != (result.outcome, result.reason):
                 self.log.warn(f'{what} could not run: {result.reason}')
-        elif pair.state != state and pair.state == model.HEALTHY:
-            self.log.info(f'{what} is healthy, {streak(pair)}: {result.reason}')
-            events.notify(ProcessHealthHealthyEvent(pair.process, pair.spec.name, pair.state, result.reason))
-        elif pair.state != state and pair.state == model.UNHEALTHY:
-            self.log.warn(f'{what} is unhealthy, {streak(pair)}: {result.reason}')
-            events.notify(ProcessHealthUnhealthyEvent(pair.process, pair.spec.name, pair.state, result.reason))
-        elif result.outcome == model.FAILED and _is_told(pair.health.failures, pair.spec.schedule):
-            self.log.info(f'{what} {streak(pair)}: {result.reason}')
+        elif monitor.state != state and monitor.state == model.HEALTHY:
+            self.log.info(f'{what} is healthy, {streak(monitor)}: {result.reason}')
+            events.notify(ProcessHealthHealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
+        elif monitor.state != state and monitor.state == model.UNHEALTHY:
+            self.log.warn(f'{what} is unhealthy, {streak(monitor)}: {result.reason}')
+            events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
+        elif result.outcome == model.FAILED and _is_told(monitor.health.failures, monitor.spec.schedule):
+            self.log.info(f'{what} {streak(monitor)}: {result.reason}')
 
 
 def _is_told(failures: int, schedule: Schedule) -> bool:

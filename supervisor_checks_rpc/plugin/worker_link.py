@@ -36,7 +36,7 @@ MAX_PENDING = 10_000
 _LONGEST_ANSWER = 4 * 1024 * 1024
 
 
-class Pending:
+class PendingRun:
     """A run on demand that is under way; `result` comes when it comes."""
 
     def __init__(self, spec: CheckSpec, process: Process) -> None:
@@ -144,12 +144,12 @@ class WorkerLink:
         self._memory = memory
         self._clock = clock
         self._child: _Child | None = None
-        self._pending: dict[int, Pending] = {}
+        self._pending: dict[int, PendingRun] = {}
         self._numbers: dict[tuple[str, Process], int] = {}
         self._last_number = 0
         self._heard_at = clock()
 
-    def submit(self, spec: CheckSpec, process: Process, sample: object) -> Pending | None:
+    def submit(self, spec: CheckSpec, process: Process, sample: object) -> PendingRun | None:
         """Have `spec` run on `process`. The same run, if it is under way already, serves both callers.
 
         Return None when too many (MAX_PENDING) are under way.
@@ -159,7 +159,7 @@ class WorkerLink:
             return under_way
         if len(self._pending) >= MAX_PENDING:
             return None
-        pending = Pending(spec, process)
+        pending = PendingRun(spec, process)
         try:
             child = self._child or self._start()
         except (OSError, ValueError) as why:

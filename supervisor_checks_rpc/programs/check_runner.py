@@ -37,8 +37,8 @@ from .process_setup import take_over_stdin
 from .restarter import Plugin
 from .restarter import Restarter
 from .restarter import fault_text
+from .retries import RetriedCheck
 from .retries import Seen
-from .retries import Tries
 from .targets import Targets
 
 MAX_THREADS = 64
@@ -76,7 +76,7 @@ class CheckRunner:
         )
         if not checks_config:
             raise InvalidCheckConfig('nothing to check with: expected pairs of a class and its configuration')
-        self._checks = [Tries(check_name, check_class, config) for check_class, config in checks_config]
+        self._checks = [RetriedCheck(check_name, check_class, config) for check_class, config in checks_config]
         self._client = client or Client.of_environment(env)
         self._plugin = Plugin(self._client)
         self._restarter = Restarter(self._client, self._plugin)

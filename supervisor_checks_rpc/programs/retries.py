@@ -63,7 +63,7 @@ def read(check_class: Any, given: Mapping[str, Any]) -> tuple[Values, Values, li
     return own, run, check_class.parse(own)[1] + opt.parse(RUN_OPTIONS, run)[1]
 
 
-class Tries:
+class RetriedCheck:
     """One check of a program: what it is, how long a try may take, and how many there are."""
 
     def __init__(self, name: str, check_class: Any, given: Mapping[str, Any]) -> None:

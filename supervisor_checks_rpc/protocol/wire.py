@@ -25,7 +25,7 @@ from ..core.model import Process
 from ..core.model import Result
 from ..core.model import Schedule
 from ..core.model import Status
-from ..core.monitor import Pair
+from ..core.monitor import Monitor
 from ..core.record import Run
 from ..core.text import printable_line
 from ..errors import HealthError
@@ -34,7 +34,7 @@ from ..errors import HealthError
 _OUTCOMES = {outcome: outcome for outcome in (PASSED, FAILED, ERROR)}
 Struct = dict[str, Any]
 _Read = TypeVar('_Read')
-_Leased = TypeVar('_Leased', Run, Pair)
+_Leased = TypeVar('_Leased', Run, Monitor)
 
 
 class BadMessage(HealthError):

@@ -139,39 +139,40 @@ class Commands:
         """Have checks run, and tell the results."""
         statuses = self._chosen(words)
         checks = self._checks()
-        pairs = [status for status in statuses if status['check'] in checks]
-        if not pairs:
+        monitors = [status for status in statuses if status['check'] in checks]
+        if not monitors:
             raise Problem(f'{words[-1]}: ERROR (a program of its own runs this check)' if statuses else _NO_CHECKS)
         # At worst they run one after the other (max_concurrent = 1).
-        longest = CALLERS * max(checks[pair['check']]['timeout'] for pair in pairs)
+        longest = CALLERS * max(checks[monitor['check']]['timeout'] for monitor in monitors)
         with patience(PATIENCE + longest):
-            results = self._results(pairs)
+            results = self._results(monitors)
         if self._as_json:
             self._say_json(table.by_process(results))
         return SUCCESS if all(result['outcome'] == model.PASSED for result in results) else GENERIC
 
-    def _results(self, pairs: Sequence[Struct]) -> list[Struct]:
+    def _results(self, monitors: Sequence[Struct]) -> list[Struct]:
         """Have the checks run, tell each result as it comes, and return them all."""
-        lines = table.Table(self._console.screen, table.RESULT, [table.widest_result_row(pair) for pair in pairs])
+        widest = [table.widest_result_row(monitor) for monitor in monitors]
+        lines = table.Table(self._console.screen, table.RESULT, widest)
         self._tell(lines.heading())
         results: list[Struct] = []
-        waiting = {(namespec(pair), pair['check']): None for pair in pairs}
+        waiting = {(namespec(monitor), monitor['check']): None for monitor in monitors}
         began = time.monotonic()
-        for done in completed(lambda pair: self._ask('runCheck', pair['check'], namespec(pair)), pairs):
+        for done in completed(lambda monitor: self._ask('runCheck', monitor['check'], namespec(monitor)), monitors):
             if done is not None:
-                pair, answer = done
-                del waiting[namespec(pair), pair['check']]
-                results.append(self._result(pair, answer, lines))
+                monitor, answer = done
+                del waiting[namespec(monitor), monitor['check']]
+                results.append(self._result(monitor, answer, lines))
             if waiting and not self._as_json:
-                head = f'{len(results)} of {len(pairs)}, {time.monotonic() - began:.0f}s, waiting for '
+                head = f'{len(results)} of {len(monitors)}, {time.monotonic() - began:.0f}s, waiting for '
                 self._console.progress(head + ', '.join(map(' '.join, waiting)))
         return results
 
-    def _result(self, pair: Struct, answer: Any, lines: table.Table) -> Struct:
+    def _result(self, monitor: Struct, answer: Any, lines: table.Table) -> Struct:
         """Tell the result of one run and return it; a fault that concerns this run only is an error."""
         if isinstance(answer, xmlrpc.client.Fault) and answer.faultCode != SHUTDOWN_STATE:
-            self._tell(str(of_fault(f'{namespec(pair)} {pair["check"]}', answer)))
-            return {**table.names(pair), 'outcome': model.ERROR, 'reason': answer.faultString}
+            self._tell(str(of_fault(f'{namespec(monitor)} {monitor["check"]}', answer)))
+            return {**table.names(monitor), 'outcome': model.ERROR, 'reason': answer.faultString}
         if isinstance(answer, Exception):
             raise answer
         result: Struct = answer
@@ -192,11 +193,11 @@ class Commands:
                     expected = options.DURATION.expected
                     raise misused('pause', f'cannot use {words[-1]!r}, expected {expected}') from None
         said = f'paused for {table.brief(seconds)}' if seconds else 'paused until resumed'
-        return self._each('pause', self._pairs(words), said, seconds)
+        return self._each('pause', self._monitors(words), said, seconds)
 
     def resume(self, words: list[str]) -> int:
         """Check again."""
-        return self._each('resume', self._pairs(words), 'resumed')
+        return self._each('resume', self._monitors(words), 'resumed')
 
     def reset(self, words: list[str]) -> int:
         """Forget our restarts."""
@@ -215,8 +216,8 @@ class Commands:
             self._console.say(line)
         return GENERIC if problems else SUCCESS
 
-    def _pairs(self, words: list[str]) -> list[tuple[str, ...]]:
-        """Return check and process of each pair that is meant; a pair of '' is all of them."""
+    def _monitors(self, words: list[str]) -> list[tuple[str, ...]]:
+        """Return check and process of each monitor that is meant; a monitor of '' is all of them."""
         if words == ['all']:
             return [('', '')]
         return [(status['check'], namespec(status)) for status in self._chosen(words)]

@@ -36,17 +36,17 @@ _LABELS = ('group', 'process', 'check')
 _LEVEL = 4
 
 
-# All values of a tally: `at`, `seconds`, and the counts. Both ends are on one machine.
-TALLY = struct.Struct(f'=dd{COUNTS}d')
+# All values of a counters: `at`, `seconds`, and the counts. Both ends are on one machine.
+COUNTERS = struct.Struct(f'=dd{COUNTS}d')
 
 
 class Snapshot(NamedTuple):
     """All that is told. supervisord makes it and writes it as JSON on one turn of its loop: so it is a few long texts.
 
     `listener_seen_at` is None when there is nothing that a listener should run. `names` is what stays from one to the
-    next, as JSON: the checks, the processes as [group, name], and the pairs as the places of their check and process.
-    Of each process there are its restarts, and a digit in `up` and in `suspended`, 1 when it is; of each pair a digit
-    in `states`, its place in STATES, and a TALLY in `tallies`, in base64.
+    next, as JSON: the checks, the processes as [group, name], and the monitors as the places of their check and
+    process. Of each process there are its restarts, and a digit in `up` and in `suspended`, 1 when it is; of each
+    monitor a digit in `states`, its place in STATES, and a COUNTERS in `counters`, in base64.
     """
 
     problems: int
@@ -56,7 +56,7 @@ class Snapshot(NamedTuple):
     up: str
     suspended: str
     states: str
-    tallies: str
+    counters: str
 
 
 class Exposition(BaseCheck):
@@ -102,12 +102,12 @@ def families(snapshot: Snapshot) -> list[Metric]:
     """Return what `snapshot` tells as metrics of prometheus_client."""
     checks, processes, places = json.loads(snapshot.names)
     labels = ([*processes[process], checks[check]] for check, process in places)
-    pairs = zip(labels, map(int, snapshot.states), TALLY.iter_unpack(b64decode(snapshot.tallies)))
+    monitors = zip(labels, map(int, snapshot.states), COUNTERS.iter_unpack(b64decode(snapshot.counters)))
     told = zip(processes, snapshot.restarts, map(int, snapshot.up), map(int, snapshot.suspended))
-    return [*_of_pairs(pairs), *_of_processes(told), *_of_supervisord(snapshot)]
+    return [*_of_monitors(monitors), *_of_processes(told), *_of_supervisord(snapshot)]
 
 
-def _of_pairs(pairs: Iterable[tuple[list[str], int, tuple[float, ...]]]) -> tuple[Metric, ...]:
+def _of_monitors(monitors: Iterable[tuple[list[str], int, tuple[float, ...]]]) -> tuple[Metric, ...]:
     from prometheus_client.metrics_core import CounterMetricFamily
     from prometheus_client.metrics_core import GaugeMetricFamily
     from prometheus_client.metrics_core import HistogramMetricFamily
@@ -127,7 +127,7 @@ def _of_pairs(pairs: Iterable[tuple[list[str], int, tuple[float, ...]]]) -> tupl
         labels=_LABELS,
     )  # fmt: skip
     bounds = [*map(str, BUCKETS), '+Inf']
-    for labels, its_state, (at, seconds, *counts) in pairs:
+    for labels, its_state, (at, seconds, *counts) in monitors:
         for place, name in enumerate(STATES):
             state.add_metric([*labels, name], float(place == its_state))
         for outcome, count in zip(OUTCOMES, counts):

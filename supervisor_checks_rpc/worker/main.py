@@ -18,7 +18,7 @@ from importlib import import_module
 
 from .. import __version__
 from .. import check_modules
-from ..check_modules.local.child_processes import KEEPER
+from ..check_modules.local.child_processes import CHILD_PROCESSES
 from ..core.model import ERROR
 from ..core.model import CheckSpec
 from ..core.model import Process
@@ -62,12 +62,12 @@ def leave(status: int = 0) -> None:
     # A thread whose command is killed here must not end us before all are.
     with _leaving:
         try:
-            KEEPER.close()
+            CHILD_PROCESSES.close()
             import psutil
 
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
-                    if child.pid != KEEPER.pid:
+                    if child.pid != CHILD_PROCESSES.pid:
                         child.kill()
         finally:
             os._exit(status)
@@ -104,8 +104,8 @@ def _import_all() -> None:
     for module in ('transport.http_client', 'local.lazy_import'):
         import_module(f'{check_modules.__name__}.{module}')
     with suppress(ImportError):  # the extra `metrics` need not be installed
-        for module in (f'{check_modules.__name__}.custom', f'{__package__}.exposition', 'prometheus_client.openmetrics'):
-            import_module(module)
+        import_module(f'{check_modules.__name__}.custom')
+        import_module(f'{__package__}.exposition')
         import_module('prometheus_client.openmetrics.exposition')
 
 

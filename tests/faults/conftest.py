@@ -1,4 +1,4 @@
-"""What the tests of faults share: the fixtures of tests/live, and a tally of what was tried and lost."""
+"""What the tests of faults share: the fixtures of tests/live, and counts of what was tried and lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ['pytest_runtest_makereport', 'quiet', 'supervisord']
 MODULES = Path(__file__).parent / 'modules'
 
 
-class Tally:
+class Trials:
     """Counts the faults of one part; `lose` notes what should not have happened, and fails the test at its end."""
 
     def __init__(self, part: str) -> None:
@@ -42,12 +42,12 @@ class Tally:
 
 
 @pytest.fixture
-def tally(record_property: Callable[[str, object], None]) -> Iterator[Callable[[str], Tally]]:
-    """Return a function that makes the Tally of a part of the table."""
-    made: list[Tally] = []
+def trials(record_property: Callable[[str, object], None]) -> Iterator[Callable[[str], Trials]]:
+    """Return a function that makes the Trials of a part of the table."""
+    made: list[Trials] = []
 
-    def make(part: str) -> Tally:
-        made.append(Tally(part))
+    def make(part: str) -> Trials:
+        made.append(Trials(part))
         return made[-1]
 
     yield make

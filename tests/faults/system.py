@@ -25,7 +25,7 @@ from harness import program
 HEALTH = 'interval = 0.5\ntimeout = 5\nbackoff_delay = 0\nmax_restarts = 1000'
 LISTENER = 'startsecs = 0'
 PROGRAM = {'autorestart': 'true'}
-# Beside the one that Footprint finds: what may wait for its answer has two of its own (sweeper.py).
+# Beside the one that Footprint finds: what may wait for its answer has two of its own (scheduler.py).
 MORE_CONNECTIONS = 2
 
 
@@ -49,7 +49,7 @@ def info_of(sv: Supervisord) -> dict[str, dict[str, Any]]:
 
 
 def wait_whole(sv: Supervisord, timeout: float = 60) -> None:
-    """Wait until all processes run, and every pair is healthy by a result on the instance that runs."""
+    """Wait until all processes run, and every monitor is healthy by a result on the instance that runs."""
     try:
         sv.wait(lambda: not faulty(sv), timeout, 'a system that is whole again')
     except AssertionError as why:
@@ -57,17 +57,17 @@ def wait_whole(sv: Supervisord, timeout: float = 60) -> None:
 
 
 def faulty(sv: Supervisord) -> list[str]:
-    """Return what is not as it should be: processes that do not run, pairs that are not healthy now."""
+    """Return what is not as it should be: processes that do not run, monitors that are not healthy now."""
     infos = info_of(sv)
     wrong = [f'{name} is {info["statename"]}' for name, info in infos.items() if info['statename'] != 'RUNNING']
     for status in sv.health.getAllStatus():
-        pair, pid = f'{status["check"]} of {status["group"]}:{status["name"]}', status['pid']
+        monitor, pid = f'{status["check"]} of {status["group"]}:{status["name"]}', status['pid']
         if status['state'] != 'healthy':
-            wrong.append(f'{pair} is {status["state"]}: {status["reason"]}')
+            wrong.append(f'{monitor} is {status["state"]}: {status["reason"]}')
         elif pid != infos[f'{status["group"]}:{status["name"]}']['pid']:
-            wrong.append(f'{pair} is about pid {pid}')
+            wrong.append(f'{monitor} is about pid {pid}')
         elif status['failures'] or status['restarts_suspended']:
-            wrong.append(f'{pair} has {status["failures"]} failures')
+            wrong.append(f'{monitor} has {status["failures"]} failures')
     return wrong
 
 
@@ -175,11 +175,11 @@ class Caller:
         self._thread.join()
 
     def _ask(self) -> None:
-        pairs = [('command', 'job:job_0'), ('custom', 'job:job_1'), ('http', 'web'), ('memory', 'job:job_2')]
+        monitors = [('command', 'job:job_0'), ('custom', 'job:job_1'), ('http', 'web'), ('memory', 'job:job_2')]
         while not self._stop.wait(0.02):
             allowed = self.may_fail.is_set()
             try:
-                self._sv.health.runCheck(*pairs[self.calls % len(pairs)])
+                self._sv.health.runCheck(*monitors[self.calls % len(monitors)])
                 self._sv.health.getAllStatus()
                 assert self._sv.supervisor.getState()['statecode'] == 1
             except NOT_YET as why:

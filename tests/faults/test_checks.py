@@ -39,9 +39,9 @@ GOOD = (
 
 # In parts, so that as many processes run at once as a small machine can bear.
 @pytest.mark.parametrize('part', range(4))
-def test_custom_code_that_runs_wild_costs_itself_alone(supervisord, tally, part):
+def test_custom_code_that_runs_wild_costs_itself_alone(supervisord, trials, part):
     deeds = DEEDS[part::4]
-    counts = tally(PART)
+    counts = trials(PART)
     names = {f'wild-{number}': deed for number, (deed, _) in enumerate(deeds)}
     wild = ''.join(healthcheck(name, 'wild:Wild', 'job', does=deed) for name, deed in names.items())
     sv = supervisord(GOOD + wild, health=HEALTH, listener=LISTENER, env=modules_path(MODULES))

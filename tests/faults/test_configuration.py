@@ -23,7 +23,7 @@ from harness import section
 from supervisor_checks_rpc.config import loader
 from supervisor_checks_rpc.core.model import CheckSpec
 from tests.faults.conftest import MODULES
-from tests.faults.conftest import Tally
+from tests.faults.conftest import Trials
 from tests.faults.system import LISTENER
 from tests.faults.system import Footprint
 from tests.faults.system import modules_path
@@ -84,9 +84,9 @@ def test_config_says(path: str) -> subprocess.CompletedProcess[str]:
 test_config_says.__test__ = False  # type: ignore[attr-defined]
 
 
-def test_fuzzed_sections_are_told_and_the_others_work(supervisord, tally, chance, pytestconfig):
+def test_fuzzed_sections_are_told_and_the_others_work(supervisord, trials, chance, pytestconfig):
     """A hundredth of them by a start and by --test-config, all of them by health.reloadChecks."""
-    counts = tally(PART)
+    counts = trials(PART)
     sv = supervisord(GOOD, health='', listener=LISTENER, env=modules_path(MODULES))
     sv.wait_state('job')
     sv.health.runAllChecks()
@@ -119,7 +119,7 @@ def test_fuzzed_sections_are_told_and_the_others_work(supervisord, tally, chance
         counts.lose('fuzzed sections, health.reloadChecks', 'a value that may be a password is in the log')
 
 
-def starts(supervisord, sv: Supervisord, text: str, counts: Tally, seed: str) -> None:
+def starts(supervisord, sv: Supervisord, text: str, counts: Trials, seed: str) -> None:
     """Start a supervisord with it, unless it would not start without the plugin either; have it tested."""
     said = test_config_says(str(sv.conf))
     counts.tried('fuzzed sections, --test-config')
@@ -148,9 +148,9 @@ EXPLODING = {
 }
 
 
-def test_a_port_expression_that_explodes_costs_itself_alone(supervisord, tally):
+def test_a_port_expression_that_explodes_costs_itself_alone(supervisord, trials):
     """supervisord never evaluates it; the listener and the worker do, in a process of their own."""
-    counts = tally(PART)
+    counts = trials(PART)
     name = 'a' * 100 + 'b'
     checks = {
         f'check-{number}': (what, expression) for number, (what, expression) in enumerate(EXPLODING.items())
@@ -196,9 +196,9 @@ def known(sv: Supervisord, check: str, process: str) -> dict | None:
     return status if status['outcome'] else None
 
 
-def test_a_thousand_sections(supervisord, tally):
+def test_a_thousand_sections(supervisord, trials):
     """All of them work; a thousand that are wrong in twenty ways each are told, and hold supervisord up for moments."""
-    counts = tally(PART)
+    counts = trials(PART)
     good = ''.join(
         healthcheck(f'check-{number:03}', 'tcp', 'job, no-such-*', port=r'.+_(\d+)', expect=f'po+ng{number}', send='x')
         for number in range(1000)
@@ -223,9 +223,9 @@ def test_a_thousand_sections(supervisord, tally):
     assert sv.health.runCheck('good', 'job')['outcome'] == 'passed'
 
 
-def test_includes_in_circles_are_read_as_supervisor_reads_them(supervisord, tally):
+def test_includes_in_circles_are_read_as_supervisor_reads_them(supervisord, trials):
     """Each file once: an [include] in an included file includes nothing."""
-    counts, fault = tally(PART), 'a file that includes itself, or is included by what it includes'
+    counts, fault = trials(PART), 'a file that includes itself, or is included by what it includes'
     sv = supervisord(start=False)
     for name, other in (('one', 'two'), ('two', 'one')):
         text = section('include', {'files': f'{other}.conf supervisord.conf {sv.dir}/more-{name}.conf'})
@@ -252,9 +252,9 @@ def test_includes_in_circles_are_read_as_supervisor_reads_them(supervisord, tall
     assert sorted(check['name'] for check in sv.health.listChecks()) == ['good', 'one']
 
 
-def test_a_section_that_is_removed_while_its_check_runs_is_gone_with_its_result(supervisord, tally):
+def test_a_section_that_is_removed_while_its_check_runs_is_gone_with_its_result(supervisord, trials):
     """The run goes on, who asked for it is answered, and nothing of it counts."""
-    counts, fault = tally(PART), 'a section is removed while its check runs'
+    counts, fault = trials(PART), 'a section is removed while its check runs'
     hold = Hold()
     with servers.tcp(hold) as server:
         check = healthcheck('held', 'tcp', 'job', port=server.port, expect='pong', timeout=60, interval=1,
@@ -284,7 +284,7 @@ def test_a_section_that_is_removed_while_its_check_runs_is_gone_with_its_result(
             counts.lose(fault, lost)
 
 
-def removed_and_back(sv: Supervisord, check: str, asked: list[Call], hold: Hold, counts: Tally, fault: str) -> None:
+def removed_and_back(sv: Supervisord, check: str, asked: list[Call], hold: Hold, counts: Trials, fault: str) -> None:
     """Bring the section back as another one; what the old one finds is not its result."""
     other = check.replace('start_period = 0', 'start_period = 99')
     sv.rewrite(GOOD + other)

@@ -41,8 +41,8 @@ def sv(supervisord) -> Supervisord:
 
 
 @pytest.mark.parametrize('kind', ['listener', 'worker of the listener', 'worker', 'monitored process'])
-def test_supervisord_survives_whoever_is_killed_and_all_is_well_after(sv, kind, tally, chance, seconds):
-    counts, footprint, pid = tally(PART), Footprint(sv), sv.pid
+def test_supervisord_survives_whoever_is_killed_and_all_is_well_after(sv, kind, trials, chance, seconds):
+    counts, footprint, pid = trials(PART), Footprint(sv), sv.pid
     # 0: nobody, between an end and the next start.
     victims = {0}
     until = time.monotonic() + seconds
@@ -101,8 +101,8 @@ def victims_of(sv, kind) -> Iterator[psutil.Process]:
 
 
 @pytest.mark.parametrize('signum', [signal.SIGKILL, signal.SIGTERM])
-def test_the_commands_of_a_checker_that_is_killed_end_with_it(supervisord, tally, chance, signum):
-    counts = tally(PART)
+def test_the_commands_of_a_checker_that_is_killed_end_with_it(supervisord, trials, chance, signum):
+    counts = trials(PART)
     hanging = healthcheck('hanging', 'command', 'job:*', command='/bin/sh -c "sleep 9999; true"', timeout=600)
     # Not in one's power to end: no thread of that process sees anything any more.
     holding = healthcheck('holding', 'wild:Wild', 'job:job_0', does='holds the interpreter', timeout=600)
@@ -139,8 +139,8 @@ def commands(sv) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize('signum', SIGNALS)
-def test_a_supervisord_that_is_killed_itself_comes_back_as_it_was(sv, signum, tally, chance, seconds):
-    counts, footprint = tally(PART), Footprint(sv)
+def test_a_supervisord_that_is_killed_itself_comes_back_as_it_was(sv, signum, trials, chance, seconds):
+    counts, footprint = trials(PART), Footprint(sv)
     fault = f'supervisord, {signum.name}'
     until = time.monotonic() + seconds
     with Caller(sv) as caller:

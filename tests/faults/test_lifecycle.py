@@ -32,13 +32,13 @@ RELOADS = 25
 
 
 @pytest.mark.parametrize('daemon', [False, True])
-def test_reloads_under_load_leave_nothing_behind(supervisord, tally, chance, seconds, daemon):
+def test_reloads_under_load_leave_nothing_behind(supervisord, trials, chance, seconds, daemon):
     sv = supervisord(
         sections(), health=HEALTH, listener=LISTENER, inet=True, env=modules_path(MODULES), daemon=daemon
     )
     wait_whole(sv)
     sv.health.runAllChecks()
-    counts, footprint, pid = tally(PART), Footprint(sv), sv.pid
+    counts, footprint, pid = trials(PART), Footprint(sv), sv.pid
     fault = f'reload under load{", daemonized" if daemon else ""}'
     with contextlib.ExitStack() as stack:
         callers = [stack.enter_context(Caller(sv)) for _ in range(3)]
@@ -57,8 +57,8 @@ def test_reloads_under_load_leave_nothing_behind(supervisord, tally, chance, sec
     counts.tried('calls during reloads', sum(caller.calls for caller in callers))
 
 
-def test_groups_come_and_go_while_checks_run(supervisord, tally, chance, seconds):
-    counts = tally(PART)
+def test_groups_come_and_go_while_checks_run(supervisord, trials, chance, seconds):
+    counts = trials(PART)
     names = [f'extra-{number}' for number in range(5)]
     programs = {name: program(name, 'sleeper.py', numprocs=2, process_name='%(process_num)d') for name in names}
     checks = healthcheck('extra', 'memory', 'extra-*:*', max_rss='1GB') + ''.join(
@@ -102,8 +102,8 @@ def update(sv: Supervisord) -> None:
 
 @pytest.mark.parametrize('daemon', [False, True])
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_a_shutdown_with_everything_in_flight_is_as_fast_as_ever(supervisord, tally, chance, signum, daemon):
-    counts = tally(PART)
+def test_a_shutdown_with_everything_in_flight_is_as_fast_as_ever(supervisord, trials, chance, signum, daemon):
+    counts = trials(PART)
     hold = Hold()
     with servers.tcp(hold) as server:
         flying = ''.join([

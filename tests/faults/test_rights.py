@@ -86,9 +86,9 @@ def open_python() -> Iterator[Path]:
 
 
 @needs_root
-def test_on_demand_all_runs_as_worker_user(supervisord, tally, open_python, tmp_path):
+def test_on_demand_all_runs_as_worker_user(supervisord, trials, open_python, tmp_path):
     """Built-in checks, their commands, what searches their replies, and custom code: with the rights of that user."""
-    counts, fault = tally(PART), 'a check on demand as worker_user'
+    counts, fault = trials(PART), 'a check on demand as worker_user'
     environ = {
         'PYTHONHOME': str(open_python), 'LD_LIBRARY_PATH': str(open_python / 'lib'),
         'PYTHONPATH': str(open_python / 'site'), 'SUPERVISOR_PASSWORD': LOGIN[1],
@@ -140,7 +140,7 @@ def groups_of(pid: int) -> list[int]:
 
 
 @needs_root
-def test_custom_code_that_runs_as_root_reaches_all_of_it(supervisord, tally):
+def test_custom_code_that_runs_as_root_reaches_all_of_it(supervisord, trials):
     """Which is what worker_user is for: this is the check of the check above."""
     sv = supervisord(start=False, env={**modules_path(MODULES), 'SUPERVISOR_PASSWORD': 'x'})
     sv.rewrite(program('job', 'sleeper.py') + healthcheck('custom', 'curious:Curious', 'job', conf=sv.conf))
@@ -151,9 +151,9 @@ def test_custom_code_that_runs_as_root_reaches_all_of_it(supervisord, tally):
 
 @needs_root
 @pytest.mark.parametrize(('chmod', 'answers'), [('0700', False), ('0770', False), ('0777', True)])
-def test_a_socket_is_for_those_whom_its_mode_lets(supervisord, tally, chmod, answers):
+def test_a_socket_is_for_those_whom_its_mode_lets(supervisord, trials, chmod, answers):
     """supervisord's own: the plugin listens nowhere else."""
-    counts = tally(PART)
+    counts = trials(PART)
     sv = supervisord(start=False)
     sv.rewrite(f'[unix_http_server]\nchmod = {chmod}\n')
     sv.start()
@@ -186,8 +186,8 @@ def listening(sv: Supervisord) -> list[str]:
     return sorted(found)
 
 
-def test_nothing_listens_but_the_servers_of_supervisord(supervisord, tally):
-    counts = tally(PART)
+def test_nothing_listens_but_the_servers_of_supervisord(supervisord, trials):
+    counts = trials(PART)
     sv = supervisord(
         program('job', 'sleeper.py') + healthcheck('memory', 'memory', 'job', max_rss='1GB')
         + healthcheck('custom', 'own:Good', 'job'), inet=True, listener=LISTENER, env=modules_path(MODULES),
@@ -223,8 +223,8 @@ CALL = xmlrpc.client.dumps((), 'health.getHealth').encode()
 PAGES = ('/health', '/health/job', '/health/', '/health/ui/data', '/health?checks=x')
 
 
-def test_without_its_password_a_server_answers_nothing(supervisord, tally):
-    counts = tally(PART)
+def test_without_its_password_a_server_answers_nothing(supervisord, trials):
+    counts = trials(PART)
     sv = supervisord(program('job', 'sleeper.py'), unix_auth=LOGIN, inet=True, inet_auth=('other', 's3cr3t-inet'))
     wrong = ('', 'Basic', 'Basic x', basic(LOGIN[0], ''), basic('', LOGIN[1]), basic(LOGIN[0], LOGIN[1] + 'x'),
              basic('other', 's3cr3t-inet'), basic(*LOGIN).replace('Basic', 'Digest'))  # fmt: skip
@@ -240,8 +240,8 @@ def test_without_its_password_a_server_answers_nothing(supervisord, tally):
     assert ask(sv, '/RPC2', 'POST', CALL, Authorization=basic(*LOGIN)) == 200
 
 
-def test_http_auth_false_opens_what_is_read_and_nothing_that_changes(supervisord, tally):
-    counts, fault = tally(PART), 'http_auth = false, without a password'
+def test_http_auth_false_opens_what_is_read_and_nothing_that_changes(supervisord, trials):
+    counts, fault = trials(PART), 'http_auth = false, without a password'
     sv = supervisord(program('job', 'sleeper.py'), health='http_auth = false', unix_auth=LOGIN)
     for target in PAGES:
         counts.tried(fault)
@@ -261,12 +261,12 @@ def attributes() -> Iterator[str]:
     names = {*dir(HealthNamespaceRPCInterface), '_service'}
     yield from names
     for inner in ('_service', '_service.record', '_service.config', '__class__', '__init__', 'runCheck', 'getHealth'):
-        for name in ('__class__', '__dict__', '__func__', '__globals__', 'reload', 'log', 'worker', 'run', 'pairs'):
+        for name in ('__class__', '__dict__', '__func__', '__globals__', 'reload', 'log', 'worker', 'run', 'monitors'):
             yield f'{inner}.{name}'
 
 
-def test_no_method_is_there_but_those_that_are_documented(supervisord, tally):
-    counts, fault = tally(PART), 'a name that is no method'
+def test_no_method_is_there_but_those_that_are_documented(supervisord, trials):
+    counts, fault = trials(PART), 'a name that is no method'
     sv = supervisord(program('job', 'sleeper.py'))
     documented = {name for name in HealthNamespaceRPCInterface.__dict__ if not name.startswith('_')}
     listed = {name.partition('.')[2] for name in sv.rpc.system.listMethods() if name.startswith('health.')}
@@ -294,9 +294,9 @@ TARGETS = (
 )  # fmt: skip
 
 
-def test_no_target_comes_from_a_caller(supervisord, tally, tmp_path):
+def test_no_target_comes_from_a_caller(supervisord, trials, tmp_path):
     """Whatever a caller says, no connection is made, no file is made, no process starts: names alone are looked up."""
-    counts, fault = tally(PART), 'an address, a path, a command or a module instead of a name'
+    counts, fault = trials(PART), 'an address, a path, a command or a module instead of a name'
     touched = tmp_path / 'touched'
     with servers.tcp(servers.answers(b'')) as server:
         sv = supervisord(program('job', 'sleeper.py') + healthcheck('ping', 'memory', 'job', max_rss='1GB'),
@@ -325,9 +325,9 @@ def test_no_target_comes_from_a_caller(supervisord, tally, tmp_path):
             counts.lose(fault, f'{grown} {touched.exists()} {server.received.qsize()}')
 
 
-def test_another_site_cannot_press_a_button(supervisord, tally):
+def test_another_site_cannot_press_a_button(supervisord, trials):
     """For /RPC2 that is supervisor's own matter, which looks at no header but the password."""
-    counts = tally(PART)
+    counts = trials(PART)
     sv = supervisord(program('job', 'sleeper.py') + healthcheck('m', 'memory', 'job', max_rss='1GB'), inet=True)
     sv.wait_state('job')
     order = json.dumps({'action': 'pause', 'check': '', 'process': '', 'seconds': 0}).encode()
@@ -405,9 +405,9 @@ def cores(tmp_path, monkeypatch) -> Iterator[Path]:
         resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
-def test_secrets_are_nowhere_after_all_of_that(supervisord, tally, cores):
+def test_secrets_are_nowhere_after_all_of_that(supervisord, trials, cores):
     """Logs, replies, pages, metrics, events, the list of processes, their environments, and cores."""
-    counts, said = tally(PART), {}
+    counts, said = trials(PART), {}
     closed = free_port()
     answers = servers.http_answers(servers.reply(401, b'who are you?'))
     with servers.tcp(answers) as web, servers.tcp(servers.answers(b'what?')) as other:

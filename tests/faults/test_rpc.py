@@ -30,7 +30,7 @@ from harness import healthcheck
 from harness import program
 from harness import section
 from tests.faults.conftest import MODULES
-from tests.faults.conftest import Tally
+from tests.faults.conftest import Trials
 from tests.faults.system import HEALTH
 from tests.faults.system import LISTENER
 from tests.faults.system import Footprint
@@ -136,7 +136,7 @@ class Line:
 class Sampler:
     """Asks supervisord for its state all along, and notes how long the longest answer took."""
 
-    def __init__(self, sv: Supervisord, counts: Tally, meanwhile: str) -> None:
+    def __init__(self, sv: Supervisord, counts: Trials, meanwhile: str) -> None:
         self._sv = sv
         self._counts = counts
         self._meanwhile = meanwhile
@@ -215,8 +215,8 @@ def kind_of(value: Any) -> type:
     return str if isinstance(value, bytes) else type(value)
 
 
-def test_every_parameter_of_a_wrong_type_is_a_fault_and_no_value_of_a_right_one_breaks_anything(sv, tally):
-    counts, footprint = tally(PART), Footprint(sv)
+def test_every_parameter_of_a_wrong_type_is_a_fault_and_no_value_of_a_right_one_breaks_anything(sv, trials):
+    counts, footprint = trials(PART), Footprint(sv)
     with Line(sv) as line:
         for name, right in METHODS.items():
             for place, value in ((place, value) for place in range(len(right)) for value in ODD):
@@ -279,9 +279,9 @@ def random_report(chance: random.Random) -> str:
     return json.dumps({'generation': chance.choice(['', 'x', None]), 'results': results, 'rest': rest})
 
 
-def test_random_calls_break_nothing_and_leave_nothing_behind(sv, tally, chance, pytestconfig):
+def test_random_calls_break_nothing_and_leave_nothing_behind(sv, trials, chance, pytestconfig):
     """Half of them in multicalls; the seed is --fault-seed, which the table tells."""
-    counts, fault = tally(PART), 'random calls'
+    counts, fault = trials(PART), 'random calls'
     seeds = [chance.random() for _ in range(4)]
     with Sampler(sv, counts, fault):
         fuzz(sv, [0.1, 0.2, 0.3, 0.4], 200, counts, fault)
@@ -292,7 +292,7 @@ def test_random_calls_break_nothing_and_leave_nothing_behind(sv, tally, chance, 
         counts.lose(fault, f'--fault-seed {pytestconfig.getoption("fault_seed")}: {lost}')
 
 
-def fuzz(sv: Supervisord, seeds: list[float], count: int, counts: Tally, fault: str) -> None:
+def fuzz(sv: Supervisord, seeds: list[float], count: int, counts: Trials, fault: str) -> None:
     """Have a client for each seed make so many calls."""
     lock = threading.Lock()
 
@@ -328,7 +328,7 @@ def fuzz(sv: Supervisord, seeds: list[float], count: int, counts: Tally, fault: 
         each.join()
 
 
-def noted(work: Any, counts: Tally, fault: str) -> Any:
+def noted(work: Any, counts: Trials, fault: str) -> Any:
     """Return `work` for a thread: what it raises is lost."""
 
     def run(*args: Any) -> None:
@@ -357,9 +357,9 @@ BIG = {
 }  # fmt: skip
 
 
-def test_what_is_huge_or_deep_is_answered_and_forgotten(sv, tally):
+def test_what_is_huge_or_deep_is_answered_and_forgotten(sv, trials):
     """As supervisor's own methods do, which take their time to read it."""
-    counts = tally(PART)
+    counts = trials(PART)
     for fault, bodies in BIG.items():
         for body in bodies:
             assert sends(sv, body) == 200
@@ -394,9 +394,9 @@ NO_CALLS = (
 )  # fmt: skip
 
 
-def test_what_is_no_call_is_what_it_is_without_the_plugin(supervisord, tally):
+def test_what_is_no_call_is_what_it_is_without_the_plugin(supervisord, trials):
     """supervisor reads it and says so; nothing of ours has a part in that."""
-    counts, fault = tally(PART), 'a body that is no call'
+    counts, fault = trials(PART), 'a body that is no call'
     plain, ours = supervisord(health=None), supervisord()
     for body in NO_CALLS:
         counts.tried(fault)
@@ -407,9 +407,9 @@ def test_what_is_no_call_is_what_it_is_without_the_plugin(supervisord, tally):
         assert ours.supervisor.getState()['statecode'] == 1
 
 
-def test_reports_with_what_the_next_run_wants_back_are_kept_once(supervisord, tally):
+def test_reports_with_what_the_next_run_wants_back_are_kept_once(supervisord, trials):
     """Whoever reports may send what is long; the history does not keep it."""
-    counts, fault = tally(PART), 'a report with 4 MB'
+    counts, fault = trials(PART), 'a report with 4 MB'
     check = healthcheck('m', 'memory', 'job', max_rss='1GB', interval='10ms')
     sv = supervisord(program('job', 'sleeper.py') + check, env=GIVES_BACK)
     sv.wait_state('job')
@@ -455,8 +455,8 @@ def hold() -> Iterator[Hold]:
     made.released.set()
 
 
-def test_500_who_ask_for_the_same_run_have_one_for_all_of_them(supervisord, tally, hold):
-    counts, fault = tally(PART), f'{CLIENTS} clients at once, for one run'
+def test_500_who_ask_for_the_same_run_have_one_for_all_of_them(supervisord, trials, hold):
+    counts, fault = trials(PART), f'{CLIENTS} clients at once, for one run'
     with servers.tcp(hold) as server:
         check = healthcheck('held', 'tcp', 'job', port=server.port, expect='pong', timeout=120)
         sv = supervisord(program('job', 'sleeper.py') + check)
@@ -477,8 +477,8 @@ def test_500_who_ask_for_the_same_run_have_one_for_all_of_them(supervisord, tall
         sv.wait(lambda: sv.fds() <= fds + 1, what='the end of all connections')
 
 
-def test_500_clients_at_once_are_all_answered(sv, tally, chance):
-    counts, footprint, fault = tally(PART), Footprint(sv), f'{CLIENTS} clients at once'
+def test_500_clients_at_once_are_all_answered(sv, trials, chance):
+    counts, footprint, fault = trials(PART), Footprint(sv), f'{CLIENTS} clients at once'
     # Who restarts or pauses has its own tests.
     quiet = [name for name in METHODS if name not in ('restartProcess', 'pause', 'reloadChecks', 'takeDue')]
     for _ in range(2):
@@ -496,8 +496,8 @@ def test_500_clients_at_once_are_all_answered(sv, tally, chance):
         counts.lose(fault, lost)
 
 
-def test_clients_that_hang_up_cost_nothing(sv, tally, chance):
-    counts, footprint, fault = tally(PART), Footprint(sv), 'a client hangs up'
+def test_clients_that_hang_up_cost_nothing(sv, trials, chance):
+    counts, footprint, fault = trials(PART), Footprint(sv), 'a client hangs up'
     quiet = [name for name in METHODS if name not in ('restartProcess', 'pause', 'reloadChecks', 'takeDue')]
     with Sampler(sv, counts, fault):
         for _ in range(CLIENTS * 2):
@@ -525,8 +525,8 @@ def hangs_up(sv: Supervisord, body: bytes, chance: random.Random) -> None:
                 connection.sock.recv(chance.randint(1, 1000))
 
 
-def test_slow_readers_and_writers_hold_nobody_up(supervisord, tally):
-    counts = tally(PART)
+def test_slow_readers_and_writers_hold_nobody_up(supervisord, trials):
+    counts = trials(PART)
     many = section('program:many', {
         'command': '/bin/sleep 9999', 'numprocs': 60, 'process_name': '%(process_num)d', 'startsecs': 0,
     })  # fmt: skip
@@ -577,9 +577,9 @@ def everything(sock: Any) -> bytes:
     return data
 
 
-def test_more_runs_than_can_be_under_way_are_a_fault_and_the_others_go_on(supervisord, tally, hold):
+def test_more_runs_than_can_be_under_way_are_a_fault_and_the_others_go_on(supervisord, trials, hold):
     """A run that is under way serves all who ask; only what would be one more is refused."""
-    counts, fault = tally(PART), 'more than 10,000 runs under way'
+    counts, fault = trials(PART), 'more than 10,000 runs under way'
     many = section('program:many', {
         'command': '/bin/sleep 9999', 'numprocs': 101, 'process_name': '%(process_num)d', 'startsecs': 0,
     })  # fmt: skip

@@ -163,8 +163,8 @@ def full_backlog():
         yield listener.getsockname()[1]
 
 
-def test_each_has_its_verdict_in_time_and_the_checkers_stay_small(supervisord, tally, context):
-    counts = tally(PART)
+def test_each_has_its_verdict_in_time_and_the_checkers_stay_small(supervisord, trials, context):
+    counts = trials(PART)
     with contextlib.ExitStack() as stack:
         ports = {
             what: stack.enter_context(servers.tcp(talk, context=context if what in TLS else None)).port

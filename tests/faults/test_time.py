@@ -77,11 +77,11 @@ def test_only_the_wall_clock_is_set(clock):
     assert abs(monotonic - time.monotonic()) < 60
 
 
-def test_a_clock_that_is_set_costs_nobody_anything(supervisord, clock, tally, chance, seconds):
+def test_a_clock_that_is_set_costs_nobody_anything(supervisord, clock, trials, chance, seconds):
     sv = supervisord(sections(), health=HEALTH, listener=LISTENER, env=clock.env)
     wait_whole(sv)
     sv.health.runAllChecks()
-    counts, footprint, before = tally(PART), Footprint(sv), info_of(sv)
+    counts, footprint, before = trials(PART), Footprint(sv), info_of(sv)
     end = time.monotonic() + seconds
     steps = list(STEPS)
     with Caller(sv) as caller:
@@ -121,8 +121,8 @@ def pids(sv: Supervisord) -> dict[str, int]:
 
 
 @pytest.mark.parametrize('offset', [-86_400, 86_400])
-def test_a_sick_process_is_restarted_and_a_pause_ends_though_the_clock_is_set(supervisord, clock, tally, offset):
-    counts = tally(PART)
+def test_a_sick_process_is_restarted_and_a_pause_ends_though_the_clock_is_set(supervisord, clock, trials, offset):
+    counts = trials(PART)
     port = free_port()
     sick = program('web', 'web.py', port, '%(here)s/mode', '--heal', stopwaitsecs=2) + healthcheck(
         'http', 'http', 'web', url='/ping', port=port, failure_threshold=2, start_period=0
@@ -193,9 +193,9 @@ def fed(supervisord):
     hand.close()
 
 
-def test_whatever_becomes_of_the_ticks_each_check_runs_once_in_its_interval(fed, tally, chance):
+def test_whatever_becomes_of_the_ticks_each_check_runs_once_in_its_interval(fed, trials, chance):
     sv, hand = fed
-    counts = tally(PART)
+    counts = trials(PART)
     hand.tick()
     sv.wait(lambda: sv.health.getHealth()['healthy'], 30, 'a system that is whole')
     before, since = pids(sv), time.time()
@@ -222,7 +222,7 @@ def test_whatever_becomes_of_the_ticks_each_check_runs_once_in_its_interval(fed,
     assert pids(sv) == before
 
 
-def test_ticks_that_another_listener_rejects_are_repeated_to_nobodys_harm(supervisord, tally):
+def test_ticks_that_another_listener_rejects_are_repeated_to_nobodys_harm(supervisord, trials):
     command = f'{sys.executable} {PROGRAMS}/failing_listener.py 200'
     rejecting = section('eventlistener:rejecting', {'command': command, 'events': 'TICK_5', 'startsecs': 0})
     sv = supervisord(sections() + rejecting, health=HEALTH, listener=LISTENER, env=modules_path(MODULES))
@@ -230,16 +230,16 @@ def test_ticks_that_another_listener_rejects_are_repeated_to_nobodys_harm(superv
     before = pids(sv)
     sv.wait(lambda: sv.log().count('for pool health') > 50, 30, 'ticks that are repeated')
     wait_whole(sv)
-    counts = tally(PART)
+    counts = trials(PART)
     counts.tried('ticks repeated, another listener answers FAIL', sv.log().count('for pool health'))
     assert pids(sv) == before
 
 
 @pytest.mark.parametrize('nonsense', [b'\n', b'\x00\xff\n', b'len:x\n', b'len:-1 eventname:TICK_5\n', b'len:'])
-def test_a_listener_that_hears_nonsense_ends_quietly(fed, tally, nonsense):
+def test_a_listener_that_hears_nonsense_ends_quietly(fed, trials, nonsense):
     _, hand = fed
     hand.tick()
     hand.popen.stdin.write(nonsense)
     hand.popen.stdin.close()
     assert hand.popen.wait(10) == 0
-    tally(PART).tried('nonsense instead of a tick')
+    trials(PART).tried('nonsense instead of a tick')

@@ -134,14 +134,14 @@ class Supervisord:
 
     def reload(self, timeout: float = 15, by_signal: bool = False) -> None:
         """Reload it, by `supervisor.restart` or by SIGHUP, and wait until it answers again."""
-        lives = self._lives()
+        lives = self._listener_ids()
         _all_gone_within(2, self._is_forking)
         if by_signal:
             os.kill(self.pid, signal.SIGHUP)
         else:
             self.supervisor.restart()
         # In this order: each call wakes supervisord, which else sleeps for a second between the steps of a reload.
-        self.wait(lambda: self._answers() and self._lives() > lives, timeout, 'the end of the reload')
+        self.wait(lambda: self._answers() and self._listener_ids() > lives, timeout, 'the end of the reload')
 
     def stop(self, timeout: float = 5) -> None:
         """End it, by SIGTERM and after `timeout` by SIGKILL, and all that it started; remove its directory.
@@ -288,7 +288,7 @@ class Supervisord:
     def _answers(self) -> bool:
         return bool(self.supervisor.getState()['statename'] == 'RUNNING')
 
-    def _lives(self) -> int:
+    def _listener_ids(self) -> int:
         return self.log().count('supervisord started with pid')
 
     def _is_forking(self) -> bool:

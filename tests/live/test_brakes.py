@@ -1,4 +1,4 @@
-"""The brakes, in a real supervisord: when a sick process is restarted, and when it is not."""
+"""The limits, in a real supervisord: when a sick process is restarted, and when it is not."""
 
 from __future__ import annotations
 

@@ -49,14 +49,14 @@ HEAD = b'HTTP/1.1\r\nHost: x\r\n'
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: `said` is the JSON of the body, None where there is none."""
+    """What came back: `json` is the JSON of the body, None where there is none."""
 
     status: int
     headers: Any
     body: bytes
 
     @property
-    def said(self) -> Any:
+    def json(self) -> Any:
         """The JSON of the body."""
         assert self.headers['Content-Type'] == 'application/json'
         assert self.headers['Cache-Control'] == 'no-store'
@@ -194,21 +194,21 @@ def test_each_state_has_its_status(of_all_kinds, over):
     sv = of_all_kinds
     for name, (state, status) in ALL_STATES.items():
         answer = ask(sv, f'/health/{name}', over=over)
-        assert (answer.status, answer.said['state'], answer.said['healthy']) == (status, state, status == 200), name
-        assert answer.said['counts'][state] == sum(answer.said['counts'].values()) == 1
-        failing = [(row['check'], row['process'], row['state']) for row in answer.said['failing']]
+        assert (answer.status, answer.json['state'], answer.json['healthy']) == (status, state, status == 200), name
+        assert answer.json['counts'][state] == sum(answer.json['counts'].values()) == 1
+        failing = [(row['check'], row['process'], row['state']) for row in answer.json['failing']]
         assert failing == ([] if name in ('well', 'resting') else [(name, name, state)])
-    assert ask(sv, '/health/sick').said['failing'][0]['reason'] == 'as the test has it'
-    assert ask(sv, '/health/idle').said['failing'][0]['reason'] == 'idle is not running'
+    assert ask(sv, '/health/sick').json['failing'][0]['reason'] == 'as the test has it'
+    assert ask(sv, '/health/idle').json['failing'][0]['reason'] == 'idle is not running'
     unchecked = ask(sv, '/health/unchecked', over=over)
-    assert (unchecked.status, unchecked.said['state']) == (503, 'unknown')
-    assert unchecked.said['problems'] == ['nothing is checked here']
+    assert (unchecked.status, unchecked.json['state']) == (503, 'unknown')
+    assert unchecked.json['problems'] == ['nothing is checked here']
     # All of it: what health.getHealth says, and the section that says not even for whom it is.
     whole, health = ask(sv, over=over), sv.health.getHealth()
-    assert (whole.status, whole.said['state'], whole.said['healthy']) == (503, 'unhealthy', False)
-    assert (whole.said['counts'], whole.said['problems']) == (health['counts'], health['problems'])
-    assert [row for row in whole.said['failing'] if row['process']] == health['failing']
-    (lost,) = (row for row in whole.said['failing'] if not row['process'])
+    assert (whole.status, whole.json['state'], whole.json['healthy']) == (503, 'unhealthy', False)
+    assert (whole.json['counts'], whole.json['problems']) == (health['counts'], health['problems'])
+    assert [row for row in whole.json['failing'] if row['process']] == health['failing']
+    (lost,) = (row for row in whole.json['failing'] if not row['process'])
     assert (lost['check'], lost['state'], 'processes: required' in lost['reason']) == ('lost', 'invalid', True)
 
 
@@ -228,8 +228,8 @@ def test_filters_choose(of_all_kinds):
     assert [query for query in sick.split() if ask(sv, f'/health?{query}').status != 503] == []
     assert statuses(sv, '/health/well?checks=well', '/health/well?checks=sick') == [200, 503]
     assert statuses(sv, '/health/pool:pool_1', '/health/well:well', '/health/pool%3apool_1') == [200, 200, 200]
-    assert ask(sv, '/health?processes=pool:*,sick').said['counts']['healthy'] == 2
-    assert ask(sv, '/health?checks=lost').said['failing'][0]['process'] == ''
+    assert ask(sv, '/health?processes=pool:*,sick').json['counts']['healthy'] == 2
+    assert ask(sv, '/health?checks=lost').json['failing'][0]['process'] == ''
 
 
 def test_an_unknown_name_is_404_with_one_line(of_all_kinds):
@@ -253,14 +253,14 @@ def test_an_unknown_name_is_404_with_one_line(of_all_kinds):
     }
     for target, line in expected.items():
         answer = ask(sv, target, over='inet')
-        assert (answer.status, answer.said) == (404, {'error': line}), target
+        assert (answer.status, answer.json) == (404, {'error': line}), target
 
 
 def test_nothing_to_check_is_not_healthy(supervisord):
     sv = supervisord(program('job', 'sleeper.py'), inet=True)
     answer = ask(sv)
-    assert (answer.status, answer.said['state']) == (503, 'unknown')
-    assert answer.said['problems'] == ['nothing is checked here']
+    assert (answer.status, answer.json['state']) == (503, 'unknown')
+    assert answer.json['problems'] == ['nothing is checked here']
 
 
 def test_a_problem_of_the_configuration_matters_to_the_whole_alone(supervisord):
@@ -269,8 +269,8 @@ def test_a_problem_of_the_configuration_matters_to_the_whole_alone(supervisord):
     sv.wait_state('job')
     report(sv, {'port': 'passed'})
     whole = ask(sv)
-    assert (whole.status, whole.said['failing'], len(whole.said['problems'])) == (503, [], 1)
-    assert (whole.said['healthy'], sv.health.getHealth()['healthy']) == (False, False)
+    assert (whole.status, whole.json['failing'], len(whole.json['problems'])) == (503, [], 1)
+    assert (whole.json['healthy'], sv.health.getHealth()['healthy']) == (False, False)
     assert statuses(sv, '/health/job', '/health?checks=port', '/health?processes=*') == [200, 200, 200]
 
 
@@ -281,7 +281,7 @@ def test_a_supervisord_that_ends_says_so(supervisord):
     assert statuses(sv, '/health') == [200]
     sv.supervisor.shutdown()
     answer = ask(sv)
-    assert (answer.status, answer.said) == (503, {'error': 'supervisord is stopping'})
+    assert (answer.status, answer.json) == (503, {'error': 'supervisord is stopping'})
 
 
 def test_head_says_the_same_without_the_body(of_all_kinds):
@@ -297,8 +297,8 @@ def test_its_size_has_a_bound(supervisord):
     many = program('many', 'sleeper.py', autostart='false', numprocs=1200, process_name='%(process_num)d')
     sv = supervisord(many + healthcheck('port', 'tcp', 'many:*', port=1), inet=True)
     answer = ask(sv, over='inet')
-    assert (answer.status, answer.said['counts']['unknown'], len(answer.said['failing'])) == (503, 1200, 1000)
-    assert ask(sv, '/health/many:1199').said['counts']['unknown'] == 1
+    assert (answer.status, answer.json['counts']['unknown'], len(answer.json['failing'])) == (503, 1200, 1000)
+    assert ask(sv, '/health/many:1199').json['counts']['unknown'] == 1
     assert statuses(sv, '/health?processes=' + ','.join(['[!x]*[!x]:*[!x]*'] * 20)) == [503]
 
 
@@ -307,7 +307,7 @@ def test_a_query_has_a_bound(of_all_kinds):
     for query, status in ((most, 200), (too_many, 414), (f'{most}&_={too_long}', 414)):
         answer = ask(of_all_kinds, f'/health?processes={query}')
         assert answer.status == status
-    assert answer.said == {'error': 'expected at most 1000 characters and 20 processes in the query'}
+    assert answer.json == {'error': 'expected at most 1000 characters and 20 processes in the query'}
 
 
 def test_secrets_stay_where_they_are(supervisord):
@@ -319,7 +319,7 @@ def test_secrets_stay_where_they_are(supervisord):
         sv = supervisord(program('job', 'sleeper.py') + checks, health=f'{FAST}\non_failure = none', listener='')
 
         def reasons() -> dict[str, str]:
-            rows = ask(sv).said['failing']
+            rows = ask(sv).json['failing']
             return {row['check']: row['reason'] for row in rows if row['state'] in ('unhealthy', 'invalid')}
 
         sv.wait(lambda: reasons().keys() == {'http', 'send', 'typo'}, what='all checks to fail')
@@ -346,7 +346,7 @@ def test_it_asks_for_user_and_password_of_its_server(supervisord):
         broken = ['Basic', 'Basic ', 'Basic =', 'Basic Zm9v', 'Basic //79', f'Digest {cookie}', cookie, 'x' * 9999]
         for wrong in (None, *others, *broken):
             answer = ask(sv, over=over, login=wrong)
-            assert (answer.status, answer.said) == (401, {'error': 'expected user and password'}), wrong
+            assert (answer.status, answer.json) == (401, {'error': 'expected user and password'}), wrong
             assert answer.headers['WWW-Authenticate'] == 'Basic realm="default"'
         assert statuses(sv, '/health/none', '/health?checks=none', over=over) == [401, 401]
         assert statuses(sv, '/health', over=over, method='POST', body='x') == [401]
@@ -378,7 +378,7 @@ def test_http_auth_opens_this_page_and_no_other(supervisord):
         health = f'{SLOW}\n{line}'
         sv.health.reloadChecks()
         assert [*statuses(sv, '/health'), *statuses(sv, '/health', over='inet')] == [401, 401]
-    assert "http_auth: cannot use 'perhaps'" in ask(sv, login=LOGIN).said['problems'][0]
+    assert "http_auth: cannot use 'perhaps'" in ask(sv, login=LOGIN).json['problems'][0]
 
 
 # -- HTTP
@@ -394,7 +394,7 @@ def test_other_methods_are_405_and_their_body_is_nothing(of_all_kinds, over):
             for body in (None, b'x', smuggled, b'\r\n\r\n' * 50_000):
                 answer = send(connection, '/health/well', method, body=body)
                 assert (answer.status, answer.headers['Allow']) == (405, 'GET, HEAD')
-                assert answer.said == {'error': 'expected GET or HEAD'}
+                assert answer.json == {'error': 'expected GET or HEAD'}
                 assert send(connection, '/health/well', body=body).status == 200
     # Where it cannot be told where a body ends, nothing is read after it.
     chunked = b'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n'
@@ -410,7 +410,7 @@ def test_other_methods_are_405_and_their_body_is_nothing(of_all_kinds, over):
     assert raw(sv, without_space, over).count(b'HTTP/') == 1
     assert statuses(sv, '/health/well') == [200]
     raw(sv, smuggled, over)
-    assert ask(sv, '/health/well').said['state'] == 'paused', 'it would have worked'
+    assert ask(sv, '/health/well').json['state'] == 'paused', 'it would have worked'
     sv.health.resume('well', 'well')
     report(sv, {'well': 'passed'})
 
@@ -545,8 +545,8 @@ class BrokenService(SimpleNamespace):
     """A service that raises, and remembers what was logged."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
-        super().__init__(log=SimpleNamespace(critical=self.said.append), is_stopping=lambda: 1 // 0)
+        self.logged: list[str] = []
+        super().__init__(log=SimpleNamespace(critical=self.logged.append), is_stopping=lambda: 1 // 0)
 
 
 @pytest.mark.filterwarnings('ignore:urllib.parse.splitquery')  # supervisor's, which runs in this process here
@@ -563,8 +563,8 @@ def test_what_raises_is_500_and_a_line_in_the_log():
             for method, body in (('GET', None), ('GET', b'body'), ('HEAD', None)):
                 answer = send(connection, '/health', method, body=body)
                 assert answer.status == 500
-        assert [line for line in service.said if 'ZeroDivisionError' in line] == service.said
-        assert len(service.said) == 3
+        assert [line for line in service.logged if 'ZeroDivisionError' in line] == service.logged
+        assert len(service.logged) == 3
     finally:
         over.set()
         loop.join()

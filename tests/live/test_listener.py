@@ -341,7 +341,8 @@ def test_a_backlog_of_ticks_is_acknowledged_and_leads_to_one_sweep(by_hand):
 def test_stray_prints_go_to_standard_error(by_hand):
     listener, stderr = by_hand(
         'import os, subprocess\n'
-        'from supervisor_checks_rpc import listener, wire\n'
+        'from supervisor_checks_rpc.listener import main\n'
+        'from supervisor_checks_rpc.protocol import wire\n'
         'load = wire.load_due\n'
         'def noisy(*args):\n'
         "    print('stray one', flush=True)\n"
@@ -349,7 +350,7 @@ def test_stray_prints_go_to_standard_error(by_hand):
         "    subprocess.run(['echo', 'stray three'])\n"
         '    return load(*args)\n'
         'wire.load_due = noisy\n'
-        'listener.main()\n'
+        'main.main()\n'
     )
     until(lambda: b'stray three' in stderr.read_bytes())
     listener.tell(tick(1))

@@ -62,7 +62,7 @@ def show(browser: Browser, sv: Supervisord, rows: int = 1) -> None:
 
 def row(browser: Browser, process: str, check: str) -> dict[str, Any] | None:
     """Return what the row of a check on a process says, None when there is none."""
-    said: dict[str, Any] | None = browser.run(
+    found: dict[str, Any] | None = browser.run(
         """
         const [process, check] = arguments;
         const tr = [...document.querySelectorAll('#rows > tr')].find((tr) => tr.row
@@ -79,15 +79,15 @@ def row(browser: Browser, process: str, check: str) -> dict[str, Any] | None:
         process,
         check,
     )
-    return said
+    return found
 
 
 def until_row(browser: Browser, process: str, check: str, timeout: float = 15, **expected: str) -> dict[str, Any]:
     """Wait until the row says all of this, each as a part of a text."""
 
     def found() -> dict[str, Any] | None:
-        said = row(browser, process, check)
-        return said if said and all(text in said[key] for key, text in expected.items()) else None
+        found = row(browser, process, check)
+        return found if found and all(text in found[key] for key, text in expected.items()) else None
 
     return browser.wait(found, timeout, f'{process}, {check}: {expected}; it is {row(browser, process, check)}')
 
@@ -180,8 +180,8 @@ def test_what_a_service_says_is_text(supervisord: Start, browser: Browser) -> No
         sv.health.reportCheck(script, 'job', 'tcp', 'failed', long, 600)
         show(browser, sv)
         until_row(browser, 'job', 'port', state='unhealthy', why="got '<script>window.pwned")
-    said = until_row(browser, 'job', script, state='unhealthy', why=markup)
-    assert len(said['why']) < 200
+    found = until_row(browser, 'job', script, state='unhealthy', why=markup)
+    assert len(found['why']) < 200
     for index in range(2):
         browser.run('document.querySelectorAll(".more")[arguments[0]].click()', index)
     browser.until('return document.querySelectorAll(".detail .reason").length === 2')
@@ -577,7 +577,7 @@ ALWAYS = {
 
 def test_its_parts_come_from_memory_with_what_keeps_them_safe(supervisord: Start) -> None:
     sv = supervisord(JOB, health=IDLE, inet=True)
-    for part in (*PARTS, 'ui/data', 'ui/pair?check=port&process=job', 'ui/none', 'ui/action'):
+    for part in (*PARTS, 'ui/data', 'ui/monitor?check=port&process=job', 'ui/none', 'ui/action'):
         reply = requests.get(address(sv) + part, timeout=10)
         assert reply.status_code == {'ui/none': 404, 'ui/action': 405}.get(part, 200), part
         assert {name: reply.headers[name] for name in ALWAYS} == ALWAYS
@@ -594,7 +594,7 @@ def test_its_parts_come_from_memory_with_what_keeps_them_safe(supervisord: Start
             connection.request('GET', f'/health/ui/{path}')
             assert connection.getresponse().status == 404, path
     assert requests.get(address(sv)[:-1], timeout=10).json()['state'] == 'unknown'
-    assert requests.get(address(sv) + 'ui/pair?check=port', timeout=10).json() == {'error': "no process named ''"}
+    assert requests.get(address(sv) + 'ui/monitor?check=port', timeout=10).json() == {'error': "no process named ''"}
 
 
 def test_a_process_of_any_name_is_still_asked_for_by_its_name(supervisord: Start) -> None:

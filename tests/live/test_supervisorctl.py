@@ -172,13 +172,13 @@ def test_something_is_not(well):
 
 def test_a_part_of_it(well):
     sicken(well)
-    for line, exitstatus, pairs in (
+    for line, exitstatus, monitors in (
         ('web', 1, [('web', 'beat'), ('web', 'pulse')]),
         ('api:*', 0, [('api:api_0', 'beat'), ('api:api_1', 'beat')]),
         ('pulse web', 0, [('web', 'pulse')]),
     ):
         got, text = ctl(well, f'health {line}')
-        assert (got, list(columns(text))) == (exitstatus, pairs)
+        assert (got, list(columns(text))) == (exitstatus, monitors)
 
 
 def test_what_is_paused_is_aside(well):
@@ -346,7 +346,7 @@ def test_run_of_what_fails(held):
     sv, _ = held
     exitstatus, text = ctl(sv, 'health run api:*')
     assert exitstatus == 1
-    outcomes = {pair: row['OUTCOME'] for pair, row in columns(text).items()}
+    outcomes = {monitor: row['OUTCOME'] for monitor, row in columns(text).items()}
     assert outcomes['api:api_0', 'shut'] == outcomes['api:api_1', 'shut'] == 'failed'
     exitstatus, text = ctl(sv, 'health run --json shut api:api_1')
     result, = json.loads(text)

@@ -29,19 +29,19 @@ METHODS = {
     'getCheckStatus': ('raw', 'job'),
     'getProcessStatus': ('job',),
     'getAllStatus': (),
-    'restartProcess': ('spare', True),
+    'restartProcess': ('cancel_if_recovered', True),
     'pause': ('raw', 'job', 2**31 - 1),
     'resume': ('', ''),
     'resetRestarts': ('job',),
     'beat': ('pulse', 'job', True, 'gar\xe7on \x85'),
-    'reportCheck': ('adopted', 'job', 'h\xe9', 'failed', '\u20ac \x7f', 2**31 - 1),
+    'reportCheck': ('external', 'job', 'h\xe9', 'failed', '\u20ac \x7f', 2**31 - 1),
     'reloadChecks': (),
     'takeDue': ('caf\xe9#1',),
     'report': ('{"generation": "", "results": []}',),
 }
 ODD = [
     program('job', 'sleeper.py'),
-    program('spare', 'sleeper.py'),
+    program('cancel_if_recovered', 'sleeper.py'),
     healthcheck('raw', 'tcp', 'job', port=1, expect='\u20ac \\x1b'),
     healthcheck('pulse', 'heartbeat', 'job', ttl='1000h'),
     healthcheck('broken', 'h\xf6tp', 'j\xf6b'),
@@ -58,7 +58,7 @@ def test_every_method_answers_in_ascii_over_both_servers_and_in_a_multicall(supe
         for inet in (False, True):
             assert is_sound(Call(sv, f'health.{name}', *args, inet=inet).raw())
             if name == 'restartProcess':
-                sv.wait_state('spare')
+                sv.wait_state('cancel_if_recovered')
     together = [{'methodName': f'health.{name}', 'params': list(args)} for name, args in METHODS.items()]
     body = Call(sv, 'system.multicall', together).raw()
     assert is_sound(body)

@@ -1,6 +1,6 @@
 """What we do, tick by tick, beside what others do: the state machines are those of FIELD-NOTES, section 5.
 
-Record, Health, RestartPolicy, Treatment and Restarts are real; supervisord is a fake of a few lines, and time a number.
+Record, Health, RestartPolicy, Remediation and Restarts are real; supervisord is a fake, and time a number.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.monitor import Pair
+from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.core.record import Run
 from supervisor_checks_rpc.plugin import restarts
 from supervisor_checks_rpc.plugin.remediation import REVIVE_AFTER
-from supervisor_checks_rpc.plugin.remediation import Treatment
+from supervisor_checks_rpc.plugin.remediation import Remediation
 from supervisor_checks_rpc.plugin.restarts import CannotRestart
 
 TICK = 10.0
@@ -70,7 +70,7 @@ class Program(Subprocess):
         self.state = state
         if state == ProcessStates.STARTING:
             self.health_started = self.bench.now
-        self.bench.treatment.process_changed(self.namespec, self)
+        self.bench.remediation.process_changed(self.namespec, self)
 
     def spawn(self) -> None:
         """Start it; it is RUNNING at the next turn."""
@@ -114,7 +114,7 @@ class Bench:
         self.supervisord = Supervisord('', *(f'{name}=0' for name in processes or ('web',)))
         self.log = self.supervisord.options.logger
         self.record = Record(specs)
-        self.treatment = Treatment(
+        self.remediation = Remediation(
             self.supervisord, self.record, self._no_worker, self._find, self._ring, lambda: self.now
         )
         self.programs: list[Any] = []
@@ -154,14 +154,14 @@ class Bench:
         self.refresh()
         return self.record.take_due('l#1', self.now)
 
-    def report(self, run: Run, outcome: str, began: float) -> Pair | None:
+    def report(self, run: Run, outcome: str, began: float) -> Monitor | None:
         """Be a listener that reports."""
         self.refresh()
         result = Result(run.spec.name, 'tcp', run.process, OUTCOMES[outcome], outcome, at=began, began=began)
-        pair = self.record.report(run.lease, result, self.now, self.now)
-        if pair is not None:
-            self.treatment.observe(pair.process.namespec, self.now, self.now)
-        return pair
+        monitor = self.record.report(run.lease, result, self.now, self.now)
+        if monitor is not None:
+            self.remediation.observe(monitor.process.namespec, self.now, self.now)
+        return monitor
 
     def probe(self, outcome_of: Callable[[Run], str]) -> None:
         """Run all that is due; '.' is a run that is never reported."""
@@ -173,13 +173,13 @@ class Bench:
     def act(self) -> None:
         """Treat the sick."""
         self.refresh()
-        self.treatment.act()
+        self.remediation.act()
 
     def turn(self) -> None:
         """Turn the loop once."""
         if self.is_rung:
             self.is_rung = False
-            self.treatment.restarts.turn()
+            self.remediation.restarts.turn()
 
     def settle(self) -> None:
         """Turn the loop until all that began is over."""
@@ -188,17 +188,17 @@ class Bench:
                 program.move_on()
             self.turn()
 
-    def pause(self, pairs: list[Pair], seconds: float = 0) -> None:
+    def pause(self, monitors: list[Monitor], seconds: float = 0) -> None:
         """Pause for so long, with 0 until it is resumed."""
-        self.record.pause(pairs, seconds, self.now, self.now)
+        self.record.pause(monitors, seconds, self.now, self.now)
 
-    def resume(self, pairs: list[Pair]) -> None:
+    def resume(self, monitors: list[Monitor]) -> None:
         """Resume what is paused."""
-        self.record.resume(pairs, self.now, self.now)
+        self.record.resume(monitors, self.now, self.now)
 
     def ask(self, verb: str, program: Any) -> bool:
         """Be a person who asks supervisord for a stop, a start or a signal; tell whether supervisord does it."""
-        self.treatment.operator_asked(verb, program.group.config.name, program.config.name)
+        self.remediation.operator_asked(verb, program.group.config.name, program.config.name)
         is_up = program.state in RUNNING_STATES
         if verb == 'stop' and is_up:
             Program.stop(program)
@@ -341,14 +341,14 @@ class Ours:
         self._suspended = False
 
     def see(self, answer: str) -> tuple[str, str]:
-        bench, (pair,) = self.bench, self.bench.record.pairs()
+        bench, (monitor,) = self.bench, self.bench.record.monitors()
         bench.now += TICK
         stops = self.program.stops
         bench.probe(lambda _run: answer)
-        state = LETTERS[pair.refresh(bench.now, bench.now)]
+        state = LETTERS[monitor.refresh(bench.now, bench.now)]
         bench.act()
         bench.settle()
-        suspended, self._suspended = self._suspended, bench.treatment.status(pair).restarts_suspended
+        suspended, self._suspended = self._suspended, bench.remediation.status(monitor).restarts_suspended
         return 'X' if self._suspended > suspended else 'R' if self.program.stops > stops else '.', state
 
 
@@ -526,19 +526,19 @@ def test_a_verdict_that_became_stale_in_the_backoff_restarts_nothing() -> None:
 def test_one_that_was_paused_in_its_backoff_is_not_restarted(seconds: int) -> None:
     """And when the time is over, what was known before does not count."""
     bench = Bench([spec(backoff_delay=60.0)])
-    (web,), (pair,) = bench.programs, bench.record.pairs()
+    (web,), (monitor,) = bench.programs, bench.record.monitors()
     for _ in range(2):
         unhealthy(bench)
         bench.act()
         bench.settle()
-    bench.pause([pair], seconds)
+    bench.pause([monitor], seconds)
     for _ in range(9):
         assert bench.take() == []
         bench.now += TICK
         bench.act()
-    assert (web.stops, LETTERS[pair.refresh(bench.now, bench.now)]) == (1, '?' if seconds else 'p')
+    assert (web.stops, LETTERS[monitor.refresh(bench.now, bench.now)]) == (1, '?' if seconds else 'p')
     if seconds == 0:
-        bench.resume([pair])
+        bench.resume([monitor])
     unhealthy(bench, 2)
     bench.act()
     assert web.stops == 1
@@ -668,17 +668,17 @@ def test_a_check_that_could_not_run_has_no_say_in_a_recovery(second: str, lifted
     """Without a word of the second check the first alone tells that the process is well; a paused one likewise."""
     bench = Bench([spec('ping', max_restarts=1), spec('queue')])
     if second == 'paused':
-        bench.pause([bench.record.pair('queue', 'web')])
+        bench.pause([bench.record.monitor('queue', 'web')])
     for _ in range(6):
         bench.now += TICK
         bench.probe(lambda run: 'F' if run.spec.name == 'ping' else second)
         bench.act()
         bench.settle()
-    pair = bench.record.pair('ping', 'web')
-    assert bench.treatment.status(pair).restarts_suspended
+    monitor = bench.record.monitor('ping', 'web')
+    assert bench.remediation.status(monitor).restarts_suspended
     bench.now += TICK
     bench.probe(lambda run: 'P' if run.spec.name == 'ping' else second)
-    assert bench.treatment.status(pair).restarts_suspended == (not lifted)
+    assert bench.remediation.status(monitor).restarts_suspended == (not lifted)
 
 
 def test_an_error_is_no_recovery() -> None:
@@ -688,23 +688,23 @@ def test_an_error_is_no_recovery() -> None:
         bench.probe(lambda _run, outcome=outcome: outcome)
         bench.act()
         bench.settle()
-    assert bench.treatment.status(bench.record.pairs()[0]).restarts_suspended
+    assert bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
 
 
 def test_a_status_says_what_is_to_come_and_why_nothing_is() -> None:
     bench = Bench([spec(max_restarts=2, restart_window=600.0)])
-    (pair,) = bench.record.pairs()
-    assert bench.treatment.status(pair).next_restart_at is None
+    (monitor,) = bench.record.monitors()
+    assert bench.remediation.status(monitor).next_restart_at is None
     for ticks in (3, 3):
         unhealthy(bench, ticks)
-        assert bench.treatment.status(pair).next_restart_at is not None
+        assert bench.remediation.status(monitor).next_restart_at is not None
         bench.act()
         bench.settle()
         bench.refresh()
-        assert bench.treatment.status(pair).next_restart_at is None
+        assert bench.remediation.status(monitor).next_restart_at is None
     unhealthy(bench)
     bench.act()
-    status = bench.treatment.status(pair)
+    status = bench.remediation.status(monitor)
     assert (status.restarts, status.restarts_in_window, status.restarts_suspended) == (2, 2, True)
     assert status.next_restart_at is None
     assert status.reason.endswith('restarts are suspended: 2 restarts in 600s did not help')
@@ -778,14 +778,14 @@ def test_an_operators_stop_in_our_backoff_is_final() -> None:
 def test_an_operators_hand_on_it_starts_everything_over(verb: str) -> None:
     """Counters, backoff and suspension."""
     bench = Bench([spec(max_restarts=1)])
-    (web,), (pair,) = bench.programs, bench.record.pairs()
+    (web,), (monitor,) = bench.programs, bench.record.monitors()
     for _ in range(2):
         unhealthy(bench)
         bench.act()
         bench.settle()
-    assert bench.treatment.status(pair).restarts_suspended
+    assert bench.remediation.status(monitor).restarts_suspended
     if verb == 'health.restartProcess':
-        bench.treatment.restart(bench.instance(web), 'asked for')
+        bench.remediation.restart(bench.instance(web), 'asked for')
     elif verb == 'signal':
         bench.ask(verb, web)
     else:
@@ -794,7 +794,7 @@ def test_an_operators_hand_on_it_starts_everything_over(verb: str) -> None:
         bench.ask('start', web)
     bench.settle()
     bench.refresh()
-    status = bench.treatment.status(pair)
+    status = bench.remediation.status(monitor)
     assert (status.restarts_suspended, status.restarts_in_window, status.failures) == (False, 0, 0)
     stops = web.stops
     unhealthy(bench, 2)
@@ -808,25 +808,25 @@ def test_an_operators_hand_on_it_starts_everything_over(verb: str) -> None:
 def test_a_stop_by_whoever_it_was_is_not_ours() -> None:
     """Another plugin stops processes as well, and only the event tells."""
     bench = Bench([spec(max_restarts=1)])
-    (web,), (pair,) = bench.programs, bench.record.pairs()
+    (web,), (monitor,) = bench.programs, bench.record.monitors()
     for _ in range(2):
         unhealthy(bench)
         bench.act()
         bench.settle()
     web.stop()
-    assert not bench.treatment.status(pair).restarts_suspended
+    assert not bench.remediation.status(monitor).restarts_suspended
 
 
 def test_of_a_stop_and_a_restart_by_a_person_the_last_word_counts() -> None:
     bench = Bench([spec()])
     (web,) = bench.programs
     me = bench.instance(web)
-    bench.treatment.restart(me, 'asked for')
+    bench.remediation.restart(me, 'asked for')
     bench.ask('stop', web)
-    bench.treatment.restart(me, 'asked for')
+    bench.remediation.restart(me, 'asked for')
     bench.settle()
     assert web.state == ProcessStates.RUNNING
-    bench.treatment.restart(bench.instance(web), 'asked for')
+    bench.remediation.restart(bench.instance(web), 'asked for')
     bench.ask('signal', web)
     bench.ask('stop', web)
     bench.settle()
@@ -837,14 +837,14 @@ def test_a_pause_that_was_ended_does_not_come_back_with_a_group_that_does() -> N
     """The checks were read again while it was paused; then it was resumed, removed and added again."""
     bench = Bench([spec()])
     (web,) = bench.programs
-    bench.pause(bench.record.pairs())
+    bench.pause(bench.record.monitors())
     bench.record.configure(bench.record.specs.values(), 20)
     bench.record.match({'ping': [bench.instance(web)]}, bench.now, bench.now)
-    bench.resume(bench.record.pairs())
+    bench.resume(bench.record.monitors())
     for processes in ([], [bench.instance(web)]):
         bench.record.match({'ping': processes}, bench.now, bench.now)
-    (pair,) = bench.record.pairs()
-    assert pair.refresh(bench.now, bench.now) != PAUSED
+    (monitor,) = bench.record.monitors()
+    assert monitor.refresh(bench.now, bench.now) != PAUSED
 
 
 def test_a_start_of_what_runs_changes_nothing() -> None:
@@ -854,8 +854,8 @@ def test_a_start_of_what_runs_changes_nothing() -> None:
         unhealthy(bench)
         bench.act()
         bench.settle()
-    bench.treatment.operator_asked('start', '', '')
-    assert bench.treatment.status(bench.record.pairs()[0]).restarts_suspended
+    bench.remediation.operator_asked('start', '', '')
+    assert bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
 
 
 def test_a_run_that_was_under_way_when_an_operator_signalled_does_not_count() -> None:
@@ -889,7 +889,7 @@ def test_what_supervisord_gave_up_on_is_brought_back_if_revive_says_so(state: in
 def test_what_is_paused_is_not_revived() -> None:
     bench = Bench([spec(revive=('FATAL',))])
     (web,) = bench.programs
-    bench.pause(bench.record.pairs(), 100)
+    bench.pause(bench.record.monitors(), 100)
     web.end(ProcessStates.FATAL)
     for _ in range(9):
         bench.now += TICK
@@ -915,7 +915,7 @@ def test_a_revival_has_the_brakes_of_a_restart() -> None:
     assert len(revived) == 3
     assert revived[1] - revived[0] >= 10
     assert revived[2] - revived[1] >= 20
-    assert bench.treatment.status(bench.record.pairs()[0]).restarts_suspended
+    assert bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
 
 
 def test_a_process_that_an_operator_stopped_while_it_was_fatal_is_not_revived() -> None:
@@ -923,7 +923,7 @@ def test_a_process_that_an_operator_stopped_while_it_was_fatal_is_not_revived() 
     bench = Bench([spec(revive=('FATAL',))])
     (web,) = bench.programs
     web.end(ProcessStates.FATAL)
-    bench.treatment.operator_asked('stop', '', '')
+    bench.remediation.operator_asked('stop', '', '')
     for _ in range(5):
         bench.now += TICK
         bench.act()
@@ -1059,7 +1059,7 @@ class Shaken(Bench):
 
     def ask_start(self, program: Witness, _number: int) -> None:
         # supervisord refuses it while the process is STOPPING; if it stops through us, the last word counts.
-        is_ours = self.treatment.restarts.is_restarting(program.namespec)
+        is_ours = self.remediation.restarts.is_restarting(program.namespec)
         if self.ask('start', program):
             program.seen.clear()
             program.is_theirs = False
@@ -1074,7 +1074,7 @@ class Shaken(Bench):
         self.refresh()
         self.is_asked = True
         try:
-            self.treatment.restart(self.instance(program), 'asked for')
+            self.remediation.restart(self.instance(program), 'asked for')
         except CannotRestart:
             pass
         else:
@@ -1083,19 +1083,19 @@ class Shaken(Bench):
 
     def ask_pause(self, program: Witness, number: int) -> None:
         seconds = (0, 20)[number % 2]
-        pairs = self.record.pairs_of(program.namespec)[: 1 + number % 2]
-        self.pause(pairs, seconds)
-        for pair in pairs:
-            self.paused[pair.spec.name, program.namespec] = self.now + (seconds or float('inf'))
+        monitors = self.record.monitors_of(program.namespec)[: 1 + number % 2]
+        self.pause(monitors, seconds)
+        for monitor in monitors:
+            self.paused[monitor.spec.name, program.namespec] = self.now + (seconds or float('inf'))
 
     def ask_resume(self, program: Witness, _number: int) -> None:
-        self.resume(self.record.pairs_of(program.namespec))
+        self.resume(self.record.monitors_of(program.namespec))
         for check in self.record.specs:
             if self.paused.pop((check, program.namespec), 0.0) > self.now:
                 program.seen.pop(check, None)
 
     def ask_reset(self, program: Witness, _number: int) -> None:
-        self.treatment.policy.reset(program.namespec)
+        self.remediation.policy.reset(program.namespec)
 
 
 EVENTS = (

@@ -23,7 +23,7 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.monitor import LEASE_GRACE
 from supervisor_checks_rpc.core.monitor import SLACK
-from supervisor_checks_rpc.core.monitor import Pair
+from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import AHEAD
 from supervisor_checks_rpc.core.record import LONGEST_WAIT
 from supervisor_checks_rpc.core.record import Record
@@ -42,22 +42,22 @@ def spec(name: str = 'ping', error: str = '', **schedule: float) -> CheckSpec:
     return CheckSpec(name, 'tcp', ('*',), Schedule(**rules), {'port': '80'}, error)
 
 
-def record_of(*pairs: tuple[CheckSpec, Process], history: int = 20) -> Record:
-    """A record of these pairs as of time 0."""
-    specs = {check.name: check for check, _ in pairs}
+def record_of(*monitors: tuple[CheckSpec, Process], history: int = 20) -> Record:
+    """A record of these monitors as of time 0."""
+    specs = {check.name: check for check, _ in monitors}
     record = Record(specs.values(), history)
-    match(record, *pairs)
+    match(record, *monitors)
     return record
 
 
-def match(record: Record, *pairs: tuple[CheckSpec, Process], now: float = 0.0) -> None:
+def match(record: Record, *monitors: tuple[CheckSpec, Process], now: float = 0.0) -> None:
     matched: dict[str, list[Process]] = {name: [] for name in record.specs}
-    for check, process in pairs:
+    for check, process in monitors:
         matched[check.name].append(process)
     record.match(matched, now, EPOCH + now)
 
 
-def report(record: Record, run: Run, now: float, outcome: str = PASSED, **more: object) -> Pair | None:
+def report(record: Record, run: Run, now: float, outcome: str = PASSED, **more: object) -> Monitor | None:
     result = Result(run.spec.name, run.spec.type, run.process, outcome, f'{outcome} at {now:g}', began=now, **more)
     return record.report(run.lease, result, now, EPOCH + now)
 
@@ -83,7 +83,7 @@ def named(runs: list[Run]) -> list[str]:
 
 
 def state(record: Record, now: float, check: str = 'ping', process: str = 'web') -> str:
-    return record.status(record.pair(check, process), now, EPOCH + now).state
+    return record.status(record.monitor(check, process), now, EPOCH + now).state
 
 
 # -- who is due
@@ -98,7 +98,7 @@ def test_a_run_says_what_to_run_on_which_instance() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
     assert (run.spec, run.process, run.sample) == (spec(), WEB, None)
-    assert record.leased(run.lease) is record.pair('ping', 'web')
+    assert record.leased(run.lease) is record.monitor('ping', 'web')
 
 
 def test_a_run_brings_back_the_sample_of_the_last_one() -> None:
@@ -191,7 +191,7 @@ def test_who_asked_is_forgotten_with_what_it_held() -> None:
     record = record_of((spec(), WEB))
     for number in range(100):
         record.take_due(f'name-{number}#1', 0.0)
-    assert len(record._lives) <= 2
+    assert len(record._listener_ids) <= 2
     assert named(record.take_due('name-0#2', 0.0)) == ['ping web']
     # Two lives that take turns have what the other had, and never the same lease.
     leases = [run.lease for holder in ('name-0#1', 'name-0#2') * 3 for run in record.take_due(holder, 0.0)]
@@ -301,7 +301,7 @@ def test_a_report_without_a_lease_is_nothing() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
     assert report(record, run._replace(lease=run.lease + 1), 1.0) is None
-    assert record.pair('ping', 'web').health.last is None
+    assert record.monitor('ping', 'web').health.last is None
 
 
 def test_a_second_report_of_a_lease_is_nothing() -> None:
@@ -309,7 +309,7 @@ def test_a_second_report_of_a_lease_is_nothing() -> None:
     (run,) = record.take_due('l#1', 0.0)
     assert report(record, run, 1.0, FAILED)
     assert report(record, run, 1.0, FAILED) is None
-    assert len(record.pair('ping', 'web').history) == 1
+    assert len(record.monitor('ping', 'web').history) == 1
 
 
 def test_the_report_of_a_lease_that_went_to_another_is_nothing() -> None:
@@ -326,7 +326,7 @@ def test_a_report_that_comes_when_its_lease_is_over_is_nothing() -> None:
     record = record_of((spec(timeout=5.0), WEB))
     (run,) = record.take_due('l#1', 0.0)
     assert report(record, run, 5.0 + LEASE_GRACE + 0.1, FAILED) is None
-    assert record.pair('ping', 'web').health.last is None
+    assert record.monitor('ping', 'web').health.last is None
 
 
 def test_a_new_instance_ends_the_lease_and_is_due_at_once() -> None:
@@ -374,15 +374,15 @@ class Listeners:
             self.returned.append(run)
 
     def report(self, number: int) -> None:
-        """Only the latest lease of a pair is taken in, and only in time."""
+        """Only the latest lease of a monitor is taken in, and only in time."""
         if not self.returned:
             return
         run = self.returned[number % len(self.returned)]
         key = (run.spec.name, run.process.namespec)
         held = self.out.get(key)
         counts = held is not None and held.run.lease == run.lease and self.now <= held.until
-        pair = report(self.record, run, self.now, FAILED)
-        assert (pair is not None) == counts
+        monitor = report(self.record, run, self.now, FAILED)
+        assert (monitor is not None) == counts
         if held is not None and held.run.lease == run.lease:
             del self.out[key]
 
@@ -450,7 +450,7 @@ def test_a_new_pid_starts_afresh_but_keeps_the_history() -> None:
         run_at(record, now, FAILED)
     assert state(record, 20.0) == UNHEALTHY
     record.instance(AGAIN, 50.0)
-    status = record.status(record.pair('ping', 'web'), 50.0, EPOCH + 50.0)
+    status = record.status(record.monitor('ping', 'web'), 50.0, EPOCH + 50.0)
     assert (status.state, status.failures, status.last, status.process) == (STARTING, 0, None, AGAIN)
     assert [result.process.pid for result in status.history] == [7, 7]
     run_at(record, 56.0, FAILED)
@@ -461,7 +461,7 @@ def test_a_status_says_what_is_known() -> None:
     record = record_of((spec(), WEB))
     run_at(record, 0.0)
     run_at(record, 10.0, FAILED)
-    status = record.status(record.pair('ping', 'web'), 11.0, EPOCH + 11.0)
+    status = record.status(record.monitor('ping', 'web'), 11.0, EPOCH + 11.0)
     assert (status.check, status.type, status.process) == ('ping', 'tcp', WEB)
     assert (status.state, status.reason, status.since) == (HEALTHY, 'failed at 10', EPOCH)
     assert (status.successes, status.failures, status.restarts) == (0, 1, 0)
@@ -473,14 +473,14 @@ def test_since_is_when_the_state_began() -> None:
     record = record_of((spec(failure_threshold=1, failure_window=1), WEB))
     for now in (10.0, 20.0, 30.0):
         run_at(record, now, FAILED)
-    assert record.status(record.pair('ping', 'web'), 31.0, EPOCH + 31.0).since == EPOCH + 10.0
+    assert record.status(record.monitor('ping', 'web'), 31.0, EPOCH + 31.0).since == EPOCH + 10.0
 
 
 def test_the_history_keeps_the_newest_results() -> None:
     record = record_of((spec(), WEB), history=3)
     for turn in range(5):
         run_at(record, 10.0 * turn)
-    history = record.status(record.pair('ping', 'web'), 50.0, EPOCH).history
+    history = record.status(record.monitor('ping', 'web'), 50.0, EPOCH).history
     assert [result.began for result in history] == [20.0, 30.0, 40.0]
 
 
@@ -497,15 +497,15 @@ def test_without_a_result_the_reason_says_why_there_is_none(
     check: CheckSpec, process: Process, expected: tuple[str, str]
 ) -> None:
     record = record_of((check, process))
-    (pair,) = record.pairs()
-    status = record.status(pair, 1.0, EPOCH)
+    (monitor,) = record.monitors()
+    status = record.status(monitor, 1.0, EPOCH)
     assert (status.state, status.reason) == expected
 
 
 def test_a_stale_pass_is_told_as_stale() -> None:
     record = record_of((spec(stale_after=35.0), WEB))
     run_at(record, 0.0)
-    status = record.status(record.pair('ping', 'web'), 36.0, EPOCH)
+    status = record.status(record.monitor('ping', 'web'), 36.0, EPOCH)
     assert (status.state, status.reason) == (UNKNOWN, 'stale, last result: passed at 0')
 
 
@@ -548,17 +548,17 @@ def test_a_check_that_cannot_be_used_is_counted_be_it_for_no_process() -> None:
 
 def test_pairs_are_found_by_check_and_process() -> None:
     record = record_of((spec('b'), WEB), (spec('a'), WEB), (spec('a'), API))
-    assert [(pair.spec.name, pair.process) for pair in record.pairs()] == [('a', API), ('a', WEB), ('b', WEB)]
-    assert [pair.spec.name for pair in record.pairs_of('web')] == ['a', 'b']
-    assert list(record.pairs_of('nobody')) == []
-    assert record.pair('a', 'api:api_0').process == API
+    assert [(m.spec.name, m.process) for m in record.monitors()] == [('a', API), ('a', WEB), ('b', WEB)]
+    assert [monitor.spec.name for monitor in record.monitors_of('web')] == ['a', 'b']
+    assert list(record.monitors_of('nobody')) == []
+    assert record.monitor('a', 'api:api_0').process == API
 
 
 @pytest.mark.parametrize(('check', 'process', 'name'), [('x', 'web', 'x'), ('b', 'api:api_0', 'api:api_0')])
 def test_an_unknown_pair_is_told_by_its_name(check: str, process: str, name: str) -> None:
     record = record_of((spec('b'), WEB), (spec('a'), API))
     with pytest.raises(UnknownName) as caught:
-        record.pair(check, process)
+        record.monitor(check, process)
     assert caught.value.name == name
 
 
@@ -581,9 +581,9 @@ def test_pairs_that_go_are_forgotten_with_their_leases() -> None:
     match(record, (spec(), API), now=1.0)
     assert [report(record, run, 1.0) is not None for run in runs] == [True, False]
     with pytest.raises(UnknownName):
-        record.pair('ping', 'web')
+        record.monitor('ping', 'web')
     match(record, (spec(), API), (spec(), WEB), now=2.0)
-    assert record.pair('ping', 'web').health.last is None
+    assert record.monitor('ping', 'web').health.last is None
 
 
 def test_a_check_that_changed_starts_anew_and_one_that_did_not_keeps_what_is_known() -> None:
@@ -593,11 +593,11 @@ def test_a_check_that_changed_starts_anew_and_one_that_did_not_keeps_what_is_kno
     changed = spec('b', interval=20.0)
     record.configure([spec('a'), changed, spec('d')], 20)
     match(record, (spec('a'), WEB), (changed, WEB), (spec('d'), WEB), now=11.0)
-    assert [(pair.spec.name, bool(pair.health.last)) for pair in record.pairs()] == [
+    assert [(monitor.spec.name, bool(monitor.health.last)) for monitor in record.monitors()] == [
         ('a', True), ('b', False), ('d', False),
     ]  # fmt: skip
     assert [report(record, run, 11.0) is not None for run in runs] == [True, False, False]
-    assert record.pair('b', 'web').spec == changed
+    assert record.monitor('b', 'web').spec == changed
 
 
 # -- pauses
@@ -606,7 +606,7 @@ def test_a_check_that_changed_starts_anew_and_one_that_did_not_keeps_what_is_kno
 def test_what_is_paused_is_neither_run_nor_judged() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
-    record.pause(record.pairs(), 60.0, 1.0, EPOCH + 1.0)
+    record.pause(record.monitors(), 60.0, 1.0, EPOCH + 1.0)
     assert report(record, run, 2.0, FAILED) is None
     assert record.take_due('l#1', 30.0) == []
     assert state(record, 30.0) == PAUSED
@@ -616,7 +616,7 @@ def test_what_is_paused_is_neither_run_nor_judged() -> None:
 def test_a_pause_ends_by_itself() -> None:
     record = record_of((spec(), WEB))
     run_at(record, 0.0)
-    record.pause(record.pairs(), 60.0, 1.0, EPOCH + 1.0)
+    record.pause(record.monitors(), 60.0, 1.0, EPOCH + 1.0)
     assert state(record, 61.0) == UNKNOWN
     assert run_at(record, 61.0) == ['ping web']
     assert state(record, 61.0) == HEALTHY
@@ -625,16 +625,16 @@ def test_a_pause_ends_by_itself() -> None:
 def test_a_pause_without_a_length_ends_when_it_is_resumed() -> None:
     record = record_of((spec(failure_threshold=1, failure_window=1), WEB))
     run_at(record, 0.0, FAILED)
-    record.pause(record.pairs(), 0.0, 1.0, EPOCH + 1.0)
+    record.pause(record.monitors(), 0.0, 1.0, EPOCH + 1.0)
     assert state(record, 1e9) == PAUSED
-    record.resume(record.pairs(), 2.0, EPOCH + 2.0)
+    record.resume(record.monitors(), 2.0, EPOCH + 2.0)
     assert (state(record, 2.0), named(record.take_due('l#1', 2.0))) == (UNKNOWN, ['ping web'])
 
 
 def test_to_resume_what_is_not_paused_changes_nothing() -> None:
     record = record_of((spec(), WEB))
     run_at(record, 0.0)
-    record.resume(record.pairs(), 1.0, EPOCH + 1.0)
+    record.resume(record.monitors(), 1.0, EPOCH + 1.0)
     assert (state(record, 1.0), record.take_due('l#1', 1.0)) == (HEALTHY, [])
 
 
@@ -660,17 +660,17 @@ def test_a_heartbeat_is_never_handed_out() -> None:
 
 def test_a_beat_says_how_it_is() -> None:
     record = record_of((HEARTBEAT, WEB))
-    record.beat(record.pair('beat', 'web'), True, 'all is well', 5.0, EPOCH + 5.0)
+    record.beat(record.monitor('beat', 'web'), True, 'all is well', 5.0, EPOCH + 5.0)
     assert state(record, 5.0, 'beat') == HEALTHY
     for now in (15.0, 25.0, 35.0):
-        record.beat(record.pair('beat', 'web'), False, 'no disk', now, EPOCH + now)
-    status = record.status(record.pair('beat', 'web'), 35.0, EPOCH + 35.0)
+        record.beat(record.monitor('beat', 'web'), False, 'no disk', now, EPOCH + now)
+    status = record.status(record.monitor('beat', 'web'), 35.0, EPOCH + 35.0)
     assert (status.state, status.reason) == (UNHEALTHY, 'no disk')
 
 
 def test_silence_is_a_failure_once_an_interval() -> None:
     record = record_of((HEARTBEAT, WEB))
-    record.beat(record.pair('beat', 'web'), True, '', 0.0, EPOCH)
+    record.beat(record.monitor('beat', 'web'), True, '', 0.0, EPOCH)
     silent = [now for now in range(120) if record.silent(float(now), EPOCH + now)]
     assert silent == [31, 41, 51, 61, 71, 81, 91, 101, 111]
     assert state(record, 51.0, 'beat') == UNHEALTHY

@@ -10,24 +10,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.restart_policy import Brakes
+from supervisor_checks_rpc.core.restart_policy import RestartLimits
 from supervisor_checks_rpc.core.restart_policy import RestartPolicy
-from supervisor_checks_rpc.core.restart_policy import Sick
-from supervisor_checks_rpc.core.restart_policy import strictest
+from supervisor_checks_rpc.core.restart_policy import RestartRequest
+from supervisor_checks_rpc.core.restart_policy import strictest_limits
 
 START_PERIOD = 20.0
-BRAKES = Brakes(backoff_delay=10.0, backoff_factor=2.0, backoff_limit=300.0, max_restarts=5, restart_window=600.0)
+LIMITS = RestartLimits(
+    backoff_delay=10.0, backoff_factor=2.0, backoff_limit=300.0, max_restarts=5, restart_window=600.0
+)
 
 
-def sick(name: str = 'web', since: float = 0.0, brakes: Brakes = BRAKES, group: str = 'web') -> Sick:
-    return Sick(name, group, since, brakes)
+def sick(name: str = 'web', since: float = 0.0, limits: RestartLimits = LIMITS, group: str = 'web') -> RestartRequest:
+    return RestartRequest(name, group, since, limits)
 
 
-def names(chosen: list[Sick]) -> list[str]:
+def names(chosen: list[RestartRequest]) -> list[str]:
     return [one.namespec for one in chosen]
 
 
-def restart(policy: RestartPolicy, one: Sick, now: float) -> bool:
+def restart(policy: RestartPolicy, one: RestartRequest, now: float) -> bool:
     """Restart `one` if the policy says so, with a new instance at once; tell whether it did."""
     chosen, _ = policy.choose([one], now)
     for each in chosen:
@@ -45,7 +47,7 @@ class Restarted:
 
     name: str
     at: float
-    brakes: Brakes
+    limits: RestartLimits
     streak: int
     life: int
 
@@ -53,11 +55,11 @@ class Restarted:
 class Subject:
     """A process, and what is known of it without asking the policy."""
 
-    def __init__(self, name: str, brakes: Brakes, needs_slot: bool) -> None:
+    def __init__(self, name: str, limits: RestartLimits, uses_group_quota: bool) -> None:
         self.name = name
         self.group = name[0]
-        self.brakes = brakes
-        self.needs_slot = needs_slot
+        self.limits = limits
+        self.uses_group_quota = uses_group_quota
         self.sick_since: float | None = None
         self.well_since: float | None = None
         self.is_under_way = False
@@ -70,9 +72,9 @@ class Subject:
     def is_coming_back(self, now: float) -> bool:
         return self.is_under_way or (self.back_until is not None and now < self.back_until)
 
-    def sick(self) -> Sick:
+    def sick(self) -> RestartRequest:
         assert self.sick_since is not None
-        return Sick(self.name, self.group, self.sick_since, self.brakes, self.needs_slot)
+        return RestartRequest(self.name, self.group, self.sick_since, self.limits, self.uses_group_quota)
 
 
 class Plant:
@@ -100,7 +102,7 @@ class Plant:
             subject.sick_since = None
         if subject.well_since is None:
             subject.well_since = self.now
-        if self.now - subject.well_since >= subject.brakes.backoff_limit:
+        if self.now - subject.well_since >= subject.limits.backoff_limit:
             subject.streak = 0
         self.policy.observe(subject.name, True, self.now)
 
@@ -139,33 +141,33 @@ class Plant:
             self._act(by_name[one.namespec], one)
         self._none_waits_without_a_reason(wanting, chosen)
 
-    def _act(self, subject: Subject, one: Sick) -> None:
+    def _act(self, subject: Subject, one: RestartRequest) -> None:
         assert not subject.suspended
-        self.restarts.append(Restarted(subject.name, self.now, subject.brakes, subject.streak, subject.life))
+        self.restarts.append(Restarted(subject.name, self.now, subject.limits, subject.streak, subject.life))
         subject.last = self.now
         subject.streak += 1
         subject.well_since = None
-        subject.is_under_way = subject.needs_slot
+        subject.is_under_way = subject.uses_group_quota
         self.policy.acted(one, self.now)
 
     def coming_back(self, group: str) -> list[Subject]:
-        return [s for s in self.subjects if s.group == group and s.needs_slot and s.is_coming_back(self.now)]
+        return [s for s in self.subjects if s.group == group and s.uses_group_quota and s.is_coming_back(self.now)]
 
-    def _none_waits_without_a_reason(self, wanting: list[Subject], chosen: list[Sick]) -> None:
+    def _none_waits_without_a_reason(self, wanting: list[Subject], chosen: list[RestartRequest]) -> None:
         """Every process that is sick, not suspended and not blocked by its group is restarted again within
         `backoff_limit`, longest unhealthy first."""
         for subject in wanting:
             if subject.name in names(chosen) or subject.suspended:
                 continue
-            if subject.last is not None and self.now - subject.last < subject.brakes.backoff_limit:
+            if subject.last is not None and self.now - subject.last < subject.limits.backoff_limit:
                 continue
             others = [other for other in self.coming_back(subject.group) if other is not subject]
-            limits = [other.brakes.max_restarting for other in (subject, *others)]
-            assert subject.needs_slot
+            limits = [other.limits.max_restarting for other in (subject, *others)]
+            assert subject.uses_group_quota
             assert len(others) >= min(limits)
             assert subject.sick_since is not None
             for other in others:
-                if other.name in names(chosen) and other.brakes.max_restarting == min(limits):
+                if other.name in names(chosen) and other.limits.max_restarting == min(limits):
                     assert other.sick_since is not None
                     assert other.sick_since <= subject.sick_since
 
@@ -180,8 +182,8 @@ STEPS = st.lists(
     ),
     max_size=40,
 )
-LIMITS = st.builds(
-    lambda delay, factor, more, restarts, window, at_once: Brakes(
+ANY_LIMITS = st.builds(
+    lambda delay, factor, more, restarts, window, at_once: RestartLimits(
         delay, factor, delay + more, restarts, window, at_once
     ),
     st.sampled_from((0.0, 1.0, 10.0)),
@@ -195,7 +197,7 @@ PLANTS = st.builds(
     lambda limits, stay_up: Plant(
         [Subject(name, *each) for name, *each in zip(('a0', 'a1', 'a2', 'b0', 'b1'), limits, (True, *stay_up))]
     ),
-    st.lists(LIMITS, min_size=5, max_size=5),
+    st.lists(ANY_LIMITS, min_size=5, max_size=5),
     st.lists(st.sampled_from((True, True, False)), min_size=4, max_size=4),
 )
 
@@ -229,8 +231,8 @@ def test_never_two_restarts_of_a_process_closer_than_its_backoff(plant: Plant, s
     """It grows with each restart that did not help; only health for `backoff_limit`, or an operator, ends that."""
     for life in by_life(play(plant, steps)):
         for earlier, later in zip(life, life[1:]):
-            brakes, streak = later.brakes, later.streak
-            least = min(brakes.backoff_delay * brakes.backoff_factor ** (streak - 1), brakes.backoff_limit)
+            limits, streak = later.limits, later.streak
+            least = min(limits.backoff_delay * limits.backoff_factor ** (streak - 1), limits.backoff_limit)
             assert streak == 0 or later.at - earlier.at >= least
 
 
@@ -240,8 +242,8 @@ def test_never_more_than_max_restarts_in_any_window(plant: Plant, steps: Steps) 
     """Wherever the window begins, and whether it recovered in between or not."""
     for life in by_life(play(plant, steps)):
         for first in life:
-            window = [r for r in life if first.at <= r.at < first.at + first.brakes.restart_window]
-            assert len(window) <= first.brakes.max_restarts
+            window = [r for r in life if first.at <= r.at < first.at + first.limits.restart_window]
+            assert len(window) <= first.limits.max_restarts
 
 
 @given(PLANTS, STEPS)
@@ -252,7 +254,7 @@ def test_never_more_than_max_restarting_of_a_group_come_back_at_the_same_time(pl
         play(plant, [step])
         for group in ('a', 'b'):
             back = plant.coming_back(group)
-            assert len(back) <= min((subject.brakes.max_restarting for subject in back), default=0)
+            assert len(back) <= min((subject.limits.max_restarting for subject in back), default=0)
 
 
 @given(PLANTS, STEPS)
@@ -263,11 +265,11 @@ def test_what_is_told_of_a_process_is_what_is_done_to_it(plant: Plant, steps: St
         for subject in plant.subjects:
             assert (plant.policy.suspended_by(subject.name) is not None) == subject.suspended
             life = [r for r in plant.restarts if (r.name, r.life) == (subject.name, subject.life)]
-            window = [r for r in life if plant.now - r.at < subject.brakes.restart_window]
+            window = [r for r in life if plant.now - r.at < subject.limits.restart_window]
             assert plant.policy.restarts_in_window(subject.name, plant.now) == len(window)
             next_at = plant.policy.next_at(subject.name)
             assert (next_at is None) == (subject.streak == 0)
-            assert next_at is None or next_at <= (subject.last or 0.0) + subject.brakes.backoff_limit
+            assert next_at is None or next_at <= (subject.last or 0.0) + subject.limits.backoff_limit
 
 
 # -- backoff
@@ -287,7 +289,7 @@ def test_the_backoff_grows_by_its_factor_up_to_its_limit(
     delay: float, factor: float, limit: float, gaps: list[float]
 ) -> None:
     """Asked every half a second; without a delay every time."""
-    one = sick(brakes=Brakes(delay, factor, limit, max_restarts=100, restart_window=3600.0))
+    one = sick(limits=RestartLimits(delay, factor, limit, max_restarts=100, restart_window=3600.0))
     policy = RestartPolicy()
     at = [half / 2 for half in range(4000) if restart(policy, one, half / 2)]
     assert at[0] == 0.0
@@ -295,7 +297,7 @@ def test_the_backoff_grows_by_its_factor_up_to_its_limit(
 
 
 def test_the_backoff_of_a_process_that_is_never_well_does_not_overflow() -> None:
-    one = sick(brakes=replace(BRAKES, backoff_factor=1e9, max_restarts=1000, restart_window=1.0))
+    one = sick(limits=replace(LIMITS, backoff_factor=1e9, max_restarts=1000, restart_window=1.0))
     policy = RestartPolicy()
     assert all(restart(policy, one, 300.0 * turn) for turn in range(500))
 
@@ -314,7 +316,7 @@ def test_the_backoff_starts_over_when_it_stayed_healthy_for_backoff_limit(health
 def test_a_backoff_that_is_made_longer_holds_at_once() -> None:
     policy = RestartPolicy()
     restart(policy, sick(), 0.0)
-    longer = sick(brakes=replace(BRAKES, backoff_delay=100.0))
+    longer = sick(limits=replace(LIMITS, backoff_delay=100.0))
     assert [at for at in range(150) if restart(policy, longer, at)] == [100]
 
 
@@ -333,41 +335,41 @@ def test_health_with_a_gap_does_not_start_the_backoff_over() -> None:
 
 def test_beyond_max_restarts_it_is_suspended_and_that_is_told_once() -> None:
     policy = RestartPolicy()
-    limits = replace(BRAKES, backoff_delay=0.0, max_restarts=3)
-    assert [restart(policy, sick(brakes=limits), at) for at in (0.0, 1.0, 2.0)] == [True] * 3
+    limits = replace(LIMITS, backoff_delay=0.0, max_restarts=3)
+    assert [restart(policy, sick(limits=limits), at) for at in (0.0, 1.0, 2.0)] == [True] * 3
     assert policy.suspended_by('web') is None
-    told = [len(policy.choose([sick(brakes=limits)], at)[1]) for at in (3.0, 4.0, 5000.0)]
+    told = [len(policy.choose([sick(limits=limits)], at)[1]) for at in (3.0, 4.0, 5000.0)]
     assert told == [1, 0, 0]
     assert policy.suspended_by('web') == limits
 
 
 @pytest.mark.parametrize('window', [600.0, 60.0])
 def test_a_reset_clears_the_window_and_recovery_only_lifts_the_suspension(window: float) -> None:
-    limits = replace(BRAKES, backoff_delay=0.0, max_restarts=1, restart_window=window)
+    limits = replace(LIMITS, backoff_delay=0.0, max_restarts=1, restart_window=window)
     policy = RestartPolicy()
-    restart(policy, sick(brakes=limits), 0.0)
-    policy.choose([sick(brakes=limits)], 1.0)
+    restart(policy, sick(limits=limits), 0.0)
+    policy.choose([sick(limits=limits)], 1.0)
     policy.observe('web', True, 50.0)
     assert policy.suspended_by('web') is None
-    assert restart(policy, sick(brakes=limits), 61.0) == (window == 60.0)
+    assert restart(policy, sick(limits=limits), 61.0) == (window == 60.0)
     policy.reset('web')
-    assert restart(policy, sick(brakes=limits), 62.0)
+    assert restart(policy, sick(limits=limits), 62.0)
 
 
 def test_the_window_slides() -> None:
     """monit counts in windows that tumble: twice the limit fits around the seam of two of them."""
-    limits = replace(BRAKES, backoff_delay=0.0, max_restarts=2, restart_window=100.0)
+    limits = replace(LIMITS, backoff_delay=0.0, max_restarts=2, restart_window=100.0)
     policy = RestartPolicy()
-    assert [restart(policy, sick(brakes=limits), at) for at in (0.0, 90.0)] == [True, True]
-    assert restart(policy, sick(brakes=limits), 100.0)
-    assert not restart(policy, sick(brakes=limits), 110.0)
+    assert [restart(policy, sick(limits=limits), at) for at in (0.0, 90.0)] == [True, True]
+    assert restart(policy, sick(limits=limits), 100.0)
+    assert not restart(policy, sick(limits=limits), 110.0)
 
 
 def test_a_window_that_is_made_longer_counts_what_was_before() -> None:
     policy = RestartPolicy()
-    short = replace(BRAKES, backoff_delay=0.0, backoff_limit=0.0, max_restarts=2, restart_window=10.0)
-    assert [restart(policy, sick(brakes=short), at) for at in (0.0, 20.0, 40.0)] == [True] * 3
-    assert not restart(policy, sick(brakes=replace(short, restart_window=600.0)), 60.0)
+    short = replace(LIMITS, backoff_delay=0.0, backoff_limit=0.0, max_restarts=2, restart_window=10.0)
+    assert [restart(policy, sick(limits=short), at) for at in (0.0, 20.0, 40.0)] == [True] * 3
+    assert not restart(policy, sick(limits=replace(short, restart_window=600.0)), 60.0)
 
 
 # -- rolling
@@ -432,14 +434,14 @@ def test_groups_do_not_wait_for_each_other() -> None:
 def test_what_stays_up_needs_no_place() -> None:
     policy = RestartPolicy()
     policy.acted(sick('web:0'), 0.0)
-    assert names(policy.choose([replace(sick('web:1'), needs_slot=False)], 1.0)[0]) == ['web:1']
-    both, _ = RestartPolicy().choose([replace(sick('web:0'), needs_slot=False), sick('web:1')], 1.0)
+    assert names(policy.choose([replace(sick('web:1'), uses_group_quota=False)], 1.0)[0]) == ['web:1']
+    both, _ = RestartPolicy().choose([replace(sick('web:0'), uses_group_quota=False), sick('web:1')], 1.0)
     assert names(both) == ['web:0', 'web:1']
 
 
 def test_the_least_max_restarting_of_those_that_come_back_holds() -> None:
-    many = replace(BRAKES, max_restarting=3)
-    one, other = sick('web:0', brakes=BRAKES), sick('web:1', brakes=many)
+    many = replace(LIMITS, max_restarting=3)
+    one, other = sick('web:0', limits=LIMITS), sick('web:1', limits=many)
     assert names(RestartPolicy().choose([one, other], 0.0)[0]) == ['web:0']
     policy = RestartPolicy()
     policy.acted(other, 0.0)
@@ -471,13 +473,13 @@ SCHEDULES = st.lists(
 @settings(deadline=None, max_examples=100)
 def test_of_several_checks_the_strictest_limits_hold(schedules: list[Schedule]) -> None:
     """As they would with each check alone, and no limit is stricter than any check asks for."""
-    brakes = strictest(schedules)
+    limits = strictest_limits(schedules)
     for schedule in schedules:
-        assert brakes.backoff_delay >= schedule.backoff_delay
-        assert brakes.backoff_factor >= schedule.backoff_factor
-        assert brakes.backoff_limit >= schedule.backoff_limit
-        assert brakes.max_restarts <= schedule.max_restarts
-        assert brakes.restart_window >= schedule.restart_window
-        assert brakes.max_restarting <= schedule.max_restarting
-    for field in fields(Brakes):
-        assert getattr(brakes, field.name) in [getattr(schedule, field.name) for schedule in schedules]
+        assert limits.backoff_delay >= schedule.backoff_delay
+        assert limits.backoff_factor >= schedule.backoff_factor
+        assert limits.backoff_limit >= schedule.backoff_limit
+        assert limits.max_restarts <= schedule.max_restarts
+        assert limits.restart_window >= schedule.restart_window
+        assert limits.max_restarting <= schedule.max_restarting
+    for field in fields(RestartLimits):
+        assert getattr(limits, field.name) in [getattr(schedule, field.name) for schedule in schedules]

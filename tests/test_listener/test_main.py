@@ -38,8 +38,8 @@ from supervisor_checks_rpc.core.record import Run
 from supervisor_checks_rpc.listener import main
 from supervisor_checks_rpc.listener.main import events
 from supervisor_checks_rpc.listener.scheduler import LEAD
-from supervisor_checks_rpc.listener.scheduler import Said
-from supervisor_checks_rpc.listener.scheduler import Sweeper
+from supervisor_checks_rpc.listener.scheduler import LastReport
+from supervisor_checks_rpc.listener.scheduler import Scheduler
 from supervisor_checks_rpc.listener.scheduler import Ticks
 from supervisor_checks_rpc.protocol import wire
 from supervisor_checks_rpc.protocol.client import CannotAsk
@@ -166,34 +166,34 @@ def test_whatever_comes_in_nothing_is_raised_and_only_the_protocol_goes_out(data
 
 
 @contextmanager
-def sweeping(supervisors: Supervisors, path: str = '') -> Iterator[Sweeper]:
-    """A sweeper at work."""
-    sweeper = Sweeper(supervisors, 'health:health#123', path)  # type: ignore[arg-type]
+def sweeping(supervisors: Supervisors, path: str = '') -> Iterator[Scheduler]:
+    """A scheduler at work."""
+    scheduler = Scheduler(supervisors, 'health:health#123', path)  # type: ignore[arg-type]
 
     def work() -> None:
         with suppress(Over):
-            sweeper.work()
+            scheduler.work()
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield sweeper
+        yield scheduler
     finally:
         supervisors.end()
-        sweeper.tick(tick(10**9))
+        scheduler.tick(tick(10**9))
         thread.join(10)
 
 
 SERIALS = count(1000)
 
 
-def ask(supervisors: Supervisors, sweeper: Sweeper, answer: str) -> None:
+def ask(supervisors: Supervisors, scheduler: Scheduler, answer: str) -> None:
     """Have it ask what is due, and be answered this. A report that is answered meanwhile says that nothing is."""
     supervisors.then(answer)
     before = len(supervisors.of('health.takeDue'))
 
     def asked() -> bool:
-        sweeper.tick(tick(next(SERIALS)))
+        scheduler.tick(tick(next(SERIALS)))
         time.sleep(0.05)
         return len(supervisors.of('health.takeDue')) > before
 
@@ -208,11 +208,11 @@ def tick(serial: int = 1, age: float = 0.0, **more: str | None) -> dict[str, str
 
 def test_it_asks_at_once_and_then_at_every_tick() -> None:
     supervisors = Supervisors()
-    with sweeping(supervisors) as sweeper:
+    with sweeping(supervisors) as scheduler:
         supervisors.wait(1)
         for serial in (5, 6, 9):
             before = len(supervisors.of('health.takeDue'))
-            sweeper.tick(tick(serial))
+            scheduler.tick(tick(serial))
             supervisors.wait(before + 1)
         assert {argument for _, _, argument in supervisors.of('health.takeDue')} == {'health:health#123'}
 
@@ -247,10 +247,10 @@ def test_a_tick_asks_nothing_while_the_answer_is_on_its_way() -> None:
             return answer
 
     supervisors = Slow(wait=LEAD + 0.1)
-    with sweeping(supervisors) as sweeper:
+    with sweeping(supervisors) as scheduler:
         supervisors.wait(2)
         for serial in range(10):
-            sweeper.tick(tick(serial))
+            scheduler.tick(tick(serial))
         time.sleep(0.1)
         assert supervisors.patient == [False, True]
         released.set()
@@ -259,10 +259,10 @@ def test_a_tick_asks_nothing_while_the_answer_is_on_its_way() -> None:
 def test_a_tick_that_does_not_count_wakes_nobody() -> None:
     """The next call comes by the clock."""
     supervisors = Supervisors(wait=0.2)
-    with sweeping(supervisors) as sweeper:
+    with sweeping(supervisors) as scheduler:
         supervisors.wait(1)
-        sweeper.tick(tick(10))
-        sweeper.tick(tick(10))
+        scheduler.tick(tick(10))
+        scheduler.tick(tick(10))
         times = [now for now, _, _ in supervisors.wait(3)]
     assert times[2] - times[1] >= 0.19
 
@@ -391,10 +391,10 @@ def test_a_run_begins_when_its_time_has_come(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, soon=port, later=port)
         supervisors = Supervisors(due_of(path, 'soon', delay=0.3))
-        with sweeping(supervisors) as sweeper:
+        with sweeping(supervisors) as scheduler:
             asked = supervisors.wait(1)[0][0]
             supervisors.then(due_of(path, 'later', delay=0.1, lease=2))
-            sweeper.tick(tick())
+            scheduler.tick(tick())
             results = reported(supervisors, 2)
     assert results[1].began - asked >= 0.3
     # What was handed out later may begin earlier.
@@ -411,15 +411,15 @@ def test_results_that_come_together_travel_together(tmp_path: Path) -> None:
 
 
 @contextmanager
-def reported_before(tmp_path: Path, *checks: str) -> Iterator[tuple[Supervisors, Sweeper]]:
-    """A sweeper that has reported on these checks once; 'good' passes, 'bad' fails."""
+def reported_before(tmp_path: Path, *checks: str) -> Iterator[tuple[Supervisors, Scheduler]]:
+    """A scheduler that has reported on these checks once; 'good' passes, 'bad' fails."""
     with listening() as port:
         path = write(tmp_path, good=port, bad=1)
         supervisors = Supervisors(due_of(path, *checks))
-        with sweeping(supervisors) as sweeper:
+        with sweeping(supervisors) as scheduler:
             reported(supervisors, len(checks))
-            ask(supervisors, sweeper, due_of(path, *checks, lease=11))
-            yield supervisors, sweeper
+            ask(supervisors, scheduler, due_of(path, *checks, lease=11))
+            yield supervisors, scheduler
 
 
 def test_a_pass_that_is_no_news_waits_for_others(tmp_path: Path) -> None:
@@ -437,10 +437,10 @@ def test_what_waits_travels_with_the_next_question(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, good=port)
         supervisors = Supervisors(due_of(path, 'good'))
-        with sweeping(supervisors) as sweeper:
+        with sweeping(supervisors) as scheduler:
             reported(supervisors, 1)
             again = due_of(path, 'good', lease=11).replace('1000.0', str(LEAD + 0.3))
-            ask(supervisors, sweeper, again)
+            ask(supervisors, scheduler, again)
             assert reported(supervisors, 2)[11].outcome == PASSED
     report = supervisors.of('health.report')[-1]
     assert json.loads(report[2])['listener'] == 'health:health#123'
@@ -469,14 +469,15 @@ def test_what_may_change_the_state_is_news(rules: dict[str, int], outcomes: str,
     said, seen = None, ''
     for letter in outcomes:
         result = Result('ping', 'tcp', WEB, {'P': PASSED, 'F': FAILED, 'E': ERROR}[letter], '')
-        said = Said.after(said, result)
-        seen += '*' if said.is_news(Schedule(**rules)) else '.'
+        said = LastReport.after(said, result)
+        seen += '*' if said.is_urgent(Schedule(**rules)) else '.'
     assert seen == news
 
 
 def test_the_first_word_on_another_instance_is_news() -> None:
-    said = Said.after(None, Result('ping', 'tcp', WEB, PASSED, ''))
-    assert Said.after(said, Result('ping', 'tcp', replace(WEB, pid=WEB.pid + 1), PASSED, '')).is_news(Schedule())
+    before = LastReport.after(None, Result('ping', 'tcp', WEB, PASSED, ''))
+    result = Result('ping', 'tcp', replace(WEB, pid=WEB.pid + 1), PASSED, '')
+    assert LastReport.after(before, result).is_urgent(Schedule())
 
 
 def test_the_file_given_to_it_comes_before_that_of_supervisord(tmp_path: Path) -> None:
@@ -504,10 +505,10 @@ def test_a_file_that_is_gone_makes_errors_and_the_listener_goes_on(tmp_path: Pat
     due = due_of(path, 'good')
     os.unlink(path)
     supervisors = Supervisors(due)
-    with sweeping(supervisors) as sweeper:
+    with sweeping(supervisors) as scheduler:
         result = reported(supervisors, 1)[1]
         assert (result.outcome, result.reason) == (ERROR, f'cannot read {path}: No such file or directory')
-        sweeper.tick(tick())
+        scheduler.tick(tick())
         supervisors.wait(2)
 
 
@@ -516,13 +517,13 @@ def test_a_file_that_can_be_read_again_is_and_until_then_what_was_known_goes_on(
         path = write(tmp_path, check=port)
         second, text = due_of(path, 'check', generation='g2', lease=2), Path(path).read_text()
         supervisors = Supervisors(due_of(path, 'check'))
-        with sweeping(supervisors) as sweeper:
+        with sweeping(supervisors) as scheduler:
             assert reported(supervisors, 1)[1].outcome == PASSED
             os.unlink(path)
-            ask(supervisors, sweeper, second)
+            ask(supervisors, scheduler, second)
             assert reported(supervisors, 2)[2].outcome == PASSED
             Path(path).write_text(text.replace(f'{port}', '1'))
-            ask(supervisors, sweeper, due_of(path, 'check', generation='g2', lease=3))
+            ask(supervisors, scheduler, due_of(path, 'check', generation='g2', lease=3))
             assert reported(supervisors, 3)[3].outcome == FAILED
 
 
@@ -530,10 +531,10 @@ def test_a_run_whose_process_was_restarted_before_it_began_does_not_begin(tmp_pa
     with listening() as port:
         path = write(tmp_path, check=port)
         supervisors = Supervisors(due_of(path, 'check', delay=0.3))
-        with sweeping(supervisors) as sweeper:
+        with sweeping(supervisors) as scheduler:
             supervisors.wait(1)
             supervisors.then(due_of(path, 'check', delay=0.3, lease=2))
-            sweeper.tick(tick())
+            scheduler.tick(tick())
             assert list(reported(supervisors, 1)) == [2]
 
 
@@ -542,10 +543,10 @@ def test_a_reloaded_supervisord_has_the_file_read_again(tmp_path: Path) -> None:
         path = write(tmp_path, check=1)
         first = due_of(path, 'check')
         supervisors = Supervisors(first)
-        with sweeping(supervisors) as sweeper:
+        with sweeping(supervisors) as scheduler:
             assert reported(supervisors, 1)[1].outcome == FAILED
             write(tmp_path, check=port)
-            ask(supervisors, sweeper, due_of(path, 'check', generation='g2', lease=2))
+            ask(supervisors, scheduler, due_of(path, 'check', generation='g2', lease=2))
             assert reported(supervisors, 2)[2].outcome == PASSED
     assert '"generation":"g2"' in supervisors.of('health.report')[-1][2]
 
@@ -564,10 +565,10 @@ def test_trouble_is_logged_once_and_the_next_tick_asks_again(
     caplog: pytest.LogCaptureFixture, trouble: Any, complaints: int
 ) -> None:
     supervisors = Supervisors(trouble, trouble, trouble)
-    with sweeping(supervisors) as sweeper:
+    with sweeping(supervisors) as scheduler:
         for serial in (1, 2, 3):
             supervisors.wait(serial)
-            sweeper.tick(tick(serial))
+            scheduler.tick(tick(serial))
         supervisors.wait(4)
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == complaints
 

@@ -19,7 +19,7 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.listener.worker_process import WorkerHost
+from supervisor_checks_rpc.listener.worker_process import WorkerProcess
 from world import eventually
 
 MODULE = """
@@ -63,16 +63,16 @@ WEB = Process('web', 'web', os.getpid(), 1.0)
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHost]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcess]:
     """A host whose worker can import `wild`."""
     (tmp_path / 'wild.py').write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    created = WorkerHost(8, 256 * 1024 * 1024)
+    created = WorkerProcess(8, 256 * 1024 * 1024)
     yield created
     created.close()
 
 
-def run(host: WorkerHost, does: str, timeout: float = 0.5) -> Result:
+def run(host: WorkerProcess, does: str, timeout: float = 0.5) -> Result:
     """Have `does` done, and return the result."""
     done = Collector()
     spec = CheckSpec('wild', 'wild:Wild', ('web',), Schedule(timeout=timeout), {'does': does})
@@ -80,7 +80,7 @@ def run(host: WorkerHost, does: str, timeout: float = 0.5) -> Result:
     return done.wait(seconds=15)[0]
 
 
-def test_the_code_runs_in_another_process_and_stays_there(host: WorkerHost) -> None:
+def test_the_code_runs_in_another_process_and_stays_there(host: WorkerProcess) -> None:
     first, second = run(host, 'pid', 5), run(host, 'pid', 5)
     assert first.outcome == second.outcome == PASSED
     assert first.reason == second.reason != str(os.getpid())
@@ -99,7 +99,9 @@ def test_the_code_runs_in_another_process_and_stays_there(host: WorkerHost) -> N
         ('hold', 'its worker process did not answer within 0.5s and was ended'),
     ],
 )
-def test_code_that_runs_wild_is_an_error_and_the_next_run_goes_well(host: WorkerHost, does: str, reason: str) -> None:
+def test_code_that_runs_wild_is_an_error_and_the_next_run_goes_well(
+    host: WorkerProcess, does: str, reason: str
+) -> None:
     assert run(host, 'pid', 5).outcome == PASSED
     wild = run(host, does)
     assert (wild.outcome, wild.reason) == (ERROR, reason)
@@ -107,12 +109,12 @@ def test_code_that_runs_wild_is_an_error_and_the_next_run_goes_well(host: Worker
 
 
 @pytest.mark.parametrize('does', ['print', 'close'])
-def test_code_that_prints_or_closes_what_is_not_its_own_harms_nobody(host: WorkerHost, does: str) -> None:
+def test_code_that_prints_or_closes_what_is_not_its_own_harms_nobody(host: WorkerProcess, does: str) -> None:
     assert run(host, does, 5).outcome == PASSED
     assert run(host, 'pid', 5).outcome == PASSED
 
 
-def test_a_worker_that_is_killed_costs_the_run_that_was_under_way(host: WorkerHost) -> None:
+def test_a_worker_that_is_killed_costs_the_run_that_was_under_way(host: WorkerProcess) -> None:
     pid = int(run(host, 'pid', 5).reason)
     done = Collector()
     spec = CheckSpec('wild', 'wild:Wild', ('web',), Schedule(timeout=20), {'does': 'sleep'})
@@ -122,7 +124,7 @@ def test_a_worker_that_is_killed_costs_the_run_that_was_under_way(host: WorkerHo
     assert int(run(host, 'pid', 5).reason) != pid
 
 
-def test_a_worker_in_which_code_hangs_is_ended_when_all_else_is_answered(host: WorkerHost) -> None:
+def test_a_worker_in_which_code_hangs_is_ended_when_all_else_is_answered(host: WorkerProcess) -> None:
     """A loop would use up a CPU for ever."""
     pid = int(run(host, 'pid', 5).reason)
     done = Collector()
@@ -137,7 +139,7 @@ def test_a_worker_in_which_code_hangs_is_ended_when_all_else_is_answered(host: W
 
 
 @pytest.mark.parametrize('does', ['fork', 'leave a child'])
-def test_what_code_leaves_behind_ends_with_its_worker(host: WorkerHost, does: str) -> None:
+def test_what_code_leaves_behind_ends_with_its_worker(host: WorkerProcess, does: str) -> None:
     assert run(host, does, 5).outcome == PASSED
     worker = psutil.Process(int(run(host, 'pid', 5).reason))
     if does == 'fork':
@@ -149,21 +151,21 @@ def test_what_code_leaves_behind_ends_with_its_worker(host: WorkerHost, does: st
     eventually(lambda: not left[0].is_running() or left[0].status() == psutil.STATUS_ZOMBIE)
 
 
-def test_no_zombie_is_left(host: WorkerHost) -> None:
+def test_no_zombie_is_left(host: WorkerProcess) -> None:
     pid = int(run(host, 'pid', 5).reason)
     run(host, 'exit')
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
 
-def test_a_worker_that_cannot_be_started_is_an_error(host: WorkerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_be_started_is_an_error(host: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, 'executable', '/no/such/python')
     result = run(host, 'pid')
     assert result.outcome == ERROR
     assert result.reason.startswith('cannot reach its worker process: [Errno 2]')
 
 
-def test_close_ends_the_worker(host: WorkerHost) -> None:
+def test_close_ends_the_worker(host: WorkerProcess) -> None:
     pid = int(run(host, 'pid', 5).reason)
     host.close()
     deadline = time.monotonic() + 5

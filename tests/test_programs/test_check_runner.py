@@ -42,7 +42,8 @@ SHUTDOWN_STATE, NO_FILE, SPAWN_ERROR = 6, 20, 50
 # A program as users write it, with pauses that suit a test.
 PROGRAM = """
 import sys, time
-from supervisor_checks_rpc import check_runner, errors, tries
+from supervisor_checks_rpc import check_runner, errors
+from supervisor_checks_rpc.programs import retries
 from supervisor_checks_rpc.check_modules import base, http, tcp
 retries.RETRY_PAUSE = 0.01
 
@@ -265,7 +266,7 @@ def test_every_bad_status_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_pauses_between_tries_are_three_and_six_seconds() -> None:
     pauses: list[float] = []
     with servers.free_port() as port:
-        tried = retries.Tries('chk', tcp.TCPCheck, {'port': port})
+        tried = retries.RetriedCheck('chk', tcp.TCPCheck, {'port': port})
         result = tried.run(Seen('web', 'web', os.getpid()), None, pauses.append)
     assert pauses == [3, 6]
     assert result is not None
@@ -274,7 +275,7 @@ def test_the_pauses_between_tries_are_three_and_six_seconds() -> None:
 
 def test_a_check_is_tried_no_more_when_the_program_ends() -> None:
     with servers.free_port() as port:
-        tried = retries.Tries('chk', tcp.TCPCheck, {'port': port, 'num_retries': 100})
+        tried = retries.RetriedCheck('chk', tcp.TCPCheck, {'port': port, 'num_retries': 100})
         assert tried.run(Seen('web', 'web', os.getpid()), None, lambda pause: True) is None
 
 
@@ -655,7 +656,7 @@ def test_the_record_has_the_results_where_the_plugin_is_loaded(tmp_path: Path) -
     assert sv.reports == [('example_check', 'web:a', 'complex', 'error', reason, 45)]
 
 
-@pytest.mark.parametrize('body', ['time.sleep(60)', 'while True: pass', 'tries.RETRY_PAUSE = 60; return True'])
+@pytest.mark.parametrize('body', ['time.sleep(60)', 'while True: pass', 'retries.RETRY_PAUSE = 60; return True'])
 def test_a_sigterm_ends_it_within_a_second(tmp_path: Path, body: str) -> None:
     """check_runner.py:221-225: only a flag was set, `supervisorctl stop` took ten seconds and ended in SIGKILL."""
     code = example(f"self._log('begun'); {body}" if 'while' not in body else f"self._log('begun')\n        {body}")

@@ -14,6 +14,7 @@ import servers
 from other_end import PaperSupervisord
 from other_end import program_under_test
 from supervisor_checks_rpc.programs import main
+from supervisor_checks_rpc.programs import retries
 from supervisor_checks_rpc.util import NotificationFile
 from world import ROOT
 from world import eventually
@@ -112,15 +113,15 @@ def test_each_program_takes_the_common_flags(kind: str, words: str, expected: tu
 
 
 def test_the_defaults_are_those_of_supervisor_checks() -> None:
-    for kind, retries in (('http', 2), ('tcp', 2), ('xmlrpc', 2), ('memory', 0), ('cpu', 0), ('file', 0)):
+    for kind, num_retries in (('http', 2), ('tcp', 2), ('xmlrpc', 2), ('memory', 0), ('cpu', 0), ('file', 0)):
         args = main._parser(kind).parse_args(NEEDED[kind].split(' '))
-        tried = retries.Tries('chk', *main._single(kind, args))
-        pauses = retries.RETRY_PAUSE * sum(range(retries + 1))
-        assert tried.longest == 15 * (retries + 1) + pauses
+        tried = retries.RetriedCheck('chk', *main._single(kind, args))
+        pauses = retries.RETRY_PAUSE * sum(range(num_retries + 1))
+        assert tried.longest == 15 * (num_retries + 1) + pauses
     args = main._parser('file').parse_args(['-t', '30'])
     assert main._single('file', args)[1]['fail_on_error'] is False
     args = main._parser('http').parse_args(['-u', '/', '-p', '80', '-t', '30', '-r', '3'])
-    assert retries.Tries('chk', *main._single('http', args)).longest == 30 * 4 + 3 + 6 + 9
+    assert retries.RetriedCheck('chk', *main._single('http', args)).longest == 30 * 4 + 3 + 6 + 9
 
 
 @pytest.mark.parametrize('kind', KINDS)

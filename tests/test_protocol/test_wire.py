@@ -159,7 +159,7 @@ def test_whatever_a_status_holds_supervisord_can_send_it(status: Status) -> None
     assert_fit_for_supervisord(wire.status_struct(status, 1.7e9))
 
 
-# -- the listener's pair
+# -- the listener's calls
 
 
 def due_of(runs: list[Run]) -> str:
@@ -237,7 +237,7 @@ def test_a_value_that_is_not_finite_arrives(value: float) -> None:
     assert wire.finite(result.value) == ''
 
 
-# -- the worker's pair
+# -- the worker's lines
 
 
 @given(

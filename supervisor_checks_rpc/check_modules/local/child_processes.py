@@ -33,7 +33,7 @@ for group in $groups; do kill -s KILL -- "-$group"; done
 _LAST_STARTS = 1.0
 
 
-class Keeper:
+class ChildProcesses:
     """Knows the commands that run, each the leader of a process group."""
 
     def __init__(self, shell: str = '/bin/sh') -> None:
@@ -112,4 +112,4 @@ class Keeper:
 
 
 # One for this process. Made at import, but it starts nothing before the first command.
-KEEPER = Keeper()
+CHILD_PROCESSES = ChildProcesses()

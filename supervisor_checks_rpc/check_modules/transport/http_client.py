@@ -123,7 +123,7 @@ class Client:
         """
         via = ''
         for _ in range(MAX_REDIRECTS + 1):
-            with sockets.told_as(via):
+            with sockets.prefixed_errors(via):
                 # What closes here is left to the reply, which lasts until it is closed as well.
                 with self._connector.connect(request.address, deadline) as sock:
                     response = exchange(sock, request.data, request.method)

@@ -79,7 +79,7 @@ class Connector:
         :raises HealthError: when there is none.
         """
         context = _tls_context(self._verify, self._ca_file) if address.is_tls else None
-        with sockets.told_as('cannot connect: '):
+        with sockets.prefixed_errors('cannot connect: '):
             sock = sockets.connect(address.host, address.port, deadline)
         if context is None:
             return sock

@@ -31,7 +31,7 @@ T = TypeVar('T')
 
 
 @contextmanager
-def told_as(prefix: str) -> Iterator[None]:
+def prefixed_errors(prefix: str) -> Iterator[None]:
     """Put `prefix`, with its colon, before the reason of what is raised inside."""
     try:
         yield

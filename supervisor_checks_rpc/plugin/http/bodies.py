@@ -9,7 +9,7 @@ from typing import Any
 from supervisor.http import NOT_DONE_YET
 
 from ..loop import guarded
-from .messages import Later
+from .messages import DeferredReply
 
 
 class Body:
@@ -40,12 +40,12 @@ class Pieces:
         return self._next() or b''
 
 
-class Promise:
+class DeferredProducer:
     """Sends a reply when it is ready; our Channel asks `callback` when that is (loop.Channel)."""
 
     delay = 0.05
 
-    def __init__(self, later: Later, send: Callable[[], None]) -> None:
+    def __init__(self, later: DeferredReply, send: Callable[[], None]) -> None:
         self.callback = later
         self._send = send
         self._is_sent = False

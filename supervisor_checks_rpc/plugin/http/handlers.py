@@ -19,22 +19,22 @@ from supervisor.http import encrypted_dictionary_authorizer
 
 from ..loop import guarded
 from .bodies import Body
+from .bodies import DeferredProducer
 from .bodies import Pieces
-from .bodies import Promise
-from .health_endpoint import Page
+from .health_endpoint import HealthEndpoint
 from .health_endpoint import Processes
-from .messages import Asked
-from .messages import Later
+from .messages import DeferredReply
 from .messages import Reply
-from .messages import refused
-from .metrics_endpoint import Metrics
-from .status_page import Dashboard
+from .messages import Request
+from .messages import error_reply
+from .metrics_endpoint import MetricsEndpoint
+from .status_page import StatusPage
 
 if TYPE_CHECKING:
     from ..service import HealthService
 
-LOGIN = refused(401, 'expected user and password', {'WWW-Authenticate': 'Basic realm="default"'})
-BROKEN = refused(500, 'internal error, see the log of supervisord')
+LOGIN = error_reply(401, 'expected user and password', {'WWW-Authenticate': 'Basic realm="default"'})
+BROKEN = error_reply(500, 'internal error, see the log of supervisord')
 
 
 class Part(Protocol):
@@ -50,7 +50,7 @@ class Part(Protocol):
     def is_at(self, path: str) -> bool:
         """Tell whether it is what stands at `path`."""
 
-    def reply(self, asked: Asked) -> Reply | Later:
+    def reply(self, asked: Request) -> Reply | DeferredReply:
         """Return what is answered."""
 
 
@@ -66,7 +66,9 @@ def install_when_running(supervisord: Any, service: HealthService) -> None:
 def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService, processes: Processes) -> None:
     """Serve the parts on each server, in front of supervisord's own, for those who know its user and password."""
     # The last that is installed is asked first.
-    parts: tuple[Part, ...] = (Page(service, processes), Dashboard(service, processes), Metrics(service))
+    parts: tuple[Part, ...] = (
+        HealthEndpoint(service, processes), StatusPage(service, processes), MetricsEndpoint(service)
+    )  # fmt: skip
     for settings, server in httpservers:
         users = {settings['username']: settings['password']} if settings['username'] else {}
         for part in parts:
@@ -108,19 +110,20 @@ class Handler:
         request.channel.set_terminator(length)
 
     def _answer(self, request: Any, headers: Mapping[str, str], body: bytes, closes: bool) -> None:
-        asked = Asked(str(request.command), _target(request), headers, body)
+        asked = Request(str(request.command), _target(request), headers, body)
         reply = self._guarded_reply(asked) or BROKEN
-        if isinstance(reply, Later):
+        if isinstance(reply, DeferredReply):
             # Who asks for more over this connection before there is an answer would have none.
             request.channel.set_terminator(None)
             request.collector = Body(0, lambda _: None)
             made = guarded(self._service.log, reply.reply)
-            request.channel.push_with_producer(Promise(reply, lambda: self._send(request, made() or BROKEN, True)))
+            producer = DeferredProducer(reply, lambda: self._send(request, made() or BROKEN, True))
+            request.channel.push_with_producer(producer)
         else:
             # One reply for each read: 256 KB of requests, sent at once, would hold supervisord up for a minute.
             self._send(request, reply, closes or bool(request.channel.ac_in_buffer))
 
-    def _reply(self, asked: Asked) -> Reply | Later:
+    def _reply(self, asked: Request) -> Reply | DeferredReply:
         is_closed = self._users and (self._service.config.settings.http_auth or not self._part.is_open)
         if is_closed and not encrypted_dictionary_authorizer(self._users).authorize(_login(asked)):
             return LOGIN
@@ -162,7 +165,7 @@ def _headers(request: Any) -> dict[str, str]:
     return {name: ', '.join(each) for name, each in values.items()}
 
 
-def _login(asked: Asked) -> list[str]:
+def _login(asked: Request) -> list[str]:
     scheme, _, cookie = asked.headers.get('authorization', '').partition(' ')
     try:
         user, _, password = b64decode(cookie).decode().partition(':')

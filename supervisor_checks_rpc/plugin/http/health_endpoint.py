@@ -14,15 +14,15 @@ from urllib.parse import unquote
 
 from ...core import model
 from ...core.model import CheckSpec
-from ...core.monitor import Pair
+from ...core.monitor import Monitor
 from ...core.patterns import matching
 from ...core.record import summarized
 from ...core.text import printable_line
 from ...errors import UnknownName
-from .messages import Asked
 from .messages import Reply
-from .messages import refused
-from .messages import said
+from .messages import Request
+from .messages import error_reply
+from .messages import json_reply
 
 if TYPE_CHECKING:
     from ..service import HealthService
@@ -37,7 +37,7 @@ Processes = Callable[[], Iterable[tuple[str, str, Any, bool]]]
 Filters = Mapping[str, list[str]]
 
 
-class Page:
+class HealthEndpoint:
     """Makes the reply for a path and a query, from what is known now."""
 
     root = PATH
@@ -53,39 +53,39 @@ class Page:
         """Tell whether it is what stands at `path`."""
         return path == PATH or path.startswith(f'{PATH}/')
 
-    def reply(self, asked: Asked) -> Reply:
+    def reply(self, asked: Request) -> Reply:
         """Return what is answered."""
         if asked.method not in ('GET', 'HEAD'):
-            return refused(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
+            return error_reply(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
         path, _, query = asked.target.partition('?')
         filters = _filters(query)
         if len(query) > _LONGEST_QUERY or len(filters.get('processes', ())) > _MOST_PATTERNS:
             most = f'{_LONGEST_QUERY} characters and {_MOST_PATTERNS} processes'
-            return refused(414, f'expected at most {most} in the query')
+            return error_reply(414, f'expected at most {most} in the query')
         if self._service.is_stopping():
-            return refused(503, 'supervisord is stopping')
+            return error_reply(503, 'supervisord is stopping')
         try:
             return self._health(unquote(path)[len(PATH) :], filters)
         except UnknownName as why:
-            return refused(404, printable_line(str(why)))
+            return error_reply(404, printable_line(str(why)))
 
     def _health(self, name: str, filters: Filters) -> Reply:
-        self._service.summary()  # brings every pair up to now
+        self._service.summary()  # brings every monitor up to now
         record = self._service.record
-        pairs = record.pairs()
-        known = {pair.spec.name for pair in pairs}
+        monitors = record.monitors()
+        known = {monitor.spec.name for monitor in monitors}
         # A section that cannot be used may not even say what it is for.
         lost = [spec for check, spec in record.specs.items() if spec.error and check not in known]
         if name:
-            pairs, lost = record.pairs_of(self._service.find(name[1:]).namespec), []
+            monitors, lost = record.monitors_of(self._service.find(name[1:]).namespec), []
         if 'processes' in filters:
             wanted = self._wanted(filters['processes'])
-            pairs, lost = [pair for pair in pairs if (pair.process.group, pair.process.name) in wanted], []
+            monitors, lost = [m for m in monitors if (m.process.group, m.process.name) in wanted], []
         if 'checks' in filters:
             checks = _expected(filters['checks'], known.union(record.specs))
-            pairs = [pair for pair in pairs if pair.spec.name in checks]
+            monitors = [monitor for monitor in monitors if monitor.spec.name in checks]
             lost = [spec for spec in lost if spec.name in checks]
-        return _verdict(pairs, lost, [] if name or filters else list(self._service.problems()))
+        return _verdict(monitors, lost, [] if name or filters else list(self._service.problems()))
 
     def _wanted(self, patterns: list[str]) -> set[tuple[str, str]]:
         processes = [(group, name, is_listener) for group, name, _, is_listener in self._processes()]
@@ -106,11 +106,11 @@ def _expected(checks: list[str], known: set[str]) -> list[str]:
     return checks
 
 
-def _verdict(pairs: list[Pair], lost: list[CheckSpec], problems: list[str]) -> Reply:
-    state, counts, failing = summarized(pairs, len(lost))
-    rows = [(pair.spec.name, pair.process.namespec, pair.state, pair.reason()) for pair in failing[:_MOST_SHOWN]]
+def _verdict(monitors: list[Monitor], lost: list[CheckSpec], problems: list[str]) -> Reply:
+    state, counts, failing = summarized(monitors, len(lost))
+    rows = [(m.spec.name, m.process.namespec, m.state, m.reason()) for m in failing[:_MOST_SHOWN]]
     rows += [(spec.name, '', model.INVALID, spec.error.splitlines()[0]) for spec in lost[:_MOST_SHOWN]]
-    if not pairs and not lost:
+    if not monitors and not lost:
         problems = [*problems, 'nothing is checked here']
     is_healthy = state == model.HEALTHY and not problems
     body = {
@@ -120,7 +120,7 @@ def _verdict(pairs: list[Pair], lost: list[CheckSpec], problems: list[str]) -> R
         'failing': [dict(zip(('check', 'process', 'state', 'reason'), map(printable_line, row))) for row in rows],
         'problems': [printable_line(problem) for problem in problems],
     }
-    return said(200 if is_healthy else 503, body)
+    return json_reply(200 if is_healthy else 503, body)
 
 
 def _filters(query: str) -> Filters:

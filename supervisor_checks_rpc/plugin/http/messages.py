@@ -13,7 +13,7 @@ from ...protocol import wire
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A request: the target as it stands in it, headers by their lower-case names, and the body.
 
     Of a body that is longer than the handler takes, the beginning, which is longer, too.
@@ -36,7 +36,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Later:
+class DeferredReply:
     """A reply that is made when `ready()`; `subscribe` is called with what to call then (see loop.deferred)."""
 
     ready: Callable[[], bool]
@@ -44,11 +44,11 @@ class Later:
     subscribe: Callable[[Callable[[], None]], None]
 
 
-def said(status: int, struct: wire.Struct, headers: Mapping[str, str] | None = None) -> Reply:
+def json_reply(status: int, struct: wire.Struct, headers: Mapping[str, str] | None = None) -> Reply:
     """Return `struct` as a reply in JSON."""
     return Reply(status, f'{json.dumps(struct)}\n'.encode('ascii'), headers or {})
 
 
-def refused(status: int, why: str, headers: Mapping[str, str] | None = None) -> Reply:
+def error_reply(status: int, why: str, headers: Mapping[str, str] | None = None) -> Reply:
     """Return the reply that says in one line why there is no other."""
-    return said(status, {'error': why}, headers)
+    return json_reply(status, {'error': why}, headers)

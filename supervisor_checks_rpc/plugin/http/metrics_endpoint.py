@@ -14,29 +14,29 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...core.counters import Tally
+from ...core.counters import Counters
 from ...core.model import PASSED
 from ...core.model import CheckSpec
 from ...core.model import Process
 from ...core.model import Result
 from ...core.model import Schedule
-from ...core.monitor import Pair
+from ...core.monitor import Monitor
 from ...core.text import printable_line
 from ...worker import exposition
 from ...worker.exposition import Snapshot
 from ..worker_link import MAX_PENDING
-from ..worker_link import Pending
-from .messages import Asked
-from .messages import Later
+from ..worker_link import PendingRun
+from .messages import DeferredReply
 from .messages import Reply
-from .messages import refused
+from .messages import Request
+from .messages import error_reply
 
 if TYPE_CHECKING:
     from ..service import HealthService
 
 PATH = '/metrics'
 # Of the workers, one for this alone. No section has this name: theirs are stripped.
-LANE = ' metrics'
+WORKER_KEY = ' metrics'
 # After as long Prometheus gives up (scrape_timeout).
 _SCHEDULE = Schedule(timeout=10.0)
 _GZIP = re.compile(r'\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))')
@@ -47,7 +47,7 @@ _STATES = {state: str(place) for place, state in enumerate(exposition.STATES)}
 _PIECE = 256 * 1024
 
 
-class Metrics:
+class MetricsEndpoint:
     """Replies to scrapes; one that comes while another is under way has the same answer."""
 
     root = PATH
@@ -58,9 +58,9 @@ class Metrics:
     def __init__(self, service: HealthService, clock: Callable[[], float] = time.monotonic) -> None:
         self._service = service
         self._clock = clock
-        self._under_way: dict[str, Pending] = {}
-        self._pairs: list[Pair] = []
-        self._by_process: dict[str, list[Pair]] = {}
+        self._under_way: dict[str, PendingRun] = {}
+        self._monitors: list[Monitor] = []
+        self._by_process: dict[str, list[Monitor]] = {}
         self._names = ''
 
     @staticmethod
@@ -68,26 +68,26 @@ class Metrics:
         """Tell whether it is what stands at `path`."""
         return path == PATH
 
-    def reply(self, asked: Asked) -> Reply | Later:
+    def reply(self, asked: Request) -> Reply | DeferredReply:
         """Return what is answered."""
         if asked.method not in ('GET', 'HEAD'):
-            return refused(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
+            return error_reply(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
         if self._service.is_stopping():
-            return refused(503, 'supervisord is stopping')
+            return error_reply(503, 'supervisord is stopping')
         pending = self._scrape(_OPENMETRICS if _OPENMETRICS in asked.headers.get('accept', '') else '')
         if pending is None:
-            return refused(503, f'{MAX_PENDING} runs are under way')
+            return error_reply(503, f'{MAX_PENDING} runs are under way')
         is_packed = takes_gzip(asked.headers.get('accept-encoding', ''))
-        return Later(pending.is_done, lambda: _answer(pending.result, is_packed), pending.call_when_done)
+        return DeferredReply(pending.is_done, lambda: _answer(pending.result, is_packed), pending.call_when_done)
 
-    def _scrape(self, accept: str) -> Pending | None:
+    def _scrape(self, accept: str) -> PendingRun | None:
         """Return the run that makes the text, None when too many are under way."""
         pending = self._under_way.get(accept)
         if pending is not None and not pending.is_done():
             return pending
         type_name = f'{exposition.__name__}:{exposition.Exposition.__name__}'
         spec = CheckSpec(f'metrics {accept}', type_name, (), _SCHEDULE, {'accept': accept})
-        pending = self._service.worker(LANE).submit(spec, _NO_PROCESS, self.snapshot())
+        pending = self._service.worker(WORKER_KEY).submit(spec, _NO_PROCESS, self.snapshot())
         if pending is not None:
             self._under_way[accept] = pending
         return pending
@@ -95,11 +95,11 @@ class Metrics:
     def snapshot(self) -> Snapshot:
         """Return all that is known now."""
         now, at = self._clock(), time.time()
-        pairs = self._service.pairs()
+        monitors = self._service.monitors()
         self._service.record.refresh(now, at)
-        if pairs != self._pairs or not self._names:
-            self._name(pairs)
-        has_work = any(pair.is_checked(now) and not pair.is_passive for pair in pairs)
+        if monitors != self._monitors or not self._names:
+            self._name(monitors)
+        has_work = any(monitor.is_checked(now) and not monitor.is_passive for monitor in monitors)
         seen_at = round(at - now + self._service.listener_seen, 3) if has_work else None
         is_suspended, by_process = self._service.is_suspended, self._by_process
         return Snapshot(
@@ -107,40 +107,40 @@ class Metrics:
             seen_at,
             self._names,
             # A check that is new here does not know of the restarts before it.
-            [max([pair.restarts for pair in same]) for same in by_process.values()],
+            [max([monitor.restarts for monitor in same]) for same in by_process.values()],
             ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
             ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
-            ''.join([_STATES[pair.state] for pair in pairs]),
-            b64encode(_in_a_row([pair.tally for pair in pairs])).decode('ascii'),
+            ''.join([_STATES[monitor.state] for monitor in monitors]),
+            b64encode(_in_a_row([monitor.counters for monitor in monitors])).decode('ascii'),
         )
 
-    def _name(self, pairs: list[Pair]) -> None:
+    def _name(self, monitors: list[Monitor]) -> None:
         """Take note of the names of all, which are others only when the configuration is."""
         checks: dict[str, int] = {}
-        by_process: dict[str, list[Pair]] = {}
-        for pair in pairs:
-            checks.setdefault(pair.spec.name, len(checks))
-            by_process.setdefault(pair.process.namespec, []).append(pair)
+        by_process: dict[str, list[Monitor]] = {}
+        for monitor in monitors:
+            checks.setdefault(monitor.spec.name, len(checks))
+            by_process.setdefault(monitor.process.namespec, []).append(monitor)
         processes = {namespec: place for place, namespec in enumerate(by_process)}
-        places = [[checks[pair.spec.name], processes[pair.process.namespec]] for pair in pairs]
+        places = [[checks[monitor.spec.name], processes[monitor.process.namespec]] for monitor in monitors]
         instances = [same[0].process for same in by_process.values()]
         told = [[printable_line(process.group), printable_line(process.name)] for process in instances]
-        self._pairs, self._by_process = pairs, by_process
+        self._monitors, self._by_process = monitors, by_process
         self._names = json.dumps([[printable_line(name) for name in checks], told, places], separators=(',', ':'))
 
 
-def _in_a_row(tallies: Iterable[Tally]) -> bytes:
-    """Return all values in a row, as exposition.TALLY has them."""
+def _in_a_row(counters: Iterable[Counters]) -> bytes:
+    """Return all values in a row, as exposition.COUNTERS has them."""
     values: list[float] = []
-    for tally in tallies:
-        values += (tally.at, tally.seconds, *tally.counts)
+    for one in counters:
+        values += (one.at, one.seconds, *one.counts)
     return array('d', values).tobytes()
 
 
 def _answer(result: Result | None, is_packed: bool) -> Reply:
     if result is None or result.outcome != PASSED or not isinstance(result.sample, str):
         reason = result.reason if result else ''
-        return refused(501 if result and result.invalid else 503, f'cannot make the metrics: {reason}')
+        return error_reply(501 if result and result.invalid else 503, f'cannot make the metrics: {reason}')
     packed = b64decode(result.sample)
     headers = {'Vary': 'Accept, Accept-Encoding'}
     if is_packed:

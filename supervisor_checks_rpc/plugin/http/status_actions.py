@@ -18,19 +18,19 @@ from urllib.parse import urlsplit
 from ...errors import HealthError
 from ...protocol import wire
 from ..worker_link import MAX_PENDING
-from .messages import Asked
-from .messages import Later
+from .messages import DeferredReply
 from .messages import Reply
-from .messages import said
+from .messages import Request
+from .messages import json_reply
 
 if TYPE_CHECKING:
     from ..service import HealthService
 
 _LONGEST_PAUSE = 2**31 - 1
-Order = dict[str, Any]
+Action = dict[str, Any]
 
 
-class Refused(HealthError):
+class ActionRefused(HealthError):
     """What was asked for is not done; the message says why, for a reply with `status`."""
 
     def __init__(self, status: int, why: str, headers: Mapping[str, str] | None = None) -> None:
@@ -39,14 +39,14 @@ class Refused(HealthError):
         self.headers = headers or {}
 
 
-class Buttons:
+class StatusActions:
     """Does what a button asks for, if it is a button of this page."""
 
     def __init__(self, service: HealthService, longest_body: int) -> None:
         self._service = service
         self._longest_body = longest_body
         self._token = secrets.token_urlsafe()
-        self._actions: Mapping[str, Callable[[Order], Reply | Later]] = {
+        self._actions: Mapping[str, Callable[[Action], Reply | DeferredReply]] = {
             'run': self._run,
             'pause': self._pause,
             'resume': self._resume,
@@ -58,61 +58,62 @@ class Buttons:
         """Return what the page has to hand back; '' when it has no buttons."""
         return self._token if self._service.config.settings.http_auth else ''
 
-    def press(self, asked: Asked) -> Reply | Later:
+    def press(self, asked: Request) -> Reply | DeferredReply:
         """Do what is asked for.
 
-        :raises Refused: when it cannot be read, or did not come from this page.
+        :raises ActionRefused: when it cannot be read, or did not come from this page.
         :raises UnknownName: when there is no such check or process.
         :raises CannotRestart: when the process does not run.
         """
         self._test_origin(asked)
         if len(asked.body) > self._longest_body:
-            raise Refused(413, f'expected at most {self._longest_body} bytes')
+            raise ActionRefused(413, f'expected at most {self._longest_body} bytes')
         order = _order(asked.body)
         action = self._actions.get(_text(order, 'action'))
         if action is None:
-            raise Refused(400, f'action must be one of {", ".join(self._actions)}')
+            raise ActionRefused(400, f'action must be one of {", ".join(self._actions)}')
         return action(order)
 
-    def _test_origin(self, asked: Asked) -> None:
+    def _test_origin(self, asked: Request) -> None:
         token = self.token()
         if not token:
-            raise Refused(403, 'with http_auth = false everybody may see this page, and nobody may change anything')
+            why = 'with http_auth = false everybody may see this page, and nobody may change anything'
+            raise ActionRefused(403, why)
         if asked.headers.get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
-            raise Refused(415, 'expected application/json')
+            raise ActionRefused(415, 'expected application/json')
         if not _is_same_site(asked.headers):
-            raise Refused(403, 'a page of another site asked for it, or a proxy changed Host')
+            raise ActionRefused(403, 'a page of another site asked for it, or a proxy changed Host')
         if not secrets.compare_digest(asked.headers.get('x-health-token', '').encode(), token.encode()):
-            raise Refused(403, 'expected the token of the page, which is another since supervisord was reloaded')
+            raise ActionRefused(403, 'expected the token of the page, which is another since supervisord was reloaded')
 
-    def _run(self, order: Order) -> Later:
-        pending = self._service.run(self._service.pair(_text(order, 'check'), _text(order, 'process')))
+    def _run(self, order: Action) -> DeferredReply:
+        pending = self._service.run(self._service.monitor(_text(order, 'check'), _text(order, 'process')))
         if pending is None:
-            raise Refused(503, f'{MAX_PENDING} runs are under way')
+            raise ActionRefused(503, f'{MAX_PENDING} runs are under way')
 
         def result() -> Reply:
-            return said(200, wire.result_struct(pending.result) if pending.result else {})
+            return json_reply(200, wire.result_struct(pending.result) if pending.result else {})
 
-        return Later(pending.is_done, result, pending.call_when_done)
+        return DeferredReply(pending.is_done, result, pending.call_when_done)
 
-    def _pause(self, order: Order) -> Reply:
+    def _pause(self, order: Action) -> Reply:
         seconds = order.get('seconds')
         if type(seconds) is not int or not 0 <= seconds <= _LONGEST_PAUSE:
-            raise Refused(400, 'seconds must be 0 or more')
+            raise ActionRefused(400, 'seconds must be 0 or more')
         self._service.pause(_text(order, 'check'), _text(order, 'process'), seconds)
-        return said(200, {})
+        return json_reply(200, {})
 
-    def _resume(self, order: Order) -> Reply:
+    def _resume(self, order: Action) -> Reply:
         self._service.resume(_text(order, 'check'), _text(order, 'process'))
-        return said(200, {})
+        return json_reply(200, {})
 
-    def _reset(self, order: Order) -> Reply:
+    def _reset(self, order: Action) -> Reply:
         self._service.reset_restarts(_text(order, 'process'))
-        return said(200, {})
+        return json_reply(200, {})
 
-    def _restart(self, order: Order) -> Reply:
+    def _restart(self, order: Action) -> Reply:
         self._service.restart(_text(order, 'process'), 'asked for on the page /health/')
-        return said(200, {})
+        return json_reply(200, {})
 
 
 def _is_same_site(headers: Mapping[str, str]) -> bool:
@@ -128,19 +129,19 @@ def _is_same_site(headers: Mapping[str, str]) -> bool:
     return origin != '' and origin.lower() == headers.get('host', '').lower()
 
 
-def _order(body: bytes) -> Order:
+def _order(body: bytes) -> Action:
     try:
         order = json.loads(body)
     except (ValueError, RecursionError):
         order = None
     if not isinstance(order, dict):
-        raise Refused(400, 'expected a JSON object')
+        raise ActionRefused(400, 'expected a JSON object')
     return order
 
 
-def _text(order: Order, key: str) -> str:
+def _text(order: Action, key: str) -> str:
     """Return what stands under `key`; '' would be every check, or every process."""
     value = order.get(key)
     if not isinstance(value, str) or not value:
-        raise Refused(400, f'expected {key}')
+        raise ActionRefused(400, f'expected {key}')
     return value

@@ -1,7 +1,7 @@
 """What the page /health/ shows, as JSON in pieces: first everything, then what happened since.
 
-supervisord's only thread builds it, so a piece holds few pairs. Between two pieces its loop goes on, and the world may
-be another: then the reply ends, says so, and the caller asks for everything anew.
+supervisord's only thread builds it, so a piece holds few monitors. Between two pieces its loop goes on, and the
+configuration may change: then the reply ends, says so, and the caller asks for everything anew.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uuid import uuid4
 from supervisor.states import ProcessStates
 
 from ...core import model
-from ...core.monitor import Pair
+from ...core.monitor import Monitor
 from ...core.text import printable_line
 from ...protocol import wire
 
@@ -37,8 +37,8 @@ _STATES = (
 _DIGITS = {state: str(place) for place, state in enumerate(_STATES)}
 
 
-class Board:
-    """All processes and their pairs. What a caller has seen is told by a mark, which it hands back."""
+class StatusData:
+    """All processes and their monitors. What a caller has seen is told by a mark, which it hands back."""
 
     def __init__(
         self, service: HealthService, processes: Processes, clock: Callable[[], float] = time.monotonic
@@ -49,18 +49,18 @@ class Board:
         self._life = uuid4().hex
         self._edition = 0
         self._names: list[tuple[str, str, bool]] = []
-        self._pairs: list[Pair] = []
+        self._monitors: list[Monitor] = []
 
     def pieces(self, seen: str, more: wire.Struct) -> Iterator[bytes]:
         """Yield what happened since the mark `seen` as one JSON object, which begins with `more`.
 
-        Of another edition, which has other processes or pairs, everything.
+        Of another edition, which has other processes or monitors, everything.
         """
         states = self._look()
-        pairs, names = self._pairs, self._names
+        monitors, names = self._monitors, self._names
         edition = f'{self._life}-{self._edition}'
         since = _since(seen, edition)
-        rows = [(row, pair) for row, pair in enumerate(pairs) if since is None or _is_news(pair, since)]
+        rows = [(row, monitor) for row, monitor in enumerate(monitors) if since is None or _is_news(monitor, since)]
         # What happens from now on is told next time, be it that it is told this time, too.
         mark = f'{edition}@{self._clock()!r}'
         head = {**more, 'seen': mark, 'now': time.time(), 'whole': since is None, 'states': states}
@@ -73,77 +73,77 @@ class Board:
         text += '],"rows":['
         places = {(group, name): place for place, (group, name, _) in enumerate(names)} if since is None else None
         for part in _parts(rows, PAIRS):
-            if not self._is_current(pairs):
+            if not self._is_current(monitors):
                 break
             yield f'{text}{self._rows(part, places)}'.encode('ascii')
             text = ','
         text = '' if text == ',' else text
-        yield f'{text}],"complete":{_dump(self._is_current(pairs))}}}\n'.encode('ascii')
+        yield f'{text}],"complete":{_dump(self._is_current(monitors))}}}\n'.encode('ascii')
 
     def _look(self) -> str:
-        """Take note of all processes and pairs; return the states of the processes, a digit for each."""
+        """Take note of all processes and monitors; return the states of the processes, a digit for each."""
         names, states = [], []
         for group, name, subprocess, is_listener in self._processes():
             names.append((group, name, is_listener))
             states.append(subprocess.get_state())
-        pairs = self._service.pairs()
+        monitors = self._service.monitors()
         self._service.record.refresh(self._clock(), time.time())
-        if pairs != self._pairs or names != self._names:
-            self._pairs, self._names = pairs, names
+        if monitors != self._monitors or names != self._names:
+            self._monitors, self._names = monitors, names
             self._edition += 1
         return ''.join([_DIGITS[state] for state in states])
 
-    def _is_current(self, pairs: list[Pair]) -> bool:
-        return self._service.record.pairs() == pairs
+    def _is_current(self, monitors: list[Monitor]) -> bool:
+        return self._service.record.monitors() == monitors
 
-    def _rows(self, part: Sequence[tuple[int, Pair]], places: dict[tuple[str, str], int] | None) -> str:
+    def _rows(self, part: Sequence[tuple[int, Monitor]], places: dict[tuple[str, str], int] | None) -> str:
         rows = []
-        for row, pair in part:
-            spec = pair.spec
-            rows.append([row, *self._row(pair)])
+        for row, monitor in part:
+            spec = monitor.spec
+            rows.append([row, *self._row(monitor)])
             if places is not None:
-                place = places[pair.process.group, pair.process.name]
+                place = places[monitor.process.group, monitor.process.name]
                 rows[-1] += [place, spec.name, spec.type, spec.schedule.on_failure, spec.schedule.failure_threshold]
         return _dump(rows)[1:-1]
 
-    def _row(self, pair: Pair) -> list[object]:
+    def _row(self, monitor: Monitor) -> list[object]:
         now, at = self._clock(), time.time()
-        pair.refresh(now, at)
+        monitor.refresh(now, at)
         ahead = at - now
-        is_paused = now < pair.paused_until < float('inf')
-        is_run = pair.is_checked(now) and not pair.is_passive
+        is_paused = now < monitor.paused_until < float('inf')
+        is_run = monitor.is_checked(now) and not monitor.is_passive
         # Only of what is sick it matters, and it takes longer to tell than all the rest.
-        status = self._service.status(pair) if _is_sick(pair) else None
+        status = self._service.status(monitor) if _is_sick(monitor) else None
         return [
-            pair.state,
-            round(pair.since, 1),
-            printable_line(pair.reason()),
-            pair.process.pid,
-            pair.health.failures,
-            pair.restarts,
+            monitor.state,
+            round(monitor.since, 1),
+            printable_line(monitor.reason()),
+            monitor.process.pid,
+            monitor.health.failures,
+            monitor.restarts,
             bool(status and status.restarts_suspended),
             round((status and status.next_restart_at) or 0, 1),
-            round(ahead + pair.paused_until, 1) if is_paused else 0,
-            round(ahead + pair.next_due, 1) if is_run else 0,
-            ''.join([result.outcome[0] for result in pair.history]),
-            [round(result.duration * 10_000) for result in pair.history],
-            _beginnings(pair),
+            round(ahead + monitor.paused_until, 1) if is_paused else 0,
+            round(ahead + monitor.next_due, 1) if is_run else 0,
+            ''.join([result.outcome[0] for result in monitor.history]),
+            [round(result.duration * 10_000) for result in monitor.history],
+            _beginnings(monitor),
         ]
 
 
-def _is_news(pair: Pair, since: float) -> bool:
+def _is_news(monitor: Monitor, since: float) -> bool:
     # When one that is sick is restarted depends on others, too.
-    return _is_sick(pair) or pair.touched >= since
+    return _is_sick(monitor) or monitor.updated_at >= since
 
 
-def _is_sick(pair: Pair) -> bool:
+def _is_sick(monitor: Monitor) -> bool:
     """Tell whether it may be about to be restarted."""
-    return pair.state == model.UNHEALTHY or bool(not pair.process.pid and pair.spec.schedule.revive)
+    return monitor.state == model.UNHEALTHY or bool(not monitor.process.pid and monitor.spec.schedule.revive)
 
 
-def _beginnings(pair: Pair) -> list[int]:
+def _beginnings(monitor: Monitor) -> list[int]:
     """Return where in the history another instance of the process begins; its length is after the last result."""
-    instances = [*[result.process for result in pair.history], pair.process]
+    instances = [*[result.process for result in monitor.history], monitor.process]
     neighbours = zip(instances, instances[1:])
     return [place for place, (one, other) in enumerate(neighbours, 1) if one is not other and one != other]
 

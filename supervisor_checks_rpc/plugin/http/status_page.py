@@ -19,14 +19,14 @@ from ...errors import UnknownName
 from ...protocol import wire
 from ..restarts import CannotRestart
 from .health_endpoint import PATH
-from .messages import Asked
-from .messages import Later
+from .messages import DeferredReply
 from .messages import Reply
-from .messages import refused
-from .messages import said
-from .status_actions import Buttons
-from .status_actions import Refused
-from .status_data import Board
+from .messages import Request
+from .messages import error_reply
+from .messages import json_reply
+from .status_actions import ActionRefused
+from .status_actions import StatusActions
+from .status_data import StatusData
 
 if TYPE_CHECKING:
     from ..service import HealthService
@@ -62,7 +62,7 @@ _HEADERS = {
 }
 
 
-class Dashboard:
+class StatusPage:
     """Makes the reply for each path of the page."""
 
     root = PATH
@@ -71,8 +71,8 @@ class Dashboard:
 
     def __init__(self, service: HealthService, processes: Processes) -> None:
         self._service = service
-        self._board = Board(service, processes)
-        self._buttons = Buttons(service, self.longest_body)
+        self._data_source = StatusData(service, processes)
+        self._actions = StatusActions(service, self.longest_body)
         # Read once: supervisord may change its directory and its user, and never waits for a disk.
         self._static = {
             path: Reply(200, get_data(__package__, f'static/{name}') or b'', {}, content_type)
@@ -80,7 +80,7 @@ class Dashboard:
         }
         self._data: Mapping[str, Callable[[Mapping[str, str]], Reply]] = {
             f'{_PARTS}data': self._news,
-            f'{_PARTS}pair': self._pair,
+            f'{_PARTS}monitor': self._pair,
         }
 
     @staticmethod
@@ -88,53 +88,53 @@ class Dashboard:
         """Tell whether it is what stands at `path`."""
         return path == _ROOT or path.startswith(_PARTS)
 
-    def reply(self, asked: Asked) -> Reply | Later:
+    def reply(self, asked: Request) -> Reply | DeferredReply:
         """Return what is answered."""
         reply = self._reply(asked)
         if isinstance(reply, Reply):
             return _safe(reply)
         return replace(reply, reply=lambda: _safe(reply.reply()))
 
-    def _reply(self, asked: Asked) -> Reply | Later:
+    def _reply(self, asked: Request) -> Reply | DeferredReply:
         try:
             return self._part(asked)
-        except Refused as why:
-            return refused(why.status, printable_line(str(why)), why.headers)
+        except ActionRefused as why:
+            return error_reply(why.status, printable_line(str(why)), why.headers)
         except UnknownName as why:
-            return refused(404, printable_line(str(why)))
+            return error_reply(404, printable_line(str(why)))
         except CannotRestart as why:
-            return refused(409, printable_line(str(why)))
+            return error_reply(409, printable_line(str(why)))
 
-    def _part(self, asked: Asked) -> Reply | Later:
+    def _part(self, asked: Request) -> Reply | DeferredReply:
         path, _, query = asked.target.partition('?')
         path = unquote(path)
         if path in self._static:
             _expect(asked, 'GET', 'HEAD')
             return self._static[path]
         if path not in self._data and path != _ACTION:
-            raise Refused(404, 'the page has no such part')
+            raise ActionRefused(404, 'the page has no such part')
         if self._service.is_stopping():
-            raise Refused(503, 'supervisord is stopping')
+            raise ActionRefused(503, 'supervisord is stopping')
         if path == _ACTION:
             _expect(asked, 'POST')
-            return self._buttons.press(asked)
+            return self._actions.press(asked)
         _expect(asked, 'GET')
         return self._data[path]({key: values[-1] for key, values in parse_qs(query[:_LONGEST_QUERY]).items()})
 
     def _news(self, query: Mapping[str, str]) -> Reply:
         problems = [printable_line(problem) for problem in self._service.problems()]
-        more = {'token': self._buttons.token(), 'problems': problems}
-        return Reply(200, self._board.pieces(query.get('seen', ''), more))
+        more = {'token': self._actions.token(), 'problems': problems}
+        return Reply(200, self._data_source.pieces(query.get('seen', ''), more))
 
     def _pair(self, query: Mapping[str, str]) -> Reply:
-        """Return all that is known of one pair, the reasons of its history among it."""
-        pair = self._service.pair(query.get('check', ''), query.get('process', ''))
-        return said(200, wire.status_struct(self._service.status(pair), time.time()))
+        """Return all that is known of one monitor, the reasons of its history among it."""
+        monitor = self._service.monitor(query.get('check', ''), query.get('process', ''))
+        return json_reply(200, wire.status_struct(self._service.status(monitor), time.time()))
 
 
-def _expect(asked: Asked, *methods: str) -> None:
+def _expect(asked: Request, *methods: str) -> None:
     if asked.method not in methods:
-        raise Refused(405, f'expected {" or ".join(methods)}', {'Allow': ', '.join(methods)})
+        raise ActionRefused(405, f'expected {" or ".join(methods)}', {'Allow': ', '.join(methods)})
 
 
 def _safe(reply: Reply) -> Reply:

@@ -24,21 +24,21 @@ from fakes import Supervisord
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.core.counters import BUCKETS
 from supervisor_checks_rpc.core.counters import OUTCOMES
-from supervisor_checks_rpc.core.counters import Tally
+from supervisor_checks_rpc.core.counters import Counters
 from supervisor_checks_rpc.core.model import ERROR
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.monitor import Pair
-from supervisor_checks_rpc.plugin.http.messages import Asked
-from supervisor_checks_rpc.plugin.http.messages import Later
+from supervisor_checks_rpc.core.monitor import Monitor
+from supervisor_checks_rpc.plugin.http.messages import DeferredReply
 from supervisor_checks_rpc.plugin.http.messages import Reply
-from supervisor_checks_rpc.plugin.http.metrics_endpoint import Metrics
+from supervisor_checks_rpc.plugin.http.messages import Request
+from supervisor_checks_rpc.plugin.http.metrics_endpoint import MetricsEndpoint
 from supervisor_checks_rpc.plugin.http.metrics_endpoint import takes_gzip
 from supervisor_checks_rpc.plugin.service import HealthService
 from supervisor_checks_rpc.worker import exposition
-from supervisor_checks_rpc.worker.exposition import TALLY
+from supervisor_checks_rpc.worker.exposition import COUNTERS
 from supervisor_checks_rpc.worker.exposition import Exposition
 from supervisor_checks_rpc.worker.exposition import Snapshot
 from supervisor_checks_rpc.worker.exposition import families
@@ -66,10 +66,10 @@ def exposed(snapshot: Snapshot, accept: str = OPENMETRICS) -> tuple[str, str]:
     return made.note, gzip.decompress(b64decode(made.sample)).decode()
 
 
-def of_one(check: str, process: list[str], *tally: float) -> Snapshot:
+def of_one(check: str, process: list[str], *counters: float) -> Snapshot:
     """Return a snapshot of one check on one process, which is up."""
     names = json.dumps([[check], [process], [[0, 0]]])
-    return Snapshot(0, 1.0, names, [0], '1', '0', '0', b64encode(TALLY.pack(*tally)).decode())
+    return Snapshot(0, 1.0, names, [0], '1', '0', '0', b64encode(COUNTERS.pack(*counters)).decode())
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -82,12 +82,12 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_each_outcome_is_counted() -> None:
-    tally = Tally()
+    counters = Counters()
     for outcome, count in ((PASSED, 3), (FAILED, 2), (ERROR, 1)):
         for _ in range(count):
-            tally.add(result(outcome, at=100.0 + count))
-    assert dict(zip(OUTCOMES, tally.counts)) == {PASSED: 3, FAILED: 2, ERROR: 1}
-    assert (tally.at, round(tally.seconds, 6)) == (101.0, 0.018)
+            counters.add(result(outcome, at=100.0 + count))
+    assert dict(zip(OUTCOMES, counters.counts)) == {PASSED: 3, FAILED: 2, ERROR: 1}
+    assert (counters.at, round(counters.seconds, 6)) == (101.0, 0.018)
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ def test_each_outcome_is_counted() -> None:
 )
 def test_a_duration_counts_in_the_first_bucket_that_holds_it(duration: float, bucket: int) -> None:
     """Bounds are inclusive, as Prometheus has them."""
-    tally = Tally()
-    tally.add(result(duration=duration))
+    counters = Counters()
+    counters.add(result(duration=duration))
     expected = [0] * (len(BUCKETS) + 1)
     expected[bucket] = 1
-    assert tally.counts[len(OUTCOMES) :] == expected
+    assert counters.counts[len(OUTCOMES) :] == expected
 
 
 def test_what_took_no_time_is_no_duration() -> None:
     """A beat of a passive check, or a run that never took place."""
-    tally = Tally()
-    tally.add(result(ERROR, duration=0.0))
-    assert tally.counts == [0, 0, 1, *[0] * (len(BUCKETS) + 1)]
+    counters = Counters()
+    counters.add(result(ERROR, duration=0.0))
+    assert counters.counts == [0, 0, 1, *[0] * (len(BUCKETS) + 1)]
 
 
 # -- the snapshot
@@ -136,19 +136,19 @@ def tcp(name: str, processes: str) -> str:
     return f'[healthcheck:{name}]\ntype = tcp\nport = 1\nprocesses = {processes}\nstart_period = 0\n'
 
 
-def take_in(pair: Pair, *outcomes: str) -> None:
+def take_in(monitor: Monitor, *outcomes: str) -> None:
     for outcome in outcomes:
-        pair.take_in(result(outcome, process=pair.process), time.monotonic(), time.time())
+        monitor.take_in(result(outcome, process=monitor.process), time.monotonic(), time.time())
 
 
 def test_it_tells_of_each_check_and_each_process(service: Callable[..., HealthService]) -> None:
     health = service(tcp('ping', 'web, api:*') + tcp('ready', 'web'), 'web=7', 'api:api_0=8', 'api:api_1=0')
-    take_in(health.pair('ping', 'web'), PASSED)
-    take_in(health.pair('ready', 'web'), FAILED, FAILED, FAILED)
-    take_in(health.pair('ping', 'api:api_0'), PASSED, ERROR)
-    for pair in health.pairs_of('web')[:1]:
-        pair.restarts = 2
-    content_type, text = exposed(Metrics(health).snapshot())
+    take_in(health.monitor('ping', 'web'), PASSED)
+    take_in(health.monitor('ready', 'web'), FAILED, FAILED, FAILED)
+    take_in(health.monitor('ping', 'api:api_0'), PASSED, ERROR)
+    for monitor in health.monitors_of('web')[:1]:
+        monitor.restarts = 2
+    content_type, text = exposed(MetricsEndpoint(health).snapshot())
     assert content_type.startswith('application/openmetrics-text; version=1.0.0')
     told = samples(text)
     states = {key[1:]: value for key, value in told.items() if key[0] == 'supervisor_health_state'}
@@ -179,14 +179,14 @@ def test_it_tells_of_each_check_and_each_process(service: Callable[..., HealthSe
 
 def test_counts_survive_a_new_instance_and_a_pause(service: Callable[..., HealthService]) -> None:
     health = service(tcp('ping', 'web'), 'web=7')
-    pair = health.pair('ping', 'web')
-    take_in(pair, FAILED)
+    monitor = health.monitor('ping', 'web')
+    take_in(monitor, FAILED)
     now = time.monotonic()
     health.record.instance(Process('web', 'web', 70, now), now)
-    take_in(pair, PASSED)
+    take_in(monitor, PASSED)
     health.pause('', '', 0)
     health.resume('', '')
-    told = samples(exposed(Metrics(health).snapshot())[1])
+    told = samples(exposed(MetricsEndpoint(health).snapshot())[1])
     assert [told['supervisor_health_checks_total', 'web', 'web', 'ping', each] for each in OUTCOMES] == [1, 1, 0]
 
 
@@ -194,14 +194,14 @@ def test_it_tells_no_time_of_a_listener_that_has_nothing_to_do(service: Callable
     """A rule on it would wake somebody for nothing."""
     checks = f'{tcp("ping", "web")}[healthcheck:beat]\ntype = heartbeat\nprocesses = api\n'
     health = service(checks, 'web=7', 'api=8')
-    assert Metrics(health).snapshot().listener_seen_at is not None
+    assert MetricsEndpoint(health).snapshot().listener_seen_at is not None
     health.pause('ping', '', 0)
-    assert Metrics(health).snapshot().listener_seen_at is None
+    assert MetricsEndpoint(health).snapshot().listener_seen_at is None
 
 
 def test_it_tells_how_many_problems_the_configuration_has(service: Callable[..., HealthService]) -> None:
     health = service('[healthcheck:typo]\ntype = tcp\nprocesses = web\nport = x\n' + tcp('none', 'gone'), 'web=7')
-    assert Metrics(health).snapshot().problems == len(health.problems()) == 2
+    assert MetricsEndpoint(health).snapshot().problems == len(health.problems()) == 2
 
 
 # -- the text
@@ -221,7 +221,7 @@ def test_names_stay_names() -> None:
 
 
 def test_without_prometheus_client_it_says_so() -> None:
-    said = run_python('-c', (
+    json_reply = run_python('-c', (
         'import sys\n'
         'sys.modules["prometheus_client"] = None\n'
         'from supervisor_checks_rpc.worker.exposition import Exposition\n'
@@ -231,9 +231,9 @@ def test_without_prometheus_client_it_says_so() -> None:
         'except InvalidCheckConfig as why:\n'
         '    print(why)\n'
     ))  # fmt: skip
-    assert said.stderr == ''
+    assert json_reply.stderr == ''
     assert re.match(
-        r'cannot import prometheus_client \(.+\), try: \S+ -m pip install prometheus_client\n$', said.stdout
+        r'cannot import prometheus_client \(.+\), try: \S+ -m pip install prometheus_client\n$', json_reply.stdout
     )
 
 
@@ -241,12 +241,12 @@ def test_without_prometheus_client_it_says_so() -> None:
 
 
 @pytest.fixture
-def ask(service: Callable[..., HealthService]) -> Callable[..., Reply | Later]:
+def ask(service: Callable[..., HealthService]) -> Callable[..., Reply | DeferredReply]:
     """A function that asks for /metrics with these headers."""
-    page = Metrics(service(tcp('ping', 'web'), 'web=7'))
+    page = MetricsEndpoint(service(tcp('ping', 'web'), 'web=7'))
 
-    def asking(method: str = 'GET', **headers: str) -> Reply | Later:
-        return page.reply(Asked(method, '/metrics', {name.replace('_', '-'): text for name, text in headers.items()}))
+    def asking(method: str = 'GET', **headers: str) -> Reply | DeferredReply:
+        return page.reply(Request(method, '/metrics', {name.replace('_', '-'): text for name, text in headers.items()}))
 
     return asking
 
@@ -258,8 +258,8 @@ def test_scrapes_at_the_same_time_share_a_run(ask: Callable[..., Any]) -> None:
 
 
 def test_it_takes_no_other_method(ask: Callable[..., Any]) -> None:
-    refused = ask('POST')
-    assert (refused.status, refused.headers['Allow']) == (405, 'GET, HEAD')
+    error_reply = ask('POST')
+    assert (error_reply.status, error_reply.headers['Allow']) == (405, 'GET, HEAD')
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from supervisor_checks_rpc.plugin.http.messages import Asked
-from supervisor_checks_rpc.plugin.http.status_actions import Buttons
-from supervisor_checks_rpc.plugin.http.status_actions import Refused
+from supervisor_checks_rpc.plugin.http.messages import Request
+from supervisor_checks_rpc.plugin.http.status_actions import ActionRefused
+from supervisor_checks_rpc.plugin.http.status_actions import StatusActions
 
 ORDER = {'action': 'reset', 'process': 'web'}
 
 
 class Desk:
-    """Buttons that write down what they do."""
+    """StatusActions that write down what they do."""
 
     def __init__(self, http_auth: bool = True) -> None:
         self.done: list[str] = []
         config = SimpleNamespace(settings=SimpleNamespace(http_auth=http_auth))
         self.service: Any = SimpleNamespace(config=config, reset_restarts=self.done.append, run=lambda _: None)
-        self.service.pair = lambda check, process: (check, process)
-        self.buttons = Buttons(self.service, 100)
+        self.service.monitor = lambda check, process: (check, process)
+        self.buttons = StatusActions(self.service, 100)
 
     def press(self, order: object = ORDER, **headers: str) -> int:
         """Return the status of the answer."""
@@ -31,8 +31,8 @@ class Desk:
         given = {**usual, **{name.replace('_', '-'): value for name, value in headers.items()}}
         body = order if isinstance(order, bytes) else json.dumps(order).encode()
         try:
-            reply: Any = self.buttons.press(Asked('POST', '/health/ui/action', given, body))
-        except Refused as why:
+            reply: Any = self.buttons.press(Request('POST', '/health/ui/action', given, body))
+        except ActionRefused as why:
             assert str(why)
             return why.status
         return int(reply.status)

@@ -15,11 +15,11 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.monitor import Pair
+from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.plugin.http.status_data import NAMES
 from supervisor_checks_rpc.plugin.http.status_data import PAIRS
-from supervisor_checks_rpc.plugin.http.status_data import Board
+from supervisor_checks_rpc.plugin.http.status_data import StatusData
 
 EARLY = 1000.0
 ROW = [
@@ -29,17 +29,17 @@ ROW = [
 
 
 class Stage:
-    """A board of real pairs on processes that are only said to run."""
+    """A board of real monitors on processes that are only json_reply to run."""
 
     def __init__(self, count: int = 3) -> None:
         self.now = EARLY
-        self.asked: list[Pair] = []
+        self.asked: list[Monitor] = []
         self.specs = [CheckSpec('ping', 'http', ('*',), Schedule(start_period=0, failure_threshold=1))]
         self.record = Record(self.specs, 20)
         self.subprocesses: dict[str, Any] = {}
         self.have(count)
-        service: Any = SimpleNamespace(pairs=self.record.pairs, record=self.record, status=self._status)
-        self.board = Board(service, self._processes, self._clock)
+        service: Any = SimpleNamespace(monitors=self.record.monitors, record=self.record, status=self._status)
+        self.board = StatusData(service, self._processes, self._clock)
 
     def have(self, count: int) -> None:
         """Have so many processes."""
@@ -51,9 +51,9 @@ class Stage:
     def result(self, place: int, outcome: str = model.PASSED, process: Process | None = None, **more: Any) -> None:
         """Have a result come in."""
         self._clock()
-        pair = self.record.pairs()[place]
-        process = process or pair.process
-        pair.take_in(Result('ping', 'http', process, outcome, 'why', began=self.now, **more), self.now, self.now)
+        monitor = self.record.monitors()[place]
+        process = process or monitor.process
+        monitor.take_in(Result('ping', 'http', process, outcome, 'why', began=self.now, **more), self.now, self.now)
 
     def pieces(self, seen: str = '') -> Iterator[bytes]:
         return self.board.pieces(seen, {'token': 't'})
@@ -68,13 +68,13 @@ class Stage:
     def _processes(self) -> Iterator[tuple[str, str, Any, bool]]:
         return (('g', name, subprocess, False) for name, subprocess in self.subprocesses.items())
 
-    def _status(self, pair: Pair) -> Any:
-        self.asked.append(pair)
+    def _status(self, monitor: Monitor) -> Any:
+        self.asked.append(monitor)
         return SimpleNamespace(restarts_suspended=True, next_restart_at=None)
 
 
 def row(told: Any, place: int) -> dict[str, Any]:
-    """Return what is told of a pair, by its names."""
+    """Return what is told of a monitor, by its names."""
     return next(dict(zip(ROW, values)) for values in told['rows'] if values[0] == place)
 
 
@@ -119,15 +119,15 @@ def test_the_sick_are_told_each_time() -> None:
     seen = stage.told()['seen']
     assert rows(stage.told(seen)) == [1]
     assert row(stage.told(seen), 1)['suspended'] is True
-    assert set(stage.asked) == {stage.record.pairs()[1]}, 'what takes longer is worked out for the sick alone'
+    assert set(stage.asked) == {stage.record.monitors()[1]}, 'what takes longer is worked out for the sick alone'
 
 
 def test_a_piece_is_small_however_much_there_is() -> None:
     stage = Stage(1000)
     whole = list(stage.pieces())
     names = [piece.count(b'"g"') for piece in whole]
-    pairs = [piece.count(b'no result yet') for piece in whole]
-    assert (sum(names), max(names), sum(pairs), max(pairs)) == (1000, NAMES, 1000, PAIRS)
+    monitors = [piece.count(b'no result yet') for piece in whole]
+    assert (sum(names), max(names), sum(monitors), max(monitors)) == (1000, NAMES, 1000, PAIRS)
     assert len(json.loads(b''.join(whole))['rows']) == 1000
     quiet = list(stage.pieces(json.loads(b''.join(whole))['seen']))
     assert len(quiet) < 5
@@ -138,11 +138,11 @@ def test_what_changes_between_two_pieces_ends_the_reply(more: int) -> None:
     """It is JSON to its end, and says that it is not all; the caller asks again and has everything."""
     stage = Stage(2 * PAIRS + 60)
     pieces = stage.pieces()
-    said = b''
-    while said.count(b'no result yet') < PAIRS:
-        said += next(pieces)
+    json_reply = b''
+    while json_reply.count(b'no result yet') < PAIRS:
+        json_reply += next(pieces)
     stage.have(2 * PAIRS + 60 + more)
-    told = json.loads(said + b''.join(pieces))
+    told = json.loads(json_reply + b''.join(pieces))
     assert (told['complete'], len(told['rows'])) == (False, PAIRS)
     again = stage.told(told['seen'])
     assert (again['complete'], again['whole'], len(again['rows'])) == (True, True, 2 * PAIRS + 60 + more)
@@ -151,12 +151,12 @@ def test_what_changes_between_two_pieces_ends_the_reply(more: int) -> None:
 def test_a_result_between_two_pieces_is_told_now_or_next_time() -> None:
     stage = Stage(2 * PAIRS)
     pieces = stage.pieces()
-    said = b''
-    while said.count(b'no result yet') < PAIRS:
-        said += next(pieces)
+    json_reply = b''
+    while json_reply.count(b'no result yet') < PAIRS:
+        json_reply += next(pieces)
     stage.result(0)
     stage.result(2 * PAIRS - 1)
-    told = json.loads(said + b''.join(pieces))
+    told = json.loads(json_reply + b''.join(pieces))
     assert (told['complete'], row(told, 0)['letters'], row(told, 2 * PAIRS - 1)['letters']) == (True, '', 'p')
     assert 0 in rows(stage.told(told['seen']))
 
@@ -184,8 +184,8 @@ def test_a_new_instance_is_marked_where_it_began() -> None:
 
 def test_it_tells_what_comes_next() -> None:
     stage = Stage(3)
-    stage.record.pause(stage.record.pairs()[:1], 60, stage.now, stage.now)
-    stage.record.pause(stage.record.pairs()[1:2], 0, stage.now, stage.now)
+    stage.record.pause(stage.record.monitors()[:1], 60, stage.now, stage.now)
+    stage.record.pause(stage.record.monitors()[1:2], 0, stage.now, stage.now)
     told = stage.told()
     ahead = told['now'] - stage.now
     assert [row(told, place)['state'] for place in range(3)] == ['paused', 'paused', 'unknown']
@@ -198,11 +198,11 @@ def test_names_and_reasons_are_told_as_they_are_but_in_ascii() -> None:
     stage = Stage(1)
     stage.subprocesses = {'p\u20ac"\\\ud800': stage.subprocesses['p00000']}
     stage.record.match({'ping': [Process('g', 'p\u20ac"\\\ud800', 7)]}, EARLY, EARLY)
-    pair = stage.record.pairs()[0]
-    pair.take_in(Result('ping', 'http', pair.process, model.FAILED, '</script>\x1b\n' + 'x' * 9999), EARLY, EARLY)
-    said = b''.join(stage.pieces())
-    told = json.loads(said)
-    assert said.isascii()
+    monitor = stage.record.monitors()[0]
+    monitor.take_in(Result('ping', 'http', monitor.process, model.FAILED, '</script>\x1b\n' + 'x' * 9999), EARLY, EARLY)
+    json_reply = b''.join(stage.pieces())
+    told = json.loads(json_reply)
+    assert json_reply.isascii()
     assert told['processes'] == [['g', 'p\u20ac"\\\ud800', False]]
     assert row(told, 0)['reason'].startswith('</script>\\x1b\\nxxx')
     assert len(row(told, 0)['reason']) == 1000

@@ -43,7 +43,7 @@ export class Detail {
   async refresh() {
     const query = new URLSearchParams({ check: this.row.check, process: this.row.process.namespec });
     try {
-      this.show(await this.ask(`ui/pair?${query}`));
+      this.show(await this.ask(`ui/monitor?${query}`));
     } catch (why) {
       this.cell.textContent = why.message;
     }

@@ -1,7 +1,7 @@
 // The page: asks what is new every two seconds, shows it, and sends what the buttons ask for.
 
 import { Detail } from './detail.js';
-import { Row, pairOf, processesOf, stateOf } from './table.js';
+import { Row, monitorOf, processesOf, stateOf } from './table.js';
 import { View } from './view.js';
 import { span, took } from './words.js';
 
@@ -80,8 +80,8 @@ function take(news) {
   for (const values of news.rows) {
     const row = byPair[values[0]];
     const before = row.status;
-    const pair = { ...row.fixed, ...pairOf(values) };
-    row.show(pair);
+    const monitor = { ...row.fixed, ...monitorOf(values) };
+    row.show(monitor);
     if (row.detail) row.detail.refresh();
     if (before !== row.status) changed.push(row);
   }
@@ -141,8 +141,8 @@ function freshen(problem) {
 function showProblems(problems) {
   const list = $('problems');
   list.hidden = !problems.length;
-  if (list.dataset.said === problems.join('\n')) return;
-  list.dataset.said = problems.join('\n');
+  if (list.dataset.shown === problems.join('\n')) return;
+  list.dataset.shown = problems.join('\n');
   list.replaceChildren(...problems.map((problem) => {
     const item = document.createElement('li');
     item.textContent = problem;
@@ -154,15 +154,15 @@ function summarize(problems) {
   const counts = view.count();
   const checks = view.rows.length - counts.unchecked;
   const sick = checks - counts.healthy - counts.paused;
-  const said = [];
-  if (sick) said.push(`${sick} of ${checks} not healthy`);
-  else if (!counts.healthy) said.push('nothing is checked');
-  else said.push(counts.healthy === checks ? `all ${checks} healthy` : `${counts.healthy} healthy`);
-  if (counts.paused) said.push(`${counts.paused} paused`);
-  if (problems) said.push(`${problems} problem${problems === 1 ? '' : 's'} of the configuration`);
-  $('verdict').textContent = said.join(', ');
+  const parts = [];
+  if (sick) parts.push(`${sick} of ${checks} not healthy`);
+  else if (!counts.healthy) parts.push('nothing is checked');
+  else parts.push(counts.healthy === checks ? `all ${checks} healthy` : `${counts.healthy} healthy`);
+  if (counts.paused) parts.push(`${counts.paused} paused`);
+  if (problems) parts.push(`${problems} problem${problems === 1 ? '' : 's'} of the configuration`);
+  $('verdict').textContent = parts.join(', ');
   $('verdict').className = sick || problems || !counts.healthy ? 'bad' : 'good';
-  document.title = `${said[0]} \u2013 health of ${location.host}`;
+  document.title = `${parts[0]} \u2013 health of ${location.host}`;
 }
 
 // -- buttons

@@ -57,8 +57,8 @@ class Strip {
     parent.append(this.svg);
   }
 
-  show(pair) {
-    const { letters, durations, beginnings } = pair;
+  show(monitor) {
+    const { letters, durations, beginnings } = monitor;
     const count = Math.max(letters.length, KEPT);
     const left = (place) => (count - letters.length + place) * CELL + 2;
     const longest = Math.max(...durations, 1);
@@ -74,7 +74,7 @@ class Strip {
     for (const place of beginnings) d.begun += `M${left(place) - 0.5} 12v18M${left(place) - 4} 31h7l-3.5 -5z`;
     for (const [name, path] of Object.entries(this.paths)) path.setAttribute('d', d[name]);
     this.svg.setAttribute('viewBox', `0 0 ${count * CELL + 4} 31`);
-    this.svg.setAttribute('aria-label', results(pair));
+    this.svg.setAttribute('aria-label', results(monitor));
     this.svg.classList.toggle('empty', !letters);
   }
 }
@@ -83,7 +83,7 @@ export class Row {
   constructor(process, check) {
     this.process = process;
     this.check = check;
-    this.pair = null;
+    this.monitor = null;
     this.tr = element('tr');
     this.tr.row = this;
     this.state = element('span', 'badge', element('td', 'state', this.tr));
@@ -125,7 +125,7 @@ export class Row {
   nameButtons() {
     for (const each of this.buttons) {
       const name = each.classList.item(0);
-      if (name === 'reset') each.hidden = !this.pair || !(this.pair.restarts || this.status === 'unhealthy');
+      if (name === 'reset') each.hidden = !this.monitor || !(this.monitor.restarts || this.status === 'unhealthy');
       const action = name === 'pause' && this.status === 'paused' ? 'resume' : name;
       each.dataset.action = action;
       say(each, action === 'resume' ? 'Resume' : ACTIONS[name]);
@@ -136,17 +136,17 @@ export class Row {
   }
 
   get status() {
-    return this.pair ? this.pair.state : 'unchecked';
+    return this.monitor ? this.monitor.state : 'unchecked';
   }
 
-  show(pair) {
-    this.pair = pair;
-    say(this.why, why(pair, SHOWN_REASON));
-    this.why.title = pair.reason.length > 40 ? pair.reason : '';
-    this.since.title = moment(pair.since);
-    this.strip.show(pair);
-    say(this.restarts, restarts(pair.restarts));
-    this.tr.classList.toggle('suspended', pair.suspended);
+  show(monitor) {
+    this.monitor = monitor;
+    say(this.why, why(monitor, SHOWN_REASON));
+    this.why.title = monitor.reason.length > 40 ? monitor.reason : '';
+    this.since.title = moment(monitor.since);
+    this.strip.show(monitor);
+    say(this.restarts, restarts(monitor.restarts));
+    this.tr.classList.toggle('suspended', monitor.suspended);
     this.showState();
     this.nameButtons();
   }
@@ -159,10 +159,10 @@ export class Row {
 
   showProcess(state) {
     this.process.state = state;
-    const pid = this.pair && this.pair.pid ? `pid ${this.pair.pid}` : '';
+    const pid = this.monitor && this.monitor.pid ? `pid ${this.monitor.pid}` : '';
     say(this.instance, state === 'RUNNING' ? pid : state);
     this.instance.classList.toggle('down', state !== 'RUNNING');
-    if (!this.pair) {
+    if (!this.monitor) {
       say(this.why, this.process.isListener ? 'event listener, no check is for it' : 'no check is for it');
       this.showState();
     }
@@ -170,14 +170,14 @@ export class Row {
 
   // What changes as time goes by.
   age(now) {
-    if (!this.pair) return;
-    say(this.since, span(now - this.pair.since));
-    say(this.coming, next(this.pair, now));
+    if (!this.monitor) return;
+    say(this.since, span(now - this.monitor.since));
+    say(this.coming, next(this.monitor, now));
   }
 
   matches(words, states) {
     if (states.size && !states.has(this.status)) return false;
-    const text = `${this.process.namespec} ${this.check} ${this.pair ? this.pair.reason : ''}`.toLowerCase();
+    const text = `${this.process.namespec} ${this.check} ${this.monitor ? this.monitor.reason : ''}`.toLowerCase();
     return words.every((word) => text.includes(word));
   }
 
@@ -192,14 +192,14 @@ export class Row {
 }
 
 const byName = (a, b) => a.process.place - b.process.place || a.check.localeCompare(b.check);
-const worst = (row) => STATES.indexOf(row.status) - (row.pair && row.pair.suspended ? 0.5 : 0);
+const worst = (row) => STATES.indexOf(row.status) - (row.monitor && row.monitor.suspended ? 0.5 : 0);
 
 export const ORDERS = {
   state: (a, b) => worst(a) - worst(b) || byName(a, b),
   process: byName,
   check: (a, b) => a.check.localeCompare(b.check) || byName(a, b),
-  since: (a, b) => (b.pair ? b.pair.since : 0) - (a.pair ? a.pair.since : 0) || byName(a, b),
-  restarts: (a, b) => (b.pair ? b.pair.restarts : -1) - (a.pair ? a.pair.restarts : -1) || byName(a, b),
+  since: (a, b) => (b.monitor ? b.monitor.since : 0) - (a.monitor ? a.monitor.since : 0) || byName(a, b),
+  restarts: (a, b) => (b.monitor ? b.monitor.restarts : -1) - (a.monitor ? a.monitor.restarts : -1) || byName(a, b),
 };
 
 // The rows under `body`, in order, without those that are not wanted. Yields the number of those shown.
@@ -231,7 +231,7 @@ export function processesOf(listed) {
   }));
 }
 
-export function pairOf(values) {
+export function monitorOf(values) {
   const [, state, since, reason, pid, failures, count, suspended, nextRestart, pausedUntil, nextCheck] = values;
   const [letters, durations, beginnings] = values.slice(11, 14);
   return {

@@ -42,30 +42,30 @@ function cut(text, most) {
   return text.length > most ? `${text.slice(0, most)}\u2026` : text;
 }
 
-// Why a pair is in its state, the reason cut to so many characters; a failure that does not count as unhealthy yet says
+// Why a monitor is in its state, the reason cut to so many characters; a failure that does not count as unhealthy yet says
 // how far it is.
-export function why(pair, most) {
-  const { state, reason, failures, threshold } = pair;
+export function why(monitor, most) {
+  const { state, reason, failures, threshold } = monitor;
   const near = failures && ['healthy', 'starting', 'unknown'].includes(state) && failures < threshold;
   const text = cut(reason, most);
   return near ? `${text} (failed ${failures} in a row, unhealthy at ${threshold})` : text;
 }
 
-// What happens next to a pair, by itself.
-export function next(pair, now) {
-  if (pair.suspended) return 'suspended until it recovers, or Reset';
-  if (pair.state === 'paused') {
-    return pair.pausedUntil ? `checked again in ${span(pair.pausedUntil - now)}` : 'paused until resumed';
+// What happens next to a monitor, by itself.
+export function next(monitor, now) {
+  if (monitor.suspended) return 'suspended until it recovers, or Reset';
+  if (monitor.state === 'paused') {
+    return monitor.pausedUntil ? `checked again in ${span(monitor.pausedUntil - now)}` : 'paused until resumed';
   }
-  if (pair.nextRestart) {
-    const verb = pair.onFailure.startsWith('signal ') ? pair.onFailure.slice(7) : 'restart';
-    return pair.nextRestart > now + 0.5 ? `${verb} in ${span(pair.nextRestart - now)}` : `${verb} is due`;
+  if (monitor.nextRestart) {
+    const verb = monitor.onFailure.startsWith('signal ') ? monitor.onFailure.slice(7) : 'restart';
+    return monitor.nextRestart > now + 0.5 ? `${verb} in ${span(monitor.nextRestart - now)}` : `${verb} is due`;
   }
-  if (!pair.nextCheck) return '';
-  const late = now - pair.nextCheck;
+  if (!monitor.nextCheck) return '';
+  const late = now - monitor.nextCheck;
   const due = late < -0.5 ? `check in ${span(-late)}` : 'check now';
   const check = late > ON_ITS_WAY ? `check ${span(late)} overdue` : due;
-  return pair.state === 'unhealthy' && pair.onFailure === 'none' ? `no restart (on_failure = none), ${check}` : check;
+  return monitor.state === 'unhealthy' && monitor.onFailure === 'none' ? `no restart (on_failure = none), ${check}` : check;
 }
 
 export function restarts(count) {
@@ -73,8 +73,8 @@ export function restarts(count) {
 }
 
 // The strip of results for those who do not see it.
-export function results(pair) {
-  const { letters, durations, beginnings } = pair;
+export function results(monitor) {
+  const { letters, durations, beginnings } = monitor;
   if (!letters) return 'no result yet';
   const counts = Object.entries(OUTCOMES)
     .map(([letter, outcome]) => [letters.split(letter).length - 1, outcome])
