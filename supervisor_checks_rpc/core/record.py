@@ -114,7 +114,7 @@ class Record:
         """Return the processes that programs of their own check."""
         return [monitor.process for monitor in self._external.values()]
 
-    def instance(self, process: Process, now: float) -> None:
+    def set_instance(self, process: Process, now: float) -> None:
         """Tell that `process` is the instance that runs now, or with pid 0 that none does."""
         for monitor in self._by_process.get(process.namespec, ()):
             monitor.wake(now)
@@ -181,7 +181,7 @@ class Record:
         outcome = model.PASSED if is_ok else model.FAILED
         return monitor.take_in(self._said(monitor, outcome, message or 'beat', now, at), now, at)
 
-    def silent(self, now: float, at: float) -> list[Monitor]:
+    def fail_silent(self, now: float, at: float) -> list[Monitor]:
         """Take in as a failure, once an interval, that a passive check was not heard of; return its monitors."""
         silent = []
         for monitor in self.passive:
@@ -225,7 +225,7 @@ class Record:
         for monitor in self._monitors.values():
             monitor.refresh(now, at)
 
-    def stalled(self, now: float) -> None:
+    def ignore_standstill(self, now: float) -> None:
         """Drop the verdicts of a time in which the machine, or we, stood still: each gets one full interval."""
         for monitor in self._monitors.values():
             monitor.health.ignore_runs_before(now + monitor.spec.schedule.interval)

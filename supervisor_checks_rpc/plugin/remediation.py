@@ -26,6 +26,7 @@ from ..core.restart_policy import RestartLimits
 from ..core.restart_policy import RestartPolicy
 from ..core.restart_policy import RestartRequest
 from ..core.restart_policy import strictest_limits
+from .announcements import streak
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
 from .restarts import CannotRestart
@@ -254,7 +255,7 @@ class Remediation:
         if not any(self._is_sick(monitor, now) for monitor in self._record.monitors_of(namespec)):
             self.restarts.cancel(namespec, 'no check asks for it any more')
 
-    def keep(self, namespecs: set[str]) -> None:
+    def forget_all_but(self, namespecs: set[str]) -> None:
         """Forget processes that are gone from the configuration."""
         self.policy.keep(namespecs)
         self._left_alone &= namespecs
@@ -305,16 +306,3 @@ def _signal(monitors: Sequence[Monitor]) -> str | None:
     wanted = {monitor.spec.schedule.on_failure for monitor in monitors if monitor.process.pid}
     signals = sorted(w.partition(' ')[2] for w in wanted if w.startswith('signal '))
     return signals[0] if signals and 'restart' not in wanted else None
-
-
-def streak(monitor: Monitor) -> str:
-    """Say how often the check of `monitor` passed or failed of late."""
-    health, schedule = monitor.health, monitor.spec.schedule
-    if health.last_outcome == model.PASSED:
-        return f'passed {health.successes} in a row'
-    if not health.failures:
-        return 'failed, not counted while it is starting'
-    if schedule.failure_window > schedule.failure_threshold:
-        of = f'{schedule.failure_threshold} of {schedule.failure_window}'
-        return f'failed {health.failures_in_window} of the last {schedule.failure_window} (threshold {of})'
-    return f'failed {health.failures} in a row (threshold {schedule.failure_threshold})'

@@ -65,7 +65,7 @@ class Restart:
 class Restarts:
     """All restarts under way, one at most for each process.
 
-    `ring` has `turn` called on the loop's next turn; `ended(namespec, is_up)` is called when a restart is over.
+    `ring` has `advance` called on the loop's next turn; `ended(namespec, is_up)` is called when a restart is over.
     """
 
     def __init__(self, supervisord: Any, ring: Callable[[], None], ended: Callable[[str, bool], None]) -> None:
@@ -104,7 +104,7 @@ class Restarts:
         """Tell whether we are stopping the process, and so nobody else is."""
         return namespec in self._under_way and self._under_way[namespec].phase == STOPPING
 
-    def wants_turn(self) -> bool:
+    def is_ready_to_stop(self) -> bool:
         """Tell whether a preparation is over, of which no event tells."""
         return any(
             restart.phase == PREPARING and restart.subprocess.state in _UP and restart.prepared()
@@ -132,7 +132,7 @@ class Restarts:
         if restart and restart.phase == PREPARING and not restart.asked and restart.subprocess.state in _UP:
             self._end(restart, why)
 
-    def turn(self) -> None:
+    def advance(self) -> None:
         """Bring all restarts a step further. To be called from the loop, never from an event."""
         began = time.monotonic()
         for restart in list(self._under_way.values()):

@@ -173,7 +173,7 @@ class WorkerLink:
         child.say(wire.dump_job(self._last_number, spec, process, sample))
         return pending
 
-    def look(self) -> None:
+    def replace_if_late(self) -> None:
         """Replace the worker when it is late. To be called on every turn of the loop.
 
         It answers in any order and keeps more waiting than it runs, so it is late when it said nothing at all.
@@ -185,7 +185,7 @@ class WorkerLink:
         if self._clock() > self._heard_at + timeout + grace:
             self._end(f'the worker process did not answer within {timeout:g}s and was replaced')
 
-    def tick(self) -> None:
+    def end_if_idle(self) -> None:
         """Send a worker home that has nothing to do."""
         if not self._pending and self._child and self._clock() - self._heard_at > IDLE:
             self.close()

@@ -557,7 +557,7 @@ def test_what_raises_is_500_and_a_line_in_the_log():
     over = threading.Event()
     loop = threading.Thread(target=lambda: [asyncore_25.poll(0.01) for _ in iter(over.is_set, True)])
     try:
-        handlers.install([({'username': None, 'password': None}, server)], service, list)
+        handlers.install([({'username': None, 'password': None}, server)], service)
         loop.start()
         with contextlib.closing(http.client.HTTPConnection('127.0.0.1', server.port, timeout=10)) as connection:
             for method, body in (('GET', None), ('GET', b'body'), ('HEAD', None)):

@@ -147,7 +147,7 @@ class Bench:
     def refresh(self) -> None:
         """Tell the record who runs now."""
         for program in self.programs:
-            self.record.instance(self.instance(program), self.now)
+            self.record.set_instance(self.instance(program), self.now)
 
     def take(self) -> list[Run]:
         """Be a listener that asks what is due."""
@@ -179,7 +179,7 @@ class Bench:
         """Turn the loop once."""
         if self.is_rung:
             self.is_rung = False
-            self.remediation.restarts.turn()
+            self.remediation.restarts.advance()
 
     def settle(self) -> None:
         """Turn the loop until all that began is over."""
@@ -1047,7 +1047,7 @@ class Shaken(Bench):
 
     def stall(self, _program: Witness, _number: int) -> None:
         self.now += 60.0
-        self.record.stalled(self.now)
+        self.record.ignore_standstill(self.now)
         self.excused = self.now + TICK
 
     # what a person does

@@ -110,7 +110,7 @@ def test_a_run_brings_back_the_sample_of_the_last_one() -> None:
 def test_a_new_instance_gets_no_sample_of_the_old_one() -> None:
     record = record_of((spec(), WEB))
     report(record, record.take_due('l#1', 0.0)[0], 0.0, sample={'cpu': 1.5})
-    record.instance(AGAIN, 50.0)
+    record.set_instance(AGAIN, 50.0)
     assert record.take_due('l#1', 50.0)[0].sample is None
 
 
@@ -126,21 +126,21 @@ def test_what_cannot_be_checked_is_never_handed_out(check: CheckSpec, process: P
 
 def test_a_process_that_came_up_is_due_at_once() -> None:
     record = record_of((spec(), replace(WEB, pid=0)))
-    record.instance(WEB, 3.0)
+    record.set_instance(WEB, 3.0)
     assert named(record.take_due('l#1', 3.0)) == ['ping web']
 
 
 def test_a_process_that_went_down_is_due_no_more() -> None:
     record = record_of((spec(), WEB))
-    record.instance(replace(WEB, pid=0), 3.0)
+    record.set_instance(replace(WEB, pid=0), 3.0)
     assert record.take_due('l#1', 30.0) == []
 
 
 def test_word_of_an_instance_that_is_known_already_changes_nothing() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
-    record.instance(WEB, 1.0)
-    record.instance(Process('other', 'other', 9), 1.0)
+    record.set_instance(WEB, 1.0)
+    record.set_instance(Process('other', 'other', 9), 1.0)
     assert report(record, run, 1.0)
     assert record.take_due('l#1', 1.0) == []
 
@@ -202,7 +202,7 @@ def test_what_is_handed_out_early_is_lost_with_its_instance() -> None:
     record = record_of((spec(interval=10.0), WEB))
     run_at(record, 0.0)
     (early,) = record.take_due('l#1', 9.0)
-    record.instance(OTHER, 9.5)
+    record.set_instance(OTHER, 9.5)
     assert not report(record, early, 10.0)
     assert [(run.process, run.delay) for run in record.take_due('l#1', 10.0)] == [(OTHER, 0.0)]
 
@@ -332,7 +332,7 @@ def test_a_report_that_comes_when_its_lease_is_over_is_nothing() -> None:
 def test_a_new_instance_ends_the_lease_and_is_due_at_once() -> None:
     record = record_of((spec(), WEB))
     (run,) = record.take_due('l#1', 0.0)
-    record.instance(AGAIN, 1.0)
+    record.set_instance(AGAIN, 1.0)
     assert report(record, run, 1.0, FAILED) is None
     (again,) = record.take_due('l#1', 1.0)
     assert again.process == AGAIN
@@ -399,7 +399,7 @@ class Listeners:
         number %= 2
         old = self.processes[number]
         self.processes[number] = replace(old, pid=old.pid + 10 if number else 0, started=self.now)
-        self.record.instance(self.processes[number], self.now)
+        self.record.set_instance(self.processes[number], self.now)
         self.out = {key: held for key, held in self.out.items() if key[1] != old.namespec}
 
 
@@ -449,7 +449,7 @@ def test_a_new_pid_starts_afresh_but_keeps_the_history() -> None:
     for now in (10.0, 20.0):
         run_at(record, now, FAILED)
     assert state(record, 20.0) == UNHEALTHY
-    record.instance(AGAIN, 50.0)
+    record.set_instance(AGAIN, 50.0)
     status = record.status(record.monitor('ping', 'web'), 50.0, EPOCH + 50.0)
     assert (status.state, status.failures, status.last, status.process) == (STARTING, 0, None, AGAIN)
     assert [result.process.pid for result in status.history] == [7, 7]
@@ -641,7 +641,7 @@ def test_to_resume_what_is_not_paused_changes_nothing() -> None:
 def test_failures_right_after_the_machine_stood_still_do_not_count() -> None:
     record = record_of((spec(failure_threshold=1, failure_window=1), WEB))
     run_at(record, 0.0)
-    record.stalled(100.0)
+    record.ignore_standstill(100.0)
     run_at(record, 101.0, FAILED)
     assert state(record, 101.0) == UNKNOWN
     run_at(record, 111.0, FAILED)
@@ -671,12 +671,12 @@ def test_a_beat_says_how_it_is() -> None:
 def test_silence_is_a_failure_once_an_interval() -> None:
     record = record_of((HEARTBEAT, WEB))
     record.beat(record.monitor('beat', 'web'), True, '', 0.0, EPOCH)
-    silent = [now for now in range(120) if record.silent(float(now), EPOCH + now)]
+    silent = [now for now in range(120) if record.fail_silent(float(now), EPOCH + now)]
     assert silent == [31, 41, 51, 61, 71, 81, 91, 101, 111]
     assert state(record, 51.0, 'beat') == UNHEALTHY
 
 
 def test_a_new_instance_has_its_time_for_the_first_beat() -> None:
     record = record_of((HEARTBEAT, WEB))
-    record.instance(AGAIN, 50.0)
-    assert [bool(record.silent(now, EPOCH)) for now in (50.0, 80.0, 80.1)] == [False, False, True]
+    record.set_instance(AGAIN, 50.0)
+    assert [bool(record.fail_silent(now, EPOCH)) for now in (50.0, 80.0, 80.1)] == [False, False, True]

@@ -63,10 +63,10 @@ def test_the_worker_is_started_at_the_first_need_and_leaves_when_idle(world: Wor
     assert world.run(port) == world.run(port) == PASSED
     (pid,) = world.children
     world.now += IDLE - 1
-    world.link.tick()
+    world.link.end_if_idle()
     assert os.waitpid(pid, os.WNOHANG) == (0, 0)
     world.now += 2
-    world.link.tick()
+    world.link.end_if_idle()
     assert os.waitpid(pid, 0)[0] == pid
     del world.children[pid]
     assert world.run(port) == PASSED

@@ -22,7 +22,6 @@ from .bodies import Body
 from .bodies import DeferredProducer
 from .bodies import Pieces
 from .health_endpoint import HealthEndpoint
-from .health_endpoint import Processes
 from .messages import DeferredReply
 from .messages import Reply
 from .messages import Request
@@ -58,16 +57,16 @@ def install_when_running(supervisord: Any, service: HealthService) -> None:
     """Serve the parts from SupervisorRunningEvent on: when the factory is called, the servers are still being made."""
 
     def installed(_event: object) -> None:
-        install(supervisord.options.httpservers, service, service.subprocesses)
+        install(supervisord.options.httpservers, service)
 
     events.subscribe(events.SupervisorRunningEvent, guarded(service.log, installed))
 
 
-def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService, processes: Processes) -> None:
+def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService) -> None:
     """Serve the parts on each server, in front of supervisord's own, for those who know its user and password."""
     # The last that is installed is asked first.
     parts: tuple[Part, ...] = (
-        HealthEndpoint(service, processes), StatusPage(service, processes), MetricsEndpoint(service)
+        HealthEndpoint(service), StatusPage(service), MetricsEndpoint(service)
     )  # fmt: skip
     for settings, server in httpservers:
         users = {settings['username']: settings['password']} if settings['username'] else {}

@@ -5,11 +5,8 @@ Its work and its size have a bound, whoever asks: it is supervisord's only threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from typing import Any
 from urllib.parse import unquote
 
 from ...core import model
@@ -32,8 +29,6 @@ _LONGEST_QUERY = 1000
 _MOST_PATTERNS = 20
 _MOST_SHOWN = 1000
 
-# Yields all processes of supervisord: group, name, subprocess, is event listener.
-Processes = Callable[[], Iterable[tuple[str, str, Any, bool]]]
 Filters = Mapping[str, list[str]]
 
 
@@ -44,9 +39,8 @@ class HealthEndpoint:
     longest_body = 0
     is_open = True
 
-    def __init__(self, service: HealthService, processes: Processes) -> None:
+    def __init__(self, service: HealthService) -> None:
         self._service = service
-        self._processes = processes
 
     @staticmethod
     def is_at(path: str) -> bool:
@@ -77,7 +71,7 @@ class HealthEndpoint:
         # A section that cannot be used may not even say what it is for.
         lost = [spec for check, spec in record.specs.items() if spec.error and check not in known]
         if name:
-            monitors, lost = record.monitors_of(self._service.find(name[1:]).namespec), []
+            monitors, lost = record.monitors_of(self._service.processes.find(name[1:]).namespec), []
         if 'processes' in filters:
             wanted = self._wanted(filters['processes'])
             monitors, lost = [m for m in monitors if (m.process.group, m.process.name) in wanted], []
@@ -88,7 +82,7 @@ class HealthEndpoint:
         return _verdict(monitors, lost, [] if name or filters else list(self._service.problems()))
 
     def _wanted(self, patterns: list[str]) -> set[tuple[str, str]]:
-        processes = [(group, name, is_listener) for group, name, _, is_listener in self._processes()]
+        processes = [(entry.group, entry.name, entry.is_listener) for entry in self._service.processes]
         wanted: set[tuple[str, str]] = set()
         unwanted: set[tuple[str, str]] = set()
         for pattern in patterns or ['']:

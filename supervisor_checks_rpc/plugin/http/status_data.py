@@ -24,7 +24,6 @@ from ...protocol import wire
 
 if TYPE_CHECKING:
     from ..service import HealthService
-    from .health_endpoint import Processes
 
 # A piece of so many takes supervisord a millisecond or two; docs/page.md has figures.
 PAIRS = 50
@@ -41,10 +40,9 @@ class StatusData:
     """All processes and their monitors. What a caller has seen is told by a mark, which it hands back."""
 
     def __init__(
-        self, service: HealthService, processes: Processes, clock: Callable[[], float] = time.monotonic
+        self, service: HealthService, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._service = service
-        self._processes = processes
         self._clock = clock
         self._life = uuid4().hex
         self._edition = 0
@@ -83,7 +81,7 @@ class StatusData:
     def _look(self) -> str:
         """Take note of all processes and monitors; return the states of the processes, a digit for each."""
         names, states = [], []
-        for group, name, subprocess, is_listener in self._processes():
+        for group, name, subprocess, is_listener in self._service.processes:
             names.append((group, name, is_listener))
             states.append(subprocess.get_state())
         monitors = self._service.monitors()

@@ -30,7 +30,6 @@ from .status_data import StatusData
 
 if TYPE_CHECKING:
     from ..service import HealthService
-    from .health_endpoint import Processes
 
 _ROOT = f'{PATH}/'
 # No process has a slash in its name (supervisor/datatypes.py, process_or_group_name).
@@ -69,9 +68,9 @@ class StatusPage:
     longest_body = 4096
     is_open = True
 
-    def __init__(self, service: HealthService, processes: Processes) -> None:
+    def __init__(self, service: HealthService) -> None:
         self._service = service
-        self._data_source = StatusData(service, processes)
+        self._data_source = StatusData(service)
         self._actions = StatusActions(service, self.longest_body)
         # Read once: supervisord may change its directory and its user, and never waits for a disk.
         self._static = {

@@ -182,7 +182,7 @@ def test_counts_survive_a_new_instance_and_a_pause(service: Callable[..., Health
     monitor = health.monitor('ping', 'web')
     take_in(monitor, FAILED)
     now = time.monotonic()
-    health.record.instance(Process('web', 'web', 70, now), now)
+    health.record.set_instance(Process('web', 'web', 70, now), now)
     take_in(monitor, PASSED)
     health.pause('', '', 0)
     health.resume('', '')

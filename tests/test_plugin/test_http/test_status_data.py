@@ -29,7 +29,7 @@ ROW = [
 
 
 class Stage:
-    """A board of real monitors on processes that are only json_reply to run."""
+    """Real monitors on processes that only seem to run, and what the page shows of them."""
 
     def __init__(self, count: int = 3) -> None:
         self.now = EARLY
@@ -38,8 +38,10 @@ class Stage:
         self.record = Record(self.specs, 20)
         self.subprocesses: dict[str, Any] = {}
         self.have(count)
-        service: Any = SimpleNamespace(monitors=self.record.monitors, record=self.record, status=self._status)
-        self.board = StatusData(service, self._processes, self._clock)
+        service: Any = SimpleNamespace(
+            monitors=self.record.monitors, record=self.record, status=self._status, processes=self
+        )
+        self.board = StatusData(service, self._clock)
 
     def have(self, count: int) -> None:
         """Have so many processes."""
@@ -65,7 +67,7 @@ class Stage:
     def told(self, seen: str = '') -> Any:
         return json.loads(b''.join(self.pieces(seen)))
 
-    def _processes(self) -> Iterator[tuple[str, str, Any, bool]]:
+    def __iter__(self) -> Iterator[tuple[str, str, Any, bool]]:
         return (('g', name, subprocess, False) for name, subprocess in self.subprocesses.items())
 
     def _status(self, monitor: Monitor) -> Any:
@@ -175,7 +177,7 @@ def test_a_new_instance_is_marked_where_it_began() -> None:
     stage = Stage(1)
     for pid, results in ((7, 2), (8, 1), (9, 0)):
         process = Process('g', 'p00000', pid, stage.now)
-        stage.record.instance(process, stage.now)
+        stage.record.set_instance(process, stage.now)
         for _ in range(results):
             # A program that reports brings a process of its own making.
             stage.result(0, process=Process('g', 'p00000', pid, process.started))

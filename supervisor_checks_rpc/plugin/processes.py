@@ -1,0 +1,86 @@
+"""The processes of supervisord: which there are, and which instance of each runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from supervisor.options import split_namespec
+from supervisor.process import EventListenerPool
+from supervisor.states import ProcessStates
+
+from ..core.model import Process
+from ..errors import UnknownName
+
+_UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
+
+
+class Entry(NamedTuple):
+    """One process of supervisord: its names, supervisor's object for it, and whether it is an event listener."""
+
+    group: str
+    name: str
+    subprocess: Any
+    is_listener: bool
+
+
+class Processes:
+    """The processes of one supervisord. `clock` gives monotonic seconds."""
+
+    def __init__(self, supervisord: Any, clock: Callable[[], float]) -> None:
+        self._supervisord = supervisord
+        self._clock = clock
+        # The processes whose instance may be another than the record knows, by group and name.
+        self._changed: dict[tuple[str, str], Any] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        for group_name, group in self._supervisord.process_groups.items():
+            is_listener = isinstance(group, EventListenerPool)
+            for name, subprocess in group.processes.items():
+                yield Entry(group_name, name, subprocess, is_listener)
+
+    def subprocess(self, process: Process) -> Any:
+        """Return supervisor's object for the process, None when it is gone from the configuration."""
+        group = self._supervisord.process_groups.get(process.group)
+        return group.processes.get(process.name) if group else None
+
+    def find(self, namespec: str) -> Process:
+        """Return the process of that name, as the instance that runs now.
+
+        :raises UnknownName: when there is none.
+        """
+        group, name = split_namespec(namespec)
+        subprocess = self.subprocess(Process(group, name or '', 0))
+        if subprocess is None:
+            raise UnknownName('process', namespec)
+        return running_instance(group, name, subprocess)
+
+    def note_start(self, subprocess: Any) -> None:
+        """Keep when the new instance started.
+
+        supervisord's own `laststart` is wall-clock time, which it also changes when the clock is set back.
+        """
+        subprocess.health_started = self._clock()
+
+    def note_change(self, group: str, name: str, subprocess: Any) -> None:
+        """Have `changed_instances` look at the process."""
+        self._changed[group, name] = subprocess
+
+    def changed_instances(self) -> list[Process]:
+        """Return the running instance of each process that changed since the last call."""
+        changed = self._changed
+        # The event STARTING comes before the pid is known, so such a process is looked at again.
+        self._changed = {
+            key: subprocess
+            for key, subprocess in changed.items()
+            if subprocess.state == ProcessStates.STARTING and not subprocess.pid
+        }
+        return [running_instance(*key, subprocess) for key, subprocess in changed.items()]
+
+
+def running_instance(group: str, name: str, subprocess: Any) -> Process:
+    """Return the instance of a process that runs now; its pid is 0 when none does."""
+    pid = subprocess.pid if subprocess.state in _UP else 0
+    return Process(group, name, pid, getattr(subprocess, 'health_started', 0.0) if pid else 0.0)
