@@ -1,4 +1,4 @@
-"""How often a check passed, failed or could not run, and how long that took: counts that only grow, for metrics."""
+"""How often a check passed, failed or had an error, and how long its runs took: counts that only grow, for /metrics."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .model import FAILED
 from .model import PASSED
 from .model import Result
 
-# Upper bounds in seconds of the buckets of durations; one more takes what is longer. Each is a series of each check on
-# each process: few, from a request to a program of its own on this machine up to a timeout.
+# Upper bounds, in seconds, of the buckets of the histogram of durations; one bucket more takes what is longer. They are
+# few, since each is a series of each monitor: from a local request over a started program up to a timeout.
 BUCKETS = (0.001, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0)
 OUTCOMES = (PASSED, FAILED, ERROR)
-_PLACES = {outcome: place for place, outcome in enumerate(OUTCOMES)}
+_INDEX = {outcome: index for index, outcome in enumerate(OUTCOMES)}
 
-# How many counts there are: one for each of OUTCOMES, one for each bucket and one more.
+# How many counts there are: one for each outcome, one for each bucket and one more.
 COUNTS = len(OUTCOMES) + len(BUCKETS) + 1
 
 
 class Counters:
-    """Counts of one check on one process, through all instances of that process.
+    """The counters of one monitor, through all instances of its process.
 
     `at` is when the last run began, in seconds since the epoch, 0 before the first; `seconds` the sum of all durations;
     `counts` has one for each of OUTCOMES, and then one for each bucket.
@@ -36,8 +36,8 @@ class Counters:
         """Count a result."""
         counts, duration = self.counts, result.duration
         self.at = result.at
-        counts[_PLACES[result.outcome]] += 1
-        # A beat, and a run that never took place, took no time.
+        counts[_INDEX[result.outcome]] += 1
+        # A beat, and a run that never took place, have no duration.
         if duration:
             self.seconds += duration
             counts[len(OUTCOMES) + bisect_left(BUCKETS, duration)] += 1

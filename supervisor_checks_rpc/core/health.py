@@ -1,8 +1,8 @@
-"""The state machine of one check on one process: results in, state out. Pure; the caller brings the time.
+"""The state machine of one check on one instance of a process: results in, state out. Pure; the caller brings the time.
 
-It follows Kubernetes' prober (pkg/kubelet/prober/worker.go) and Docker (daemon/health.go): streaks against thresholds,
-an error neither counts nor resets, failures before the first pass do not count within the start period, and a new
-instance of the process starts afresh.
+It follows Kubernetes' prober (pkg/kubelet/prober/worker.go) and Docker (daemon/health.go): results in a row against
+thresholds; an error neither counts nor resets; failures before the first pass do not count within the start period;
+a new instance of the process starts afresh.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _FOREVER = float('inf')
 
 
 class Health:
-    """What is known of one check on one instance of a process. Times are monotonic seconds."""
+    """What the results say about one instance of a process. Times are monotonic seconds."""
 
     __slots__ = (
-        '_answered', '_ever_passed', '_ignore_runs_before', '_passed', '_sick', '_well', '_window', 'failures', 'last',
-        'process', 'schedule', 'successes',
+        '_failure_window', '_has_ever_passed', '_ignored_before', '_is_healthy', '_is_unhealthy', '_last_pass_at',
+        '_last_verdict_at', 'failures', 'last', 'process', 'schedule', 'successes',
     )  # fmt: skip
 
     def __init__(self, schedule: Schedule, process: Process) -> None:
@@ -38,21 +38,23 @@ class Health:
         self.successes = 0
         self.failures = 0
         self.last: Result | None = None
-        self._window: deque[bool] = deque(maxlen=schedule.failure_window)
-        self._ever_passed = False
-        self._sick = False
-        self._well = False
-        self._answered = self._passed = self._ignore_runs_before = -_FOREVER
+        # Of the last runs that counted, whether each failed.
+        self._failure_window: deque[bool] = deque(maxlen=schedule.failure_window)
+        self._has_ever_passed = False
+        self._is_unhealthy = False
+        self._is_healthy = False
+        # When the last run began that passed, that passed or failed, and before which moment failures do not count.
+        self._last_pass_at = self._last_verdict_at = self._ignored_before = -_FOREVER
 
     def observe(self, result: Result) -> None:
-        """Take in the result of a run on this very instance; any other is left out, and so is one that comes late."""
+        """Take in a result, unless it is about another instance, or began before the last one that was taken in."""
         if result.process is not self.process and result.process != self.process:
             return
         silence = result.began - self.last.began if self.last else 0.0
         if silence < 0.0:
             return
         if silence > self.schedule.stale_after:
-            # What was before counts no more, neither for nor against the process.
+            # What was before is stale: it counts no more, neither for nor against the process.
             self.reset_failures()
             self.successes = 0
         self.last = result
@@ -62,62 +64,63 @@ class Health:
             self._observe_failure(result)
 
     def _observe_pass(self, result: Result) -> None:
-        self._answered = self._passed = result.began
-        self._ever_passed = True
+        self._last_verdict_at = self._last_pass_at = result.began
+        self._has_ever_passed = True
         self.failures = 0
         self.successes += 1
-        # One without failures is as good as an empty one.
-        if self._window:
-            self._window.append(False)
-            if True not in self._window:
-                self._window.clear()
-        if self._sick and self.successes >= self.schedule.success_threshold:
-            self._sick = False
-            self._window.clear()
-        self._well = not self._sick
+        # A window without a failure says the same as an empty one, which is faster to keep.
+        if self._failure_window:
+            self._failure_window.append(False)
+            if True not in self._failure_window:
+                self._failure_window.clear()
+        if self._is_unhealthy and self.successes >= self.schedule.success_threshold:
+            self._is_unhealthy = False
+            self._failure_window.clear()
+        self._is_healthy = not self._is_unhealthy
 
     def _observe_failure(self, result: Result) -> None:
-        self._answered = result.began
+        self._last_verdict_at = result.began
         self.successes = 0
-        if self._is_starting(result.began) or result.began < self._ignore_runs_before:
+        if self._is_starting(result.began) or result.began < self._ignored_before:
             return
         self.failures += 1
-        self._window.append(True)
+        self._failure_window.append(True)
         if self.failures_in_window >= self.schedule.failure_threshold:
-            self._sick = True
-            self._well = False
+            self._is_unhealthy = True
+            self._is_healthy = False
 
-    def ignore_runs_before(self, until: float) -> None:
-        """Do not count failures of runs that begin before `until`: the machine stood still, not the process."""
-        self._ignore_runs_before = max(self._ignore_runs_before, until)
+    def ignore_failures_before(self, moment: float) -> None:
+        """Do not count failures of runs that begin before `moment`: they tell of the machine, not of the process."""
+        self._ignored_before = max(self._ignored_before, moment)
 
     def reset_failures(self) -> None:
-        """Forget the failures so far: a person took the process in hand, and it gets the full threshold again."""
+        """Forget the failures so far: the process gets the full threshold again."""
         self.failures = 0
-        self._window.clear()
-        self._sick = False
+        self._failure_window.clear()
+        self._is_unhealthy = False
 
     @property
     def failures_in_window(self) -> int:
-        """How many of the last runs, as many as the failure window holds, failed."""
-        return sum(self._window)
+        """How many of the last runs failed, of as many as the failure window holds."""
+        return sum(self._failure_window)
 
     def _is_starting(self, now: float) -> bool:
-        return not self._ever_passed and now - self.process.started < self.schedule.start_period
+        return not self._has_ever_passed and now - self.process.started < self.schedule.start_period
 
     def state(self, now: float) -> str:
         """Return the state at `now`. Healthy needs a pass within `stale_after`, and that the last run was no error."""
-        return self.verdict(now)[0]
+        return self.state_until(now)[0]
 
-    def verdict(self, now: float) -> tuple[str, float]:
-        """Return the state at `now`, and until when it holds if nothing is observed or forgotten meanwhile."""
+    def state_until(self, now: float) -> tuple[str, float]:
+        """Return the state at `now`, and until when it holds unless a result or a reset comes before."""
         schedule = self.schedule
         if self.last and self.last.invalid:
             return INVALID, _FOREVER
-        if self._sick and now - self._answered <= schedule.stale_after:
-            return UNHEALTHY, self._answered + schedule.stale_after
-        if self._well and now - self._passed <= schedule.stale_after and self.last and self.last.outcome != ERROR:
-            return HEALTHY, self._passed + schedule.stale_after
+        if self._is_unhealthy and now - self._last_verdict_at <= schedule.stale_after:
+            return UNHEALTHY, self._last_verdict_at + schedule.stale_after
+        is_fresh = now - self._last_pass_at <= schedule.stale_after
+        if self._is_healthy and is_fresh and self.last and self.last.outcome != ERROR:
+            return HEALTHY, self._last_pass_at + schedule.stale_after
         if self._is_starting(now):
             return STARTING, self.process.started + schedule.start_period
         return UNKNOWN, _FOREVER

@@ -1,10 +1,10 @@
-"""Frozen values that travel: Process, Schedule, CheckSpec, Result, Status.
+"""The values that all parts share, none of which changes: Process, Schedule, CheckSpec, Result, Status.
 
 Times named `started` and `began` are seconds of the monotonic clock, which all processes of one machine share on
 Linux, macOS and the BSDs; times named `at` and `since` are seconds since the epoch, for people.
 
-A Result is a tuple: supervisord makes a thousand of them in one turn of its loop, and a frozen dataclass takes six
-times as long to make.
+A Result is a tuple because supervisord makes a thousand of them in one turn of its loop, and a frozen dataclass takes
+six times as long to make.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ INVALID = 'invalid'
 
 @dataclass(frozen=True)
 class Process:
-    """One instance of a process of supervisord. A new pid or a new start is another instance; pid 0: not running."""
+    """One instance of a process of supervisord, which a new pid or start makes another; pid 0: it does not run.
+
+    `started` is in monotonic seconds.
+    """
 
     group: str
     name: str
@@ -46,8 +49,23 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """When a check runs and what its results lead to; durations in seconds. See config.SCHEDULE_OPTIONS."""
+class RestartLimits:
+    """How often a process may be restarted; durations in seconds. See the options of the same names.
+
+    `strictest` chooses among the values of several checks on one process.
+    """
+
+    backoff_delay: float = field(default=10.0, metadata={'strictest': max})
+    backoff_factor: float = field(default=2.0, metadata={'strictest': max})
+    backoff_limit: float = field(default=300.0, metadata={'strictest': max})
+    max_restarts: int = field(default=5, metadata={'strictest': min})
+    restart_window: float = field(default=600.0, metadata={'strictest': max})
+    max_restarting: int = field(default=1, metadata={'strictest': min})
+
+
+@dataclass(frozen=True)
+class Schedule(RestartLimits):
+    """When a check runs and what its results lead to; durations in seconds. See the options of the same names."""
 
     interval: float = 10.0
     timeout: float = 5.0
@@ -63,18 +81,15 @@ class Schedule:
     pre_restart_wait: float = 0.0
     pre_restart_command: str | None = None
     pre_restart_timeout: float = 10.0
-    backoff_delay: float = 10.0
-    backoff_factor: float = 2.0
-    backoff_limit: float = 300.0
-    max_restarts: int = 5
-    restart_window: float = 600.0
-    max_restarting: int = 1
 
 
 @dataclass(frozen=True)
 class CheckSpec:
-    """One `[healthcheck:NAME]` section. `options` holds what the check itself reads, as given; `error` why the
-    section cannot be used, '' if it can. An external one is no section: a program of its own runs it."""
+    """One `[healthcheck:NAME]` section, or an external check, which a program of its own runs.
+
+    `options` holds the options that the type of check declares, as they stand in the file; `error` says why the
+    section cannot be used, '' if it can.
+    """
 
     name: str
     type: str
@@ -86,16 +101,16 @@ class CheckSpec:
 
     @property
     def is_passive(self) -> bool:
-        """Tell whether it is waited for (health.beat), and never runs."""
+        """Tell whether its results come by health.beat: it never runs."""
         return self.type == 'heartbeat'
 
 
 class Result(NamedTuple):
     """The outcome of one run of `check` on one instance of a process.
 
-    `value` is what was measured, in the unit of the check; `sample` what the next run of the check wants back;
-    `began` (monotonic) and `at` (epoch) tell when the run began, `duration` how long it took, in seconds. `invalid`
-    goes with an error: the check itself cannot be used, and would not run on any process.
+    `value` is what was measured, in the unit of the check; `sample` what the next run of the check gets back; `began`
+    (monotonic) and `at` (epoch) tell when the run began, `duration` how long it took, in seconds. An error is `invalid`
+    when the check cannot run on any process.
     """
 
     check: str
@@ -113,7 +128,7 @@ class Result(NamedTuple):
 
 
 def not_run(spec: CheckSpec, process: Process, reason: str, invalid: bool = False) -> Result:
-    """Return the result of a run that never took place: an error, and no attempt."""
+    """Return the result of a run that did not take place: an error, with 0 attempts."""
     now, at = time.monotonic(), time.time()
     return Result(spec.name, spec.type, process, ERROR, reason, at=at, began=now, attempts=0, invalid=invalid)
 
@@ -123,7 +138,7 @@ class Status:
     """What is known of `check` on one process: its state, and the results that led to it (newest last).
 
     `successes` and `failures` are in a row, `in_window` the failures that the failure window holds. `restarts` counts
-    our restarts of the process since supervisord knows it.
+    our restarts of the process since supervisord started or first knew it.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""One check on one process of supervisord, through all its instances: its history, its lease, its pause, its state."""
+"""A monitor: one check on one process, through all instances of that process: history, lease, pause and state."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .model import CheckSpec
 from .model import Process
 from .model import Result
 
-# A lease outlives the deadline of its run by this much: up to ten seconds until there is room for it, a second until it
-# is given up, and up to four on its way back, of one that may wait. Who comes after a listener that died has all of its
-# leases at once.
-LEASE_GRACE = 16.0
-# A run that begins so much late keeps the beat of its check.
-SLACK = 0.2
+# A lease outlives the deadline of its run by this much: up to 10 s in which the run waits for a free thread, 1 s until
+# a hung run is abandoned, and up to 4 s in which its report may wait for others. With less, a busy listener's results
+# would come too late to count.
+LEASE_GRACE_SECONDS = 16.0
+# A run that is leased later than this after its due time moves the times of the next ones; an earlier one does not.
+LATE_START_TOLERANCE_SECONDS = 0.2
 NEVER = float('-inf')
 _FOREVER = float('inf')
 
@@ -26,37 +26,20 @@ _FOREVER = float('inf')
 class Monitor:
     """One check on one process of supervisord, through all instances of that process.
 
+    Times are monotonic seconds, but `since`, which is seconds since the epoch, for people. `state_changed_at` is the
+    moment of the last change of the state, `instance_seen_at` that of the last new instance, `updated_at` that of the
+    last change of any kind.
+
     supervisord asks all monitors on every tick when they are due and whether they need attention. So each keeps its
-    answers up to date in what the record shares: its due time at its `place` in `due_times`, and itself in `troubled`
-    while it is unhealthy or its process does not run. `updated_at` is when something happened last.
+    answers up to date in what the record shares: its due time in its slot of `due_times`, and itself in `troubled`
+    while it is unhealthy or its process does not run.
     """
 
-    # supervisord looks at a thousand of them in one turn of its loop, and each place in memory takes its time.
+    # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times',
-        '_is_run',
-        '_place',
-        '_settled_until',
-        '_troubled',
-        'counters',
-        'health',
-        'history',
-        'holder',
-        'instance_seen_at',
-        'is_passive',
-        'last_beat',
-        'lease',
-        'leased_until',
-        'next_due',
-        'paused_until',
-        'process',
-        'restarts',
-        'sample',
-        'since',
-        'spec',
-        'state',
-        'state_changed_at',
-        'ttl',
+        '_due_times', '_is_leasable', '_slot', '_state_holds_until', '_troubled', 'counters', 'health', 'history',
+        'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
+        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'ttl',
         'updated_at',
     )  # fmt: skip
 
@@ -66,91 +49,90 @@ class Monitor:
         self.spec = spec
         self._troubled = troubled
         self._due_times = array('d', [0.0])
-        self._place = 0
+        self._slot = 0
         self.history: deque[Result] = deque(maxlen=history)
         self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
         self.is_passive = spec.is_passive
         self.restarts = 0
         self.counters = Counters()
-        self.paused_until = self._settled_until = NEVER
+        self.paused_until = self._state_holds_until = NEVER
         self.state = model.UNKNOWN
         self.since = at
         self.updated_at = now
-        self.begin(process, now)
+        self.start_instance(process, now)
 
-    def begin(self, process: Process, now: float) -> None:
+    def start_instance(self, process: Process, now: float) -> None:
         """Start afresh with a new instance of the process; it is due at once."""
         self.process = process
         self.instance_seen_at = self.state_changed_at = now
         if self.state != model.PAUSED:
-            # What comes next is news, though the last instance may have been in the same state.
+            # The first state of this instance is to be announced, even if it is the same as that of the last one.
             self.state = model.UNKNOWN
-        self._admit()
+        self._update_troubled()
         self.health = Health(self.spec.schedule, process)
-        # What the next run on this instance wants back.
+        # What the next run on this instance gets back from the last.
         self.sample: object = None
         self.next_due = now
-        self.last_beat = now
-        self._settled_until = NEVER
-        self._is_run = bool(process.pid) and not (self.spec.error or self.spec.is_external or self.is_passive)
-        self._due_times[self._place] = _FOREVER
-        self.release()
+        self.last_beat_at = now
+        self._state_holds_until = NEVER
+        self._is_leasable = bool(process.pid) and not (self.spec.error or self.spec.is_external or self.is_passive)
+        self._due_times[self._slot] = _FOREVER
+        self.release_lease()
 
-    def use_due_time_slot(self, due_times: array[float], place: int) -> None:
-        """Keep the moment from which it may be handed out at this place from now on."""
-        due_times[place] = self._due_times[self._place]
-        self._due_times, self._place = due_times, place
+    def use_slot(self, due_times: array[float], slot: int) -> None:
+        """Keep the due time in this slot of this array from now on."""
+        due_times[slot] = self._due_times[self._slot]
+        self._due_times, self._slot = due_times, slot
 
-    def _admit(self) -> None:
-        """Enter the troubled, or leave it."""
+    def _update_troubled(self) -> None:
         if self.state == model.UNHEALTHY or not self.process.pid:
             self._troubled.add(self)
         else:
             self._troubled.discard(self)
 
-    def release(self) -> None:
-        """Take the lease back."""
-        self._hold(0, '', NEVER)
+    # -- leases
 
-    def _hold(self, lease: int, holder: str, until: float) -> None:
-        self.lease = lease
-        self.holder = holder
-        self.leased_until = until
-        if self._is_run:
-            due_at = until if lease else self.next_due
-            self._due_times[self._place] = due_at if due_at > self.paused_until else self.paused_until
+    def release_lease(self) -> None:
+        """End the lease: its run was reported, or does not count any more."""
+        self._set_lease(0, '', NEVER)
 
     def expire_lease(self, now: float) -> None:
-        """Take note that its holder is gone: it is due, and late."""
-        self._hold(self.lease, self.holder, now)
+        """End the lease of a holder that is gone: the run is due again, and late."""
+        self._set_lease(self.lease, self.leased_to, now)
 
-    def take(self, lease: int, holder: str, now: float) -> float:
-        """Lease it for its next run, and return the seconds until that is to begin."""
+    def _set_lease(self, lease: int, holder: str, until: float) -> None:
+        self.lease = lease
+        self.leased_to = holder
+        self.leased_until = until
+        if self._is_leasable:
+            due_at = until if lease else self.next_due
+            self._due_times[self._slot] = due_at if due_at > self.paused_until else self.paused_until
+
+    def lease_run(self, lease: int, holder: str, now: float) -> float:
+        """Lease the next run to `holder`, and return the seconds until that run is to begin."""
         if self.paused_until != NEVER:
-            self.wake(now)
+            self.end_pause_if_over(now)
         schedule = self.spec.schedule
-        # One that was lost is late.
-        ahead = 0.0 if self.lease else self.next_due - now
-        # Keep the beat while we are in time; never run twice to catch up.
-        self.next_due = now + (ahead if ahead > -SLACK else -SLACK) + schedule.interval
-        delay = ahead if ahead > 0.0 else 0.0
-        self._hold(lease, holder, now + delay + schedule.timeout + LEASE_GRACE)
+        # A run whose lease expired is late.
+        delay = 0.0 if self.lease else self.next_due - now
+        # The times of the runs stay at multiples of the interval while we are in time; a run that was missed is not
+        # made up for.
+        late_by = LATE_START_TOLERANCE_SECONDS
+        self.next_due = now + (delay if delay > -late_by else -late_by) + schedule.interval
+        delay = delay if delay > 0.0 else 0.0
+        self._set_lease(lease, holder, now + delay + schedule.timeout + LEASE_GRACE_SECONDS)
         return delay
 
+    # -- pauses
+
     def pause(self, until: float) -> None:
-        """Leave it alone until then."""
+        """Neither check nor judge the process until then."""
         self.paused_until = until
-        self._settled_until = NEVER
-        self.release()
+        self._state_holds_until = NEVER
+        self.release_lease()
 
-    def reset_failures(self, now: float) -> None:
-        """Forget the failures so far, and those of runs that are under way: a person took the process in hand."""
-        self.health.reset_failures()
-        self.health.ignore_runs_before(now)
-        self._settled_until = NEVER
-
-    def wake(self, now: float) -> None:
-        """End a pause whose time is over, before anything else happens to the monitor."""
+    def end_pause_if_over(self, now: float) -> None:
+        """Resume when the time of a pause is over; to be called before anything else happens to the monitor."""
         if NEVER < self.paused_until <= now:
             self.resume(now)
 
@@ -158,46 +140,57 @@ class Monitor:
         """End a pause; what was known before it does not count."""
         self.paused_until = NEVER
         instance_seen_at = self.instance_seen_at
-        self.begin(self.process, now)
+        self.start_instance(self.process, now)
         self.instance_seen_at = instance_seen_at
 
-    def refresh(self, now: float, at: float) -> str:
-        """Bring the state up to `now` and return it."""
-        if now < self._settled_until:
-            return self.state
-        self.updated_at = now
-        if self.paused_until != NEVER:
-            self.wake(now)
-        if self.spec.error:
-            state, self._settled_until = model.INVALID, _FOREVER
-        elif now < self.paused_until:
-            state, self._settled_until = model.PAUSED, self.paused_until
-        elif not self.process.pid:
-            state, self._settled_until = model.UNKNOWN, _FOREVER
-        else:
-            state, self._settled_until = self.health.verdict(now)
-        if state != self.state:
-            self.state = state
-            self.since = at
-            self.state_changed_at = now
-            self._admit()
-        return state
+    # -- results and the state
 
-    def take_in(self, result: Result, now: float, at: float) -> Result:
-        """Keep a result, and draw the conclusions."""
+    def reset_failures(self, now: float) -> None:
+        """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
+        self.health.reset_failures()
+        self.health.ignore_failures_before(now)
+        self._state_holds_until = NEVER
+
+    def add_result(self, result: Result, now: float, at: float) -> Result:
+        """Keep a result and bring the state up to it; return the result as it is kept."""
         self.sample = result.sample
         if result.sample is not None:
-            # It may be long, and the last is enough.
+            # A sample may be long, and only the last is of use.
             result = result._replace(sample=None)
         self.history.append(result)
         self.counters.add(result)
         self.health.observe(result)
-        self._settled_until = NEVER
+        self._state_holds_until = NEVER
         self.refresh(now, at)
         return result
 
+    def refresh(self, now: float, at: float) -> str:
+        """Bring the state up to `now` and return it."""
+        if now < self._state_holds_until:
+            return self.state
+        self.updated_at = now
+        if self.paused_until != NEVER:
+            self.end_pause_if_over(now)
+        state, self._state_holds_until = self._state_until(now)
+        if state != self.state:
+            self.state = state
+            self.since = at
+            self.state_changed_at = now
+            self._update_troubled()
+        return state
+
+    def _state_until(self, now: float) -> tuple[str, float]:
+        """Return the state at `now`, and until when it holds unless something happens before."""
+        if self.spec.error:
+            return model.INVALID, _FOREVER
+        if now < self.paused_until:
+            return model.PAUSED, self.paused_until
+        if not self.process.pid:
+            return model.UNKNOWN, _FOREVER
+        return self.health.state_until(now)
+
     def is_checked(self, now: float) -> bool:
-        """Tell whether we are to run the check on this process, or to wait for its beats."""
+        """Tell whether runs of the check, or its beats, are expected now."""
         is_ours = not self.spec.error and not self.spec.is_external
         return is_ours and bool(self.process.pid) and now >= self.paused_until
 

@@ -1,13 +1,12 @@
 """The record: the one place where health is known. Pure; the caller brings the time and says which processes run.
 
-Work is handed out by lease: a run that was taken and never reported comes back when its lease ends, or at once when
-its holder was replaced, so that a listener may die at any moment and nothing is lost or run twice.
+Runs are leased to listeners. The lease of a run that is never reported ends by itself, or at once when its holder was
+replaced, and the run is due again: a listener may die at any moment, and no run is lost or counted twice.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -23,19 +22,18 @@ from .model import Schedule
 from .model import Status
 from .monitor import NEVER
 from .monitor import Monitor
+from .summary import summarized
 
-# Runs are handed out so many seconds before they are due: a listener may wait for supervisord's loop to turn, which it
-# does once a second, and need not have it turn.
-AHEAD = 1.5
+# Runs are leased so long before they are due: a listener's call may then wait for the next turn of supervisord's loop,
+# which comes once a second, instead of causing one.
+LEASE_AHEAD_SECONDS = 1.5
 # The longest that a listener waits before it asks again.
-LONGEST_WAIT = 5.0
+LONGEST_WAIT_SECONDS = 5.0
 _FOREVER = float('inf')
-_WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.HEALTHY, model.PAUSED)
 
 
-class Run(NamedTuple):
-    """One piece of work: run `spec` on `process` in `delay` seconds, with the `sample` that the last run on this
-    instance left behind."""
+class LeasedRun(NamedTuple):
+    """One run: `spec` on `process` in `delay` seconds, with the `sample` that the last run on this instance left."""
 
     lease: int
     spec: CheckSpec
@@ -45,23 +43,31 @@ class Run(NamedTuple):
 
 
 class Record:
-    """All monitors of check and process: who is due, what came back, and what that means."""
+    """All monitors: which runs are due, what came back, and what that means.
+
+    `now` is in monotonic seconds, `at` the same moment in seconds since the epoch. `history` results are kept of each
+    monitor.
+    """
 
     def __init__(self, specs: Iterable[CheckSpec], history: int = 20) -> None:
         self.specs: Mapping[str, CheckSpec] = {spec.name: spec for spec in specs}
         self._history = history
+        # By check and process, in this order.
         self._monitors: dict[tuple[str, str], Monitor] = {}
-        # Of each of them, in the same order, when it may be handed out.
+        # For each of them, in the same order, from when on its next run may be leased.
         self._due_times = array('d')
         self._by_process: dict[str, list[Monitor]] = {}
         self._leases: dict[int, Monitor] = {}
-        # Of those that hold a lease, who of each name asked last.
+        # By the name of each listener that holds leases, its whole id.
         self._listener_ids: dict[str, str] = {}
         self.passive: list[Monitor] = []
+        # The monitors that are unhealthy or whose process does not run.
         self._troubled: set[Monitor] = set()
         self._external: dict[tuple[str, str], Monitor] = {}
-        self._paused: dict[tuple[str, str], float] = {}
+        self._paused_until: dict[tuple[str, str], float] = {}
         self._lease_ids = count(1)
+
+    # -- checks and processes
 
     def match(self, matched: Mapping[str, Iterable[Process]], now: float, at: float) -> None:
         """Set which processes each check is for; monitors that stay keep what is known of them."""
@@ -70,31 +76,49 @@ class Record:
             for process in processes:
                 key = (check, process.namespec)
                 monitors[key] = self._monitors.get(key) or self._new_monitor(key, process, now, at)
-        self._paused = {}
+        self._paused_until = {}
         self._set_monitors({**monitors, **self._external})
 
     def _new_monitor(self, key: tuple[str, str], process: Process, now: float, at: float) -> Monitor:
         monitor = Monitor(self.specs[key[0]], process, self._history, now, at, self._troubled)
-        # A check that reads differently now is as paused as it was.
-        monitor.pause(self._paused.get(key, NEVER))
+        # A check whose section was changed stays paused.
+        monitor.pause(self._paused_until.get(key, NEVER))
         return monitor
 
     def _set_monitors(self, monitors: Mapping[tuple[str, str], Monitor]) -> None:
         self._monitors = dict(sorted(monitors.items()))
         self._due_times = array('d', [0.0] * len(monitors))
-        for place, monitor in enumerate(self._monitors.values()):
-            monitor.use_due_time_slot(self._due_times, place)
         self._by_process = {}
-        for monitor in self._monitors.values():
+        for slot, monitor in enumerate(self._monitors.values()):
+            monitor.use_slot(self._due_times, slot)
             self._by_process.setdefault(monitor.process.namespec, []).append(monitor)
         self._leases = {monitor.lease: monitor for monitor in self._monitors.values() if monitor.lease}
         self.passive = [monitor for monitor in self._monitors.values() if monitor.is_passive]
         self._troubled.intersection_update(self._monitors.values())
 
+    def configure(self, specs: Iterable[CheckSpec], history: int) -> None:
+        """Take other checks; to be followed by `match`. Monitors of a check that did not change keep what is known."""
+        self.specs = {spec.name: spec for spec in specs}
+        self._history = history
+        self._external = {}
+        self._paused_until = {key: monitor.paused_until for key, monitor in self._monitors.items()}
+        unchanged = {key: monitor for key, monitor in self._monitors.items() if self.specs.get(key[0]) == monitor.spec}
+        self._set_monitors(unchanged)
+
+    def set_instance(self, process: Process, now: float) -> None:
+        """Take note that `process` is the instance that runs now, or with pid 0 that none does."""
+        for monitor in self._by_process.get(process.namespec, ()):
+            monitor.end_pause_if_over(now)
+            if monitor.process != process:
+                self._leases.pop(monitor.lease, None)
+                monitor.start_instance(process, now)
+
+    # -- external checks
+
     def add_external(
         self, check: str, type_name: str, process: Process, stale_after: float, now: float, at: float
     ) -> Monitor:
-        """Return the monitor of a check that a program of its own runs, which is not in the configuration."""
+        """Return the monitor of an external check, which is not in the configuration."""
         key = (check, process.namespec)
         schedule = Schedule(
             start_period=0, failure_threshold=1, failure_window=1, stale_after=stale_after, on_failure='none'
@@ -107,48 +131,42 @@ class Record:
         return monitor
 
     def keep_external(self, namespecs: Container[str]) -> None:
-        """Forget what programs of their own said of processes that are gone; to be followed by `match`."""
+        """Forget the external checks of all processes but these; to be followed by `match`."""
         self._external = {key: monitor for key, monitor in self._external.items() if key[1] in namespecs}
 
     def external(self) -> list[Process]:
-        """Return the processes that programs of their own check."""
+        """Return the processes that have external checks."""
         return [monitor.process for monitor in self._external.values()]
 
-    def set_instance(self, process: Process, now: float) -> None:
-        """Tell that `process` is the instance that runs now, or with pid 0 that none does."""
-        for monitor in self._by_process.get(process.namespec, ()):
-            monitor.wake(now)
-            if monitor.process != process:
-                self._leases.pop(monitor.lease, None)
-                monitor.begin(process, now)
+    # -- leases
 
-    def take_due(self, holder: str, now: float) -> list[Run]:
-        """Lease all runs that are due to `holder`: a name, '#', and what tells its lives apart, as its pid."""
+    def take_due(self, holder: str, now: float) -> list[LeasedRun]:
+        """Lease all runs that are due, or soon will be, to `holder`: the name of a listener, '#', and its pid."""
         name = _name(holder)
         if self._listener_ids.get(name) != holder:
-            # What another life of its holder had is lost.
+            # A listener of this name was replaced: its runs are lost.
             for monitor in self._leases.values():
-                if monitor.holder != holder and _name(monitor.holder) == name:
+                if monitor.leased_to != holder and _name(monitor.leased_to) == name:
                     monitor.expire_lease(now)
-            self._listener_ids = {_name(monitor.holder): monitor.holder for monitor in self._leases.values()}
+            self._listener_ids = {_name(monitor.leased_to): monitor.leased_to for monitor in self._leases.values()}
             self._listener_ids[name] = holder
-        soon = now + AHEAD
+        soon = now + LEASE_AHEAD_SECONDS
         near = [monitor for monitor, due_at in zip(self._monitors.values(), self._due_times) if due_at <= soon]
-        # A lease that is out, or a pause, is not over before its end.
+        # A lease or a pause that ends soon has not ended yet.
         due = [monitor for monitor in near if monitor.leased_until <= now and monitor.paused_until <= now]
         return [self._lease(monitor, holder, now) for monitor in due]
 
-    def _lease(self, monitor: Monitor, holder: str, now: float) -> Run:
+    def _lease(self, monitor: Monitor, holder: str, now: float) -> LeasedRun:
         self._leases.pop(monitor.lease, None)
         lease = next(self._lease_ids)
-        delay = monitor.take(lease, holder, now)
+        delay = monitor.lease_run(lease, holder, now)
         self._leases[lease] = monitor
-        return Run(lease, monitor.spec, monitor.process, delay, monitor.sample)
+        return LeasedRun(lease, monitor.spec, monitor.process, delay, monitor.sample)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until something is due that nobody holds."""
+        """Return the seconds until a run is due that nobody holds; at most LONGEST_WAIT_SECONDS."""
         soonest = min(self._due_times, default=_FOREVER)
-        return min(max(soonest - now, 0.0), LONGEST_WAIT)
+        return min(max(soonest - now, 0.0), LONGEST_WAIT_SECONDS)
 
     def leased(self, lease: int) -> Monitor | None:
         """Return the monitor of a lease that is still out, None for any other."""
@@ -160,54 +178,45 @@ class Record:
         if monitor is None or result.began > now:
             return None
         del self._leases[lease]
-        # Later than its lease: who ran it stood still meanwhile, and so did its clock.
+        # The runner stood still meanwhile, and with it the clock of the run: its result says nothing.
         if now > monitor.leased_until:
             return None
-        monitor.release()
-        monitor.take_in(result, now, at)
+        monitor.release_lease()
+        monitor.add_result(result, now, at)
         return monitor
 
     def forget(self, leases: Iterable[int]) -> None:
-        """Take these leases back: their runs are over, and count for nothing."""
+        """End these leases: their runs are over, and count for nothing."""
         for lease in leases:
             monitor = self._leases.pop(lease, None)
             if monitor is not None:
-                monitor.release()
+                monitor.release_lease()
+
+    # -- passive checks
 
     def beat(self, monitor: Monitor, is_ok: bool, message: str, now: float, at: float) -> Result:
         """Take in a sign of life, or of trouble, of a passive check."""
-        monitor.last_beat = now
+        monitor.last_beat_at = now
         monitor.next_due = now + monitor.spec.schedule.interval
         outcome = model.PASSED if is_ok else model.FAILED
-        return monitor.take_in(self._said(monitor, outcome, message or 'beat', now, at), now, at)
+        return monitor.add_result(_passive_result(monitor, outcome, message or 'beat', now, at), now, at)
 
     def fail_silent(self, now: float, at: float) -> list[Monitor]:
-        """Take in as a failure, once an interval, that a passive check was not heard of; return its monitors."""
+        """Take in a failure, once an interval, of each passive check whose ttl is over; return their monitors."""
         silent = []
         for monitor in self.passive:
-            silence = now - monitor.last_beat
+            silence = now - monitor.last_beat_at
             if monitor.is_checked(now) and silence > monitor.ttl and now >= monitor.next_due:
                 monitor.next_due = now + monitor.spec.schedule.interval
                 reason = f'no beat for {silence:.0f}s, expected one every {monitor.ttl:g}s'
-                monitor.take_in(self._said(monitor, model.FAILED, reason, now, at), now, at)
+                monitor.add_result(_passive_result(monitor, model.FAILED, reason, now, at), now, at)
                 silent.append(monitor)
         return silent
 
-    @staticmethod
-    def _said(monitor: Monitor, outcome: str, reason: str, now: float, at: float) -> Result:
-        return Result(monitor.spec.name, monitor.spec.type, monitor.process, outcome, reason, at=at, began=now)
-
-    def configure(self, specs: Iterable[CheckSpec], history: int) -> None:
-        """Take other checks; to be followed by `match`. Monitors of a check that did not change keep what is known."""
-        self.specs = {spec.name: spec for spec in specs}
-        self._history = history
-        self._external = {}
-        self._paused = {key: monitor.paused_until for key, monitor in self._monitors.items()}
-        unchanged = {key: monitor for key, monitor in self._monitors.items() if self.specs.get(key[0]) == monitor.spec}
-        self._set_monitors(unchanged)
+    # -- what people and clocks do
 
     def pause(self, monitors: Iterable[Monitor], seconds: float, now: float, at: float) -> None:
-        """Leave `monitors` alone for `seconds`, with 0 until they are resumed."""
+        """Neither check nor judge `monitors` for `seconds`; 0 is until they are resumed."""
         for monitor in monitors:
             self._leases.pop(monitor.lease, None)
             monitor.pause(now + seconds if seconds else _FOREVER)
@@ -221,22 +230,24 @@ class Record:
                 monitor.refresh(now, at)
 
     def refresh(self, now: float, at: float) -> None:
-        """Bring all states up to `now`, so that `since` is the moment of a change that no result brought."""
+        """Bring all states up to `now`, so that `since` is right also for a change that no result brought."""
         for monitor in self._monitors.values():
             monitor.refresh(now, at)
 
     def ignore_standstill(self, now: float) -> None:
-        """Drop the verdicts of a time in which the machine, or we, stood still: each gets one full interval."""
+        """Ignore failures of a time in which the machine, or supervisord, stood still; each check gets one interval."""
         for monitor in self._monitors.values():
-            monitor.health.ignore_runs_before(now + monitor.spec.schedule.interval)
-            monitor.last_beat = now
+            monitor.health.ignore_failures_before(now + monitor.spec.schedule.interval)
+            monitor.last_beat_at = now
+
+    # -- what is known
 
     def monitors(self) -> list[Monitor]:
         """Return all monitors, sorted by check and process."""
         return list(self._monitors.values())
 
     def troubled(self) -> list[Monitor]:
-        """Return the monitors that are unhealthy, and those whose process is not running, sorted as all."""
+        """Return the monitors that are unhealthy or whose process does not run, sorted as all."""
         return [monitor for monitor in self._monitors.values() if monitor in self._troubled]
 
     def monitors_of(self, namespec: str) -> list[Monitor]:
@@ -275,30 +286,18 @@ class Record:
         )
 
     def summary(self, now: float, at: float) -> tuple[str, dict[str, int], list[Monitor]]:
-        """Return the worst state, how many monitors are in each, and the monitors that are neither healthy nor paused.
+        """Return the worst state, how many monitors are in each, and those that are neither healthy nor paused.
 
-        A check that cannot be used counts as one `invalid`, be it for no process at all.
+        A check that cannot be used and is for no process counts as one `invalid`.
         """
         self.refresh(now, at)
         matched = {check for check, _ in self._monitors}
-        lost = sum(bool(spec.error) for name, spec in self.specs.items() if name not in matched)
-        return summarized(self._monitors.values(), lost)
+        invalid = sum(bool(spec.error) for name, spec in self.specs.items() if name not in matched)
+        return summarized(self._monitors.values(), invalid)
 
 
-def summarized(monitors: Iterable[Monitor], lost: int) -> tuple[str, dict[str, int], list[Monitor]]:
-    """Return the worst state of `monitors`, how many are in each, and those that are neither healthy nor paused.
-
-    `lost` checks that cannot be used, and are for no process, count as `invalid`. What is paused has no say while
-    anything else has.
-    """
-    counts = Counter(dict.fromkeys(_WORST_FIRST, 0))
-    counts[model.INVALID] += lost
-    failing = []
-    for monitor in monitors:
-        counts[monitor.state] += 1
-        if monitor.state not in (model.HEALTHY, model.PAUSED):
-            failing.append(monitor)
-    return next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing
+def _passive_result(monitor: Monitor, outcome: str, reason: str, now: float, at: float) -> Result:
+    return Result(monitor.spec.name, monitor.spec.type, monitor.process, outcome, reason, at=at, began=now)
 
 
 def _name(holder: str) -> str:

@@ -1,7 +1,8 @@
-"""When a sick process is restarted: the limits. Pure; the caller brings the time (monotonic seconds).
+"""When an unhealthy process may be restarted. Pure; the caller brings the time, in monotonic seconds.
 
-A restart that does not cure is tried again, later and later (backoff), a few times in a window only (cap), and not
-while another of the same group is coming back (rolling). What is known here outlives the instance of a process.
+A restart that does not help is tried again after a growing wait (backoff), some times within a window only (then
+restarts are suspended), and not while other processes of the same group are coming back (group quota). What is known
+here outlives the instance of a process.
 """
 
 from __future__ import annotations
@@ -12,40 +13,29 @@ from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields
 
+from .model import RestartLimits
 from .model import Schedule
 
-# The most that a window can have to count: the largest `max_restarts` (config.SCHEDULE_OPTIONS).
-_KEPT = 1000
-
-
-@dataclass(frozen=True)
-class RestartLimits:
-    """The limits of one process; durations in seconds. See config.SCHEDULE_OPTIONS."""
-
-    backoff_delay: float = 10.0
-    backoff_factor: float = 2.0
-    backoff_limit: float = 300.0
-    max_restarts: int = 5
-    restart_window: float = 600.0
-    max_restarting: int = 1
+# As many restarts as a window can have to count: the largest `max_restarts` that the configuration takes.
+_MOST_RESTARTS_KEPT = 1000
 
 
 def strictest_limits(schedules: Sequence[Schedule]) -> RestartLimits:
-    """Return the limits of a process with several checks: of each limit the one that restarts least."""
-    return RestartLimits(
-        max(s.backoff_delay for s in schedules),
-        max(s.backoff_factor for s in schedules),
-        max(s.backoff_limit for s in schedules),
-        min(s.max_restarts for s in schedules),
-        max(s.restart_window for s in schedules),
-        min(s.max_restarting for s in schedules),
-    )
+    """Return the limits of a process with several checks: of each limit the value that allows the fewest restarts."""
+    return RestartLimits(**{
+        limit.name: limit.metadata['strictest'](getattr(schedule, limit.name) for schedule in schedules)
+        for limit in fields(RestartLimits)
+    })  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RestartRequest:
-    """A process that wants a restart: unhealthy since `since`; `uses_group_quota` unless it stays up (a signal)."""
+    """A process that needs a restart, or a signal: unhealthy since `since`.
+
+    `uses_group_quota` unless it stays up, as with a signal.
+    """
 
     namespec: str
     group: str
@@ -55,160 +45,173 @@ class RestartRequest:
 
 
 class _History:
-    """What we did to one process."""
+    """Our restarts of one process."""
 
     def __init__(self) -> None:
         self.limits = RestartLimits()
-        self.times: deque[float] = deque(maxlen=_KEPT)
+        self.times: deque[float] = deque(maxlen=_MOST_RESTARTS_KEPT)
         # The backoff after the last restart; None before the first, and after a long time of health.
-        self.wait: float | None = None
-        self.well_since: float | None = None
-        self.suspended = False
+        self.backoff: float | None = None
+        self.healthy_since: float | None = None
+        self.is_suspended = False
 
-    def next_at(self) -> float | None:
-        """The earliest moment that the backoff allows; None if nothing holds it back."""
-        if self.wait is None:
+    def next_restart_at(self) -> float | None:
+        """Return the earliest moment that the backoff allows; None if nothing holds a restart back."""
+        if self.backoff is None:
             return None
-        return self.times[-1] + min(max(self.wait, self.limits.backoff_delay), self.limits.backoff_limit)
+        return self.times[-1] + min(max(self.backoff, self.limits.backoff_delay), self.limits.backoff_limit)
 
-    def acted(self, now: float) -> None:
-        """Take note of a restart, and have the next wait longer."""
+    def add_restart(self, now: float) -> None:
+        """Keep a restart, and have the next one wait longer."""
         limits = self.limits
-        self.wait = limits.backoff_delay if self.wait is None else self.wait * limits.backoff_factor
-        self.wait = min(self.wait, limits.backoff_limit)
+        backoff = limits.backoff_delay if self.backoff is None else self.backoff * limits.backoff_factor
+        self.backoff = min(backoff, limits.backoff_limit)
         self.times.append(now)
-        self.well_since = None
+        self.healthy_since = None
 
-    def in_window(self, now: float) -> int:
-        """How many restarts the sliding window holds."""
+    def restarts_in_window(self, now: float) -> int:
+        """Return how many restarts the sliding window holds."""
         return sum(now - at < self.limits.restart_window for at in self.times)
 
 
 @dataclass
-class _Slot:
-    """A place among those of a group that come back, of which there are `limit`; without `ends` the restart is under
-    way."""
+class _QuotaUse:
+    """A process that counts among those of its group that come back, of which there may be `limit`.
+
+    `ends_at` is when it counts no longer at the latest; None while its restart is under way.
+    """
 
     group: str
     limit: int
-    ends: float | None = None
+    ends_at: float | None = None
 
 
-# Who of each group comes back, and the limit of each.
-_Busy = dict[str, dict[str, int]]
+# By group, the processes that use its quota, each with the limit that its checks set.
+_Used = dict[str, dict[str, int]]
 
 
 class RestartPolicy:
-    """Chooses which of the sick may be restarted now."""
+    """Chooses which of the processes that need a restart may have it now."""
 
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
-        self._slots: dict[str, _Slot] = {}
-        # Until then the same sick find the same limits as at the last choice.
+        self._quota_uses: dict[str, _QuotaUse] = {}
+        # Until then the same requests would get the same answer as the last time.
         self.holds_until = -math.inf
 
-    def choose(self, sick: Iterable[RestartRequest], now: float) -> tuple[list[RestartRequest], list[RestartRequest]]:
-        """Return who is to be restarted now, longest unhealthy first, and who is suspended from now on."""
+    def choose(
+        self, requests: Iterable[RestartRequest], now: float
+    ) -> tuple[list[RestartRequest], list[RestartRequest]]:
+        """Return what is to be carried out now, longest unhealthy first, and what is suspended from now on."""
         chosen: list[RestartRequest] = []
         suspended: list[RestartRequest] = []
-        in_order = sorted(sick, key=lambda s: (s.since, s.namespec))
-        busy = self._busy({one.namespec for one in in_order}, now)
-        for one in in_order:
-            history = self._histories.setdefault(one.namespec, _History())
-            history.limits = one.limits
-            if history.suspended or one.namespec in self._slots:
+        in_order = sorted(requests, key=lambda request: (request.since, request.namespec))
+        used = self._used_quotas({request.namespec for request in in_order}, now)
+        for request in in_order:
+            history = self._histories.setdefault(request.namespec, _History())
+            history.limits = request.limits
+            if history.is_suspended or request.namespec in self._quota_uses:
                 continue
-            if history.in_window(now) >= one.limits.max_restarts:
-                history.suspended = True
-                suspended.append(one)
-            elif now >= (history.next_at() or 0.0) and (not one.uses_group_quota or self._takes_slot(one, busy)):
-                chosen.append(one)
-        backoffs = [self._histories[one.namespec].next_at() for one in in_order]
-        moments = [*backoffs, *(slot.ends for slot in self._slots.values())]
-        self.holds_until = min((at for at in moments if at is not None and at > now), default=math.inf)
+            if history.restarts_in_window(now) >= request.limits.max_restarts:
+                history.is_suspended = True
+                suspended.append(request)
+            elif now >= (history.next_restart_at() or 0.0) and self._may_use_quota(request, used):
+                chosen.append(request)
+        self._set_holds_until(in_order, now)
         return chosen, suspended
 
+    def _set_holds_until(self, requests: Sequence[RestartRequest], now: float) -> None:
+        backoffs = [self._histories[request.namespec].next_restart_at() for request in requests]
+        moments = [*backoffs, *(use.ends_at for use in self._quota_uses.values())]
+        self.holds_until = min((at for at in moments if at is not None and at > now), default=math.inf)
+
     @staticmethod
-    def _takes_slot(one: RestartRequest, busy: _Busy) -> bool:
-        taken = busy.setdefault(one.group, {})
-        limits = {**taken, one.namespec: one.limits.max_restarting}
+    def _may_use_quota(request: RestartRequest, used: _Used) -> bool:
+        """Tell whether the group has room for one more, and take it; the strictest limit of its processes holds."""
+        if not request.uses_group_quota:
+            return True
+        in_group = used.setdefault(request.group, {})
+        limits = {**in_group, request.namespec: request.limits.max_restarting}
         if len(limits) > min(limits.values()):
             return False
-        taken.update(limits)
+        in_group.update(limits)
         return True
 
-    def _busy(self, sick: Container[str], now: float) -> _Busy:
-        for namespec, slot in list(self._slots.items()):
-            # One that is unhealthy again does not come back any more: it waits for its turn like any other.
-            if slot.ends is not None and (now >= slot.ends or namespec in sick):
-                del self._slots[namespec]
-        busy: _Busy = {}
-        for namespec, slot in self._slots.items():
-            busy.setdefault(slot.group, {})[namespec] = slot.limit
-        return busy
+    def _used_quotas(self, in_need: Container[str], now: float) -> _Used:
+        for namespec, use in list(self._quota_uses.items()):
+            # A process that is unhealthy again does not come back any more: it waits for its turn like any other.
+            if use.ends_at is not None and (now >= use.ends_at or namespec in in_need):
+                del self._quota_uses[namespec]
+        used: _Used = {}
+        for namespec, use in self._quota_uses.items():
+            used.setdefault(use.group, {})[namespec] = use.limit
+        return used
 
-    def acted(self, one: RestartRequest, now: float) -> None:
-        """Take note that the restart of `one` begins."""
-        self._histories.setdefault(one.namespec, _History()).acted(now)
+    def acted(self, request: RestartRequest, now: float) -> None:
+        """Take note that `request` is being carried out."""
+        self._histories.setdefault(request.namespec, _History()).add_restart(now)
         self.holds_until = -math.inf
-        if one.uses_group_quota:
-            self._slots[one.namespec] = _Slot(one.group, one.limits.max_restarting)
+        if request.uses_group_quota:
+            self._quota_uses[request.namespec] = _QuotaUse(request.group, request.limits.max_restarting)
 
-    def came_up(self, namespec: str, ends: float) -> None:
-        """Take note that its new instance runs: it holds its place in the group until it is healthy, or `ends`."""
-        if namespec in self._slots:
-            self._slots[namespec].ends = ends
+    def came_up(self, namespec: str, ends_at: float) -> None:
+        """Take note that the new instance runs: it uses the group's quota until it is healthy, or `ends_at`."""
+        if namespec in self._quota_uses:
+            self._quota_uses[namespec].ends_at = ends_at
             self.holds_until = -math.inf
 
     def gave_up(self, namespec: str) -> None:
-        """Take note that its restart came to nothing, or is not ours any more: others need not wait for it."""
-        self._slots.pop(namespec, None)
+        """Take note that the restart came to nothing, or is not ours any more: others need not wait for it."""
+        self._quota_uses.pop(namespec, None)
         self.holds_until = -math.inf
 
     def knows(self, namespec: str) -> bool:
-        """Tell whether there is anything to know of the process; most are never sick."""
-        return namespec in self._histories or namespec in self._slots
+        """Tell whether there is anything to know of the process; most never need a restart."""
+        return namespec in self._histories or namespec in self._quota_uses
 
-    def observe(self, namespec: str, is_well: bool, now: float) -> None:
+    def observe(self, namespec: str, is_healthy: bool, now: float) -> None:
         """Take note that all checks of the process are healthy now, or that they are not."""
-        slot = self._slots.get(namespec)
-        # One whose restart is under way is about to be stopped, however well it is.
-        if is_well and slot is not None and slot.ends is not None:
-            del self._slots[namespec]
+        use = self._quota_uses.get(namespec)
+        # While its restart is under way the process is about to be stopped, however healthy it is.
+        if is_healthy and use is not None and use.ends_at is not None:
+            del self._quota_uses[namespec]
             self.holds_until = -math.inf
         history = self._histories.get(namespec)
         if history is None:
             return
-        if not is_well:
-            history.well_since = None
+        if not is_healthy:
+            history.healthy_since = None
             return
-        history.suspended = False
-        if history.well_since is None:
-            history.well_since = now
-        if now - history.well_since >= history.limits.backoff_limit:
-            history.wait = None
+        history.is_suspended = False
+        if history.healthy_since is None:
+            history.healthy_since = now
+        if now - history.healthy_since >= history.limits.backoff_limit:
+            history.backoff = None
 
     def reset(self, namespec: str) -> None:
-        """Forget what we did to the process: an operator took it in hand. If it is coming back, it still is."""
+        """Forget our restarts of the process: an operator took it in hand. It still uses its group's quota."""
         self._histories.pop(namespec, None)
         self.holds_until = -math.inf
 
-    def keep(self, namespecs: Container[str]) -> None:
+    def forget_all_but(self, namespecs: Container[str]) -> None:
         """Forget all processes but these."""
-        for namespec in [n for n in (*self._histories, *self._slots) if n not in namespecs]:
+        for namespec in [n for n in (*self._histories, *self._quota_uses) if n not in namespecs]:
             self.reset(namespec)
             self.gave_up(namespec)
 
     def suspended_by(self, namespec: str) -> RestartLimits | None:
-        """Return the limits that were exceeded, and hold until a reset, an operator's restart, or recovery."""
+        """Return the limits that were exceeded, if restarts of the process are suspended.
+
+        They are until the process recovers, an operator restarts it, or resets its restarts.
+        """
         history = self._histories.get(namespec)
-        return history.limits if history is not None and history.suspended else None
+        return history.limits if history is not None and history.is_suspended else None
 
     def restarts_in_window(self, namespec: str, now: float) -> int:
         """Return how many restarts the sliding window of the process holds."""
-        return self._histories[namespec].in_window(now) if namespec in self._histories else 0
+        return self._histories[namespec].restarts_in_window(now) if namespec in self._histories else 0
 
-    def next_at(self, namespec: str) -> float | None:
+    def next_restart_at(self, namespec: str) -> float | None:
         """Return the earliest moment of the next restart as the backoff has it; None if nothing holds it back."""
         history = self._histories.get(namespec)
-        return history.next_at() if history is not None else None
+        return history.next_restart_at() if history is not None else None

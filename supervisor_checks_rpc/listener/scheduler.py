@@ -22,7 +22,7 @@ from ..core.model import Process
 from ..core.model import Result
 from ..core.model import Schedule
 from ..core.model import not_run
-from ..core.monitor import LEASE_GRACE
+from ..core.monitor import LEASE_GRACE_SECONDS
 from ..errors import explain
 from ..protocol import wire
 from ..protocol.client import CannotAsk
@@ -37,12 +37,12 @@ from .worker_process import WorkerProcess
 GATHER = 0.05
 HOLD = 1.0
 # A patient call is answered within a second, when supervisord's loop turns; so it is made so long before its answer is
-# needed. What is due is handed out even earlier (record.AHEAD).
+# needed. What is due is handed out even earlier (record.LEASE_AHEAD_SECONDS).
 LEAD = 1.25
 # How long after a failed call supervisord is asked again, when no tick comes before.
 RETRY = 10.0
 # Where so many runs hang that others find no room, those are given up in time to say so before their leases end.
-PATIENCE = LEASE_GRACE - 6.0
+PATIENCE = LEASE_GRACE_SECONDS - 6.0
 
 _TAKE_DUE = 'health.takeDue'
 _REPORT = 'health.report'

@@ -1,7 +1,10 @@
-"""Restart in place: prepare, stop, then spawn on the loop's next turn after STOPPED, inside supervisord.
+"""Restart in place, inside supervisord: prepare, stop, start again. No client can die in the middle.
 
-No client can die in the middle. Never inside the STOPPED event: Subprocess.finish() is still running then. SIGKILL
-after `stopwaitsecs` is supervisord's own.
+    PREPARING --is_prepared()--> STOPPING --supervisord: STOPPED--> STARTING
+
+supervisord tells of the end of a stop by an event, in the middle of Subprocess.finish(); a process that is spawned
+there would be taken for stopped. So the next step is made on the loop's next turn. SIGKILL after `stopwaitsecs` is
+supervisord's own.
 """
 
 from __future__ import annotations
@@ -17,17 +20,18 @@ from supervisor.states import SupervisorStates
 from ..core.model import Process
 from ..errors import HealthError
 
-# After so many seconds of stopping and starting others have their turn of the loop: a fork takes milliseconds.
-LONGEST_TURN = 0.05
+# A fork takes milliseconds; after so long the rest of the restarts wait for the loop's next turn.
+LONGEST_TURN_SECONDS = 0.05
 PREPARING = 'preparing'
 STOPPING = 'stopping'
 STARTING = 'starting'
 
+_STOPPED_BY_OPERATOR = 'stopped by an operator meanwhile'
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 _GIVEN_UP = (ProcessStates.FATAL, ProcessStates.EXITED)
 
 # Tells whether what is to happen before the stop is over.
-Preparation = Callable[[], bool]
+IsPrepared = Callable[[], bool]
 
 
 class CannotRestart(HealthError):
@@ -35,18 +39,18 @@ class CannotRestart(HealthError):
 
 
 class Restart:
-    """One restart: under way until `failure` tells why it ended, or its process runs again.
+    """One restart: under way until its process runs again, or `failure` tells why it does not.
 
-    It is `wanted` unless a person stops the process meanwhile, and `asked` for when it is a person's.
+    It `is_wanted` until an operator stops the process, and `is_by_operator` when a person asked for it.
     """
 
-    def __init__(self, process: Process, subprocess: Any, prepared: Preparation) -> None:
+    def __init__(self, process: Process, subprocess: Any, is_prepared: IsPrepared) -> None:
         self.process = process
         self.subprocess = subprocess
-        self.prepared = prepared
+        self.is_prepared = is_prepared
         self.phase = PREPARING
-        self.wanted = True
-        self.asked = False
+        self.is_wanted = True
+        self.is_by_operator = False
         self.failure = ''
 
     def is_done(self) -> bool:
@@ -56,7 +60,7 @@ class Restart:
         if self.phase != STARTING:
             return False
         state = self.subprocess.get_state()
-        # STOPPING, STOPPED: it came up, and then somebody wanted it to be restarted once more, or stopped.
+        # STOPPING and STOPPED: it came up, and then somebody stopped it or restarts it once more.
         if state not in (*_UP, ProcessStates.STOPPING, ProcessStates.STOPPED):
             self.failure = self.subprocess.spawnerr or 'it ended again at once'
         return state not in (ProcessStates.STARTING, ProcessStates.STOPPING)
@@ -75,8 +79,8 @@ class Restarts:
         self._ended = ended
         self._under_way: dict[str, Restart] = {}
 
-    def request(self, process: Process, reason: str, prepared: Preparation = lambda: True) -> Restart:
-        """Restart this very instance of the process; one that is under way already serves both.
+    def request(self, process: Process, reason: str, is_prepared: IsPrepared = lambda: True) -> Restart:
+        """Restart this very instance of the process; a restart that is under way already serves both requests.
 
         With pid 0 the process is one that supervisord gave up on (FATAL, EXITED), and it is started.
 
@@ -90,7 +94,7 @@ class Restarts:
             instance = f' any more (pid {process.pid})' if process.pid else ''
             raise CannotRestart(f'{namespec} is not running{instance}')
         self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
-        restart = self._under_way[namespec] = Restart(process, subprocess, prepared)
+        restart = self._under_way[namespec] = Restart(process, subprocess, is_prepared)
         self._step(restart)
         if restart.failure:
             raise CannotRestart(f'{namespec}: {restart.failure}')
@@ -101,49 +105,49 @@ class Restarts:
         return namespec in self._under_way
 
     def is_stopping(self, namespec: str) -> bool:
-        """Tell whether we are stopping the process, and so nobody else is."""
+        """Tell whether it is we who are stopping the process."""
         return namespec in self._under_way and self._under_way[namespec].phase == STOPPING
 
     def is_ready_to_stop(self) -> bool:
-        """Tell whether a preparation is over, of which no event tells."""
+        """Tell whether a preparation is over: no event tells of that, so the loop asks on every turn."""
         return any(
-            restart.phase == PREPARING and restart.subprocess.state in _UP and restart.prepared()
+            restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
             for restart in self._under_way.values()
         )
 
     def process_changed(self, namespec: str) -> None:
-        """Take note that the process changed its state; what follows happens on the loop's next turn."""
+        """Take note that the process changed its state; the next step is made on the loop's next turn."""
         if namespec in self._under_way:
             self._ring()
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:
-        """Take note that a person asked for a stop or a start of what we are restarting: the last word counts.
+        """Take note that an operator stops or starts what we are restarting: the last request counts.
 
-        An empty name is the whole group, an empty group everything.
+        An empty name is the whole group, an empty group all processes.
         """
         for restart in self._under_way.values():
             process = restart.process
             if group in ('', process.group) and name in ('', process.name):
-                restart.wanted = verb == 'start'
+                restart.is_wanted = verb == 'start'
 
     def cancel(self, namespec: str, why: str) -> None:
-        """End a restart of ours that is still being prepared, while the process is up."""
+        """Cancel a restart that no operator asked for, while its process is up and still being prepared."""
         restart = self._under_way.get(namespec)
-        if restart and restart.phase == PREPARING and not restart.asked and restart.subprocess.state in _UP:
+        if restart and restart.phase == PREPARING and not restart.is_by_operator and restart.subprocess.state in _UP:
             self._end(restart, why)
 
     def advance(self) -> None:
-        """Bring all restarts a step further. To be called from the loop, never from an event."""
+        """Bring all restarts a step further. To be called from supervisord's loop, never from an event."""
         began = time.monotonic()
         for restart in list(self._under_way.values()):
             try:
                 self._step(restart)
             except Exception:
-                # One that breaks must not keep the others down.
+                # The other restarts go on: their processes may be stopped.
                 self._under_way.pop(restart.process.namespec, None)
                 name = restart.process.namespec
                 self._log.critical(f'health: internal error while restarting {name}: {traceback.format_exc()}')
-            if time.monotonic() - began > LONGEST_TURN:
+            if time.monotonic() - began > LONGEST_TURN_SECONDS:
                 self._ring()
                 break
 
@@ -154,27 +158,27 @@ class Restarts:
         elif self._find(restart.process) is not subprocess:
             self._end(restart, 'it was removed meanwhile')
         elif not subprocess.pid and subprocess.state == ProcessStates.STOPPED:
-            if restart.phase == STOPPING and restart.wanted:
+            if restart.phase == STOPPING and restart.is_wanted:
                 self._start(restart)
             else:
-                self._end(restart, 'stopped by an operator meanwhile')
+                self._end(restart, _STOPPED_BY_OPERATOR)
         elif not subprocess.pid and subprocess.state in _GIVEN_UP:
-            # It died of the preparation, or supervisord gave up on it; it was ours to bring back.
-            self._start(restart) if restart.wanted else self._end(restart, 'stopped by an operator meanwhile')
+            # It died of the preparation, or supervisord gave up on it: it was running, so we start it again.
+            self._start(restart) if restart.is_wanted else self._end(restart, _STOPPED_BY_OPERATOR)
         elif subprocess.state == ProcessStates.STOPPING and restart.phase == PREPARING:
-            restart.wanted = False
+            restart.is_wanted = False
         elif subprocess.state == ProcessStates.UNKNOWN:
             self._end(restart, 'it is in an unknown process state')
         elif subprocess.state in _UP:
             self._step_up(restart)
 
     def _step_up(self, restart: Restart) -> None:
-        """The process is up: it is the instance that we are to stop, or it came up again without us."""
+        """Make the next step with a process that is up: the instance that we are to stop, or already another one."""
         if restart.subprocess.pid != restart.process.pid:
-            self._end(restart, '' if restart.wanted else 'somebody else restarted it')
-        elif not restart.wanted and restart.phase == PREPARING:
-            self._end(restart, 'stopped by an operator meanwhile')
-        elif restart.phase == PREPARING and restart.prepared():
+            self._end(restart, '' if restart.is_wanted else 'somebody else restarted it')
+        elif not restart.is_wanted and restart.phase == PREPARING:
+            self._end(restart, _STOPPED_BY_OPERATOR)
+        elif restart.phase == PREPARING and restart.is_prepared():
             restart.phase = STOPPING
             problem = restart.subprocess.stop()
             if problem:
@@ -202,6 +206,7 @@ class Restarts:
 
 
 def _is_instance(process: Process, subprocess: Any) -> bool:
+    """Tell whether `process` is the instance that runs, or with pid 0 one that supervisord gave up on."""
     if process.pid:
         return bool(subprocess.state in _UP and subprocess.pid == process.pid)
     return bool(subprocess.state in _GIVEN_UP and not subprocess.pid)

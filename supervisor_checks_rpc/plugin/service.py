@@ -408,7 +408,7 @@ class HealthService:
         if len(self.record.monitors()) != before:
             self._match()
         state, last = monitor.state, monitor.health.last
-        monitor.take_in(result, now, at)
+        monitor.add_result(result, now, at)
         self._announcements.announce(monitor, state, last)
 
 

@@ -26,7 +26,7 @@ from ..core.model import Result
 from ..core.model import Schedule
 from ..core.model import Status
 from ..core.monitor import Monitor
-from ..core.record import Run
+from ..core.record import LeasedRun
 from ..core.text import printable_line
 from ..errors import HealthError
 
@@ -34,7 +34,7 @@ from ..errors import HealthError
 _OUTCOMES = {outcome: outcome for outcome in (PASSED, FAILED, ERROR)}
 Struct = dict[str, Any]
 _Read = TypeVar('_Read')
-_Leased = TypeVar('_Leased', Run, Monitor)
+_Leased = TypeVar('_Leased', LeasedRun, Monitor)
 
 
 class BadMessage(HealthError):
@@ -98,8 +98,9 @@ class Due:
 
 
 def dump_due(
-    path: str, generation: str, max_concurrent: int, wait: float, runs: Iterable[Run], fingerprints: Mapping[str, str]
-) -> str:
+    path: str, generation: str, max_concurrent: int, wait: float, runs: Iterable[LeasedRun],
+    fingerprints: Mapping[str, str],
+) -> str:  # fmt: skip
     """Return the answer to `takeDue`: names stand once, then indexes, so that 1,000 runs stay small.
 
     Columns and not rows, as in a report: Python's garbage collector would look at each row, in supervisord.

@@ -42,7 +42,7 @@ from tests.faults.system import wait_whole
 
 PART = 'Hostile RPC'
 # A call of somebody else must not wait longer than this, that time aside in which others had the CPU.
-LONGEST_WAIT = 5.0
+LONGEST_WAIT_SECONDS = 5.0
 CALLS = 10_000
 CLIENTS = 500
 # Arguments that are right, by method.
@@ -153,8 +153,8 @@ class Sampler:
         self._thread.join()
         row = f'{self._meanwhile}: getState meanwhile, which waited {max(self._waits) * 1e3:.0f} ms at most'
         self._counts.tried(row, len(self._waits))
-        if max(self._waits) > LONGEST_WAIT:
-            self._counts.lose(row, f'that is more than {LONGEST_WAIT:g} s')
+        if max(self._waits) > LONGEST_WAIT_SECONDS:
+            self._counts.lose(row, f'that is more than {LONGEST_WAIT_SECONDS:g} s')
 
     def _ask(self) -> None:
         with Line(self._sv) as line:

@@ -352,8 +352,8 @@ def test_results_in_any_order_are_those_in_order_with_the_late_ones_left_out(
 
 def test_failures_of_runs_that_began_while_it_is_excused_do_not_count() -> None:
     health = Health(schedule(threshold=2), WEB)
-    health.ignore_runs_before(STARTED + 20.0)
-    health.ignore_runs_before(STARTED + 10.0)
+    health.ignore_failures_before(STARTED + 20.0)
+    health.ignore_failures_before(STARTED + 10.0)
     for began in (0.0, 10.0, 19.9):
         health.observe(result(FAILED, STARTED + began))
     assert (health.state(STARTED + 19.9), health.failures) == (UNKNOWN, 0)
@@ -364,7 +364,7 @@ def test_failures_of_runs_that_began_while_it_is_excused_do_not_count() -> None:
 
 def test_a_pass_counts_while_it_is_excused() -> None:
     health = Health(schedule(), WEB)
-    health.ignore_runs_before(STARTED + 20.0)
+    health.ignore_failures_before(STARTED + 20.0)
     health.observe(result(PASSED, STARTED + 10.0))
     assert health.state(STARTED + 10.0) == HEALTHY
 

@@ -34,10 +34,10 @@ from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.monitor import Monitor
+from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.record import Record
-from supervisor_checks_rpc.core.record import Run
 from supervisor_checks_rpc.plugin import restarts
-from supervisor_checks_rpc.plugin.remediation import REVIVE_AFTER
+from supervisor_checks_rpc.plugin.remediation import REVIVE_AFTER_SECONDS
 from supervisor_checks_rpc.plugin.remediation import Remediation
 from supervisor_checks_rpc.plugin.restarts import CannotRestart
 
@@ -149,12 +149,12 @@ class Bench:
         for program in self.programs:
             self.record.set_instance(self.instance(program), self.now)
 
-    def take(self) -> list[Run]:
+    def take(self) -> list[LeasedRun]:
         """Be a listener that asks what is due."""
         self.refresh()
         return self.record.take_due('l#1', self.now)
 
-    def report(self, run: Run, outcome: str, began: float) -> Monitor | None:
+    def report(self, run: LeasedRun, outcome: str, began: float) -> Monitor | None:
         """Be a listener that reports."""
         self.refresh()
         result = Result(run.spec.name, 'tcp', run.process, OUTCOMES[outcome], outcome, at=began, began=began)
@@ -163,8 +163,8 @@ class Bench:
             self.remediation.observe(monitor.process.namespec, self.now, self.now)
         return monitor
 
-    def probe(self, outcome_of: Callable[[Run], str]) -> None:
-        """Run all that is due; '.' is a run that is never reported."""
+    def probe(self, outcome_of: Callable[[LeasedRun], str]) -> None:
+        """LeasedRun all that is due; '.' is a run that is never reported."""
         for run in self.take():
             outcome = outcome_of(run)
             if outcome != '.':
@@ -726,7 +726,7 @@ def test_those_of_a_group_that_are_never_well_are_restarted_in_turn() -> None:
 
 def test_many_that_start_at_once_leave_others_their_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork takes milliseconds; here each takes as long as a turn may."""
-    monkeypatch.setattr(restarts, 'LONGEST_TURN', -1.0)
+    monkeypatch.setattr(restarts, 'LONGEST_TURN_SECONDS', -1.0)
     bench = Bench([spec(failure_threshold=1, max_restarting=3)], 'web:0', 'web:1', 'web:2')
     unhealthy(bench, 1)
     bench.act()
@@ -876,7 +876,7 @@ def test_what_supervisord_gave_up_on_is_brought_back_if_revive_says_so(state: in
     (web,) = bench.programs
     web.end(state)
     bench.act()
-    bench.now += REVIVE_AFTER - 0.1
+    bench.now += REVIVE_AFTER_SECONDS - 0.1
     bench.act()
     assert web.state == state
     bench.now += 0.2
@@ -987,7 +987,7 @@ class Shaken(Bench):
         self.is_asked = False
         self.paused: dict[tuple[str, str], float] = {}
         self.excused = 0.0
-        self.out: list[tuple[Run, float]] = []
+        self.out: list[tuple[LeasedRun, float]] = []
         rules = {'backoff_delay': 5.0, 'backoff_limit': 20.0, 'max_restarts': 3, 'restart_window': 100.0}
         checks = [spec('ping', revive=('FATAL',), **rules), spec('queue', start_period=15.0, **rules)]
         super().__init__(checks, 'web:0', 'web:1', 'job', make=Witness)
@@ -1024,7 +1024,7 @@ class Shaken(Bench):
             else:
                 self.out.append((run, self.now))
 
-    def said(self, run: Run, outcome: str, began: float) -> None:
+    def said(self, run: LeasedRun, outcome: str, began: float) -> None:
         if self.report(run, outcome, began) is not None:
             program = self._find(run.process)
             assert program.pid == run.process.pid

@@ -21,13 +21,13 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.monitor import LEASE_GRACE
-from supervisor_checks_rpc.core.monitor import SLACK
+from supervisor_checks_rpc.core.monitor import LATE_START_TOLERANCE_SECONDS
+from supervisor_checks_rpc.core.monitor import LEASE_GRACE_SECONDS
 from supervisor_checks_rpc.core.monitor import Monitor
-from supervisor_checks_rpc.core.record import AHEAD
-from supervisor_checks_rpc.core.record import LONGEST_WAIT
+from supervisor_checks_rpc.core.record import LEASE_AHEAD_SECONDS
+from supervisor_checks_rpc.core.record import LONGEST_WAIT_SECONDS
+from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.record import Record
-from supervisor_checks_rpc.core.record import Run
 from supervisor_checks_rpc.errors import UnknownName
 
 EPOCH = 1_700_000_000.0
@@ -57,7 +57,7 @@ def match(record: Record, *monitors: tuple[CheckSpec, Process], now: float = 0.0
     record.match(matched, now, EPOCH + now)
 
 
-def report(record: Record, run: Run, now: float, outcome: str = PASSED, **more: object) -> Monitor | None:
+def report(record: Record, run: LeasedRun, now: float, outcome: str = PASSED, **more: object) -> Monitor | None:
     result = Result(run.spec.name, run.spec.type, run.process, outcome, f'{outcome} at {now:g}', began=now, **more)
     return record.report(run.lease, result, now, EPOCH + now)
 
@@ -78,7 +78,7 @@ def begun(record: Record, now: float) -> list[float]:
     return [now + run.delay for run in runs]
 
 
-def named(runs: list[Run]) -> list[str]:
+def named(runs: list[LeasedRun]) -> list[str]:
     return [f'{run.spec.name} {run.process.namespec}' for run in runs]
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_checked_is_never_handed_out(check: CheckSpec, process: P
     """A check with a problem in its section; a process that does not run."""
     record = record_of((check, process))
     assert [record.take_due('l#1', now) for now in (0.0, 10.0, 1000.0)] == [[], [], []]
-    assert record.wait(1000.0) == LONGEST_WAIT
+    assert record.wait(1000.0) == LONGEST_WAIT_SECONDS
 
 
 def test_a_process_that_came_up_is_due_at_once() -> None:
@@ -168,7 +168,8 @@ def test_the_wait_that_is_told_keeps_the_beat() -> None:
 def test_what_was_missed_is_not_caught_up() -> None:
     record = record_of((spec(interval=10.0), WEB))
     times = (0.0, 95.0, 95.1, 96.0, 99.0, 104.0, 105.0, 106.0)
-    assert [at for now in times for at in begun(record, now)] == [0.0, 95.0, pytest.approx(105.0 - SLACK)]
+    late = pytest.approx(105.0 - LATE_START_TOLERANCE_SECONDS)
+    assert [at for now in times for at in begun(record, now)] == [0.0, 95.0, late]
 
 
 def test_what_is_due_soon_is_handed_out_with_the_time_it_has() -> None:
@@ -219,8 +220,8 @@ def test_never_twice_within_an_interval_whenever_somebody_asks(interval: float, 
         now += step
         starts += begun(record, now)
     gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
-    assert all(gap >= interval - 2 * SLACK - 1e-6 for gap in gaps)
-    assert len(starts) <= (now + AHEAD) / interval + 1 + 2 * SLACK
+    assert all(gap >= interval - 2 * LATE_START_TOLERANCE_SECONDS - 1e-6 for gap in gaps)
+    assert len(starts) <= (now + LEASE_AHEAD_SECONDS) / interval + 1 + 2 * LATE_START_TOLERANCE_SECONDS
 
 
 @given(st.lists(st.sampled_from((0.3, 1.0, 4.0, 10.0, 3600.0)), max_size=5), TIMES)
@@ -232,13 +233,13 @@ def test_whoever_asks_after_the_wait_that_was_told_finds_work(intervals: list[fl
     for step in steps:
         run_at(record, now)
         wait = record.wait(now)
-        assert 0.0 <= wait <= LONGEST_WAIT + 1e-6
-        assert run_at(record, now + wait) or wait == pytest.approx(LONGEST_WAIT)
+        assert 0.0 <= wait <= LONGEST_WAIT_SECONDS + 1e-6
+        assert run_at(record, now + wait) or wait == pytest.approx(LONGEST_WAIT_SECONDS)
         now += wait + step
 
 
 def test_without_anything_to_do_the_wait_is_the_longest() -> None:
-    assert Record([]).wait(0.0) == LONGEST_WAIT
+    assert Record([]).wait(0.0) == LONGEST_WAIT_SECONDS
 
 
 def test_the_wait_ends_when_something_is_due() -> None:
@@ -251,8 +252,8 @@ def test_the_wait_ends_when_something_is_due() -> None:
 def test_nobody_waits_for_what_somebody_holds() -> None:
     record = record_of((spec(interval=1.0, timeout=20.0), WEB))
     record.take_due('l#1', 0.0)
-    assert record.wait(1.0) == LONGEST_WAIT
-    assert record.wait(17.0 + LEASE_GRACE) == pytest.approx(3.0)
+    assert record.wait(1.0) == LONGEST_WAIT_SECONDS
+    assert record.wait(17.0 + LEASE_GRACE_SECONDS) == pytest.approx(3.0)
 
 
 # -- leases
@@ -268,8 +269,8 @@ def test_what_is_leased_is_handed_to_nobody_else() -> None:
 def test_a_run_that_was_never_reported_comes_back_when_its_lease_ends(interval: float) -> None:
     record = record_of((spec(interval=interval, timeout=5.0), WEB))
     assert record.take_due('a#1', 0.0)
-    assert record.take_due('b#2', 5.0 + LEASE_GRACE - 0.1) == []
-    assert named(record.take_due('b#2', 5.0 + LEASE_GRACE + 0.1)) == ['ping web']
+    assert record.take_due('b#2', 5.0 + LEASE_GRACE_SECONDS - 0.1) == []
+    assert named(record.take_due('b#2', 5.0 + LEASE_GRACE_SECONDS + 0.1)) == ['ping web']
 
 
 @pytest.mark.parametrize('interval', [1.0, 3600.0])
@@ -286,9 +287,9 @@ def test_a_listener_that_waits_as_told_finds_the_run_that_was_lost_when_its_leas
     record.take_due('a#1', 0.0)
     now = 0.1
     while not record.take_due('b#2', now):
-        assert now < 5.0 + LEASE_GRACE + 1.0
+        assert now < 5.0 + LEASE_GRACE_SECONDS + 1.0
         now += record.wait(now)
-    assert now >= 5.0 + LEASE_GRACE
+    assert now >= 5.0 + LEASE_GRACE_SECONDS
 
 
 def test_a_run_that_was_reported_does_not_come_back() -> None:
@@ -325,7 +326,7 @@ def test_a_report_that_comes_when_its_lease_is_over_is_nothing() -> None:
     """Who ran it stood still meanwhile, and so did its clock."""
     record = record_of((spec(timeout=5.0), WEB))
     (run,) = record.take_due('l#1', 0.0)
-    assert report(record, run, 5.0 + LEASE_GRACE + 0.1, FAILED) is None
+    assert report(record, run, 5.0 + LEASE_GRACE_SECONDS + 0.1, FAILED) is None
     assert record.monitor('ping', 'web').health.last is None
 
 
@@ -339,7 +340,7 @@ def test_a_new_instance_ends_the_lease_and_is_due_at_once() -> None:
 
 
 class Leased(NamedTuple):
-    run: Run
+    run: LeasedRun
     holder: str
     until: float
 
@@ -354,7 +355,7 @@ class Listeners:
         self.now = 0.0
         self.lives = [1, 1, 1]
         self.out: dict[tuple[str, str], Leased] = {}
-        self.returned: list[Run] = []
+        self.returned: list[LeasedRun] = []
 
     def take(self, number: int) -> None:
         """What is handed out is nobody else's, unless it is that of an earlier life."""
@@ -370,7 +371,7 @@ class Listeners:
             if held is not None and held.until > self.now:
                 assert held.holder != holder
                 assert held.holder.partition('#')[0] == holder.partition('#')[0]
-            self.out[key] = Leased(run, holder, self.now + run.spec.schedule.timeout + LEASE_GRACE)
+            self.out[key] = Leased(run, holder, self.now + run.spec.schedule.timeout + LEASE_GRACE_SECONDS)
             self.returned.append(run)
 
     def report(self, number: int) -> None:
@@ -655,7 +656,7 @@ HEARTBEAT = CheckSpec('beat', 'heartbeat', ('web',), Schedule(start_period=0.0, 
 
 def test_a_heartbeat_is_never_handed_out() -> None:
     record = record_of((HEARTBEAT, WEB))
-    assert (record.take_due('l#1', 100.0), record.wait(100.0)) == ([], LONGEST_WAIT)
+    assert (record.take_due('l#1', 100.0), record.wait(100.0)) == ([], LONGEST_WAIT_SECONDS)
 
 
 def test_a_beat_says_how_it_is() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from supervisor_checks_rpc.core.model import RestartLimits
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.restart_policy import RestartLimits
 from supervisor_checks_rpc.core.restart_policy import RestartPolicy
 from supervisor_checks_rpc.core.restart_policy import RestartRequest
 from supervisor_checks_rpc.core.restart_policy import strictest_limits
@@ -267,7 +267,7 @@ def test_what_is_told_of_a_process_is_what_is_done_to_it(plant: Plant, steps: St
             life = [r for r in plant.restarts if (r.name, r.life) == (subject.name, subject.life)]
             window = [r for r in life if plant.now - r.at < subject.limits.restart_window]
             assert plant.policy.restarts_in_window(subject.name, plant.now) == len(window)
-            next_at = plant.policy.next_at(subject.name)
+            next_at = plant.policy.next_restart_at(subject.name)
             assert (next_at is None) == (subject.streak == 0)
             assert next_at is None or next_at <= (subject.last or 0.0) + subject.limits.backoff_limit
 
@@ -325,9 +325,9 @@ def test_health_with_a_gap_does_not_start_the_backoff_over() -> None:
     restart(policy, sick(), 0.0)
     for at, is_well in ((100.0, True), (350.0, True), (360.0, False), (370.0, True), (660.0, True)):
         policy.observe('web', is_well, at)
-    assert policy.next_at('web') == 10.0
+    assert policy.next_restart_at('web') == 10.0
     policy.observe('web', True, 670.0)
-    assert policy.next_at('web') is None
+    assert policy.next_restart_at('web') is None
 
 
 # -- cap
@@ -452,8 +452,8 @@ def test_the_least_max_restarting_of_those_that_come_back_holds() -> None:
 def test_a_process_that_is_gone_leaves_nothing_behind() -> None:
     policy = RestartPolicy()
     policy.acted(sick('web:0'), 0.0)
-    policy.keep({'web:1'})
-    assert policy.next_at('web:0') is None
+    policy.forget_all_but({'web:1'})
+    assert policy.next_restart_at('web:0') is None
     assert names(policy.choose([sick('web:1')], 1.0)[0]) == ['web:1']
 
 

@@ -34,7 +34,7 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.core.record import Run
+from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.listener import main
 from supervisor_checks_rpc.listener.main import events
 from supervisor_checks_rpc.listener.scheduler import LEAD
@@ -334,7 +334,7 @@ def due_of(
     """What `takeDue` answers when all `checks` of the file are due in `delay` seconds, with leases from `lease` on."""
     specs = {spec.name: spec for spec in loader.load(path).specs}
     runs = [
-        Run(number, specs.get(name) or CheckSpec(name, 'tcp', ()), WEB, delay)
+        LeasedRun(number, specs.get(name) or CheckSpec(name, 'tcp', ()), WEB, delay)
         for number, name in enumerate(checks, lease)
     ]
     marks = {name: loader.fingerprint(spec) for name, spec in specs.items()}
@@ -370,7 +370,7 @@ def reported(supervisors: Supervisors, count: int) -> dict[int, Result]:
     def results() -> dict[int, Result]:
         found: dict[int, Result] = {}
         for _, _, text in supervisors.of('health.report'):
-            _, rows, _ = wire.load_report(text, lambda lease: Run(lease, CheckSpec('x', 'tcp', ()), WEB))
+            _, rows, _ = wire.load_report(text, lambda lease: LeasedRun(lease, CheckSpec('x', 'tcp', ()), WEB))
             found.update({lease: result for lease, _, result in rows})
         return found
 
@@ -578,7 +578,7 @@ def test_trouble_is_logged_once_and_the_next_tick_asks_again(
 
 @contextmanager
 def program(*args: str, code: str = '', **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the listener, or `code`, as a child of a supervisord that is not there."""
+    """LeasedRun the listener, or `code`, as a child of a supervisord that is not there."""
     command = [sys.executable, *(['-c', code] if code else ['-m', 'supervisor_checks_rpc.listener.main'])]
     process = subprocess.Popen(
         [*command, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -671,7 +671,7 @@ def test_without_a_supervisord_the_program_says_what_to_do() -> None:
 
 
 def status_of(*args: str) -> object:
-    """Run the program in this process; return its exit status."""
+    """LeasedRun the program in this process; return its exit status."""
     with pytest.raises(SystemExit) as caught:
         main.main(args)
     return caught.value.code

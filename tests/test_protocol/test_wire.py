@@ -21,7 +21,7 @@ from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.model import Status
-from supervisor_checks_rpc.core.record import Run
+from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.text import printable_line
 from supervisor_checks_rpc.protocol import wire
 from supervisor_checks_rpc.protocol.wire import BadMessage
@@ -162,19 +162,19 @@ def test_whatever_a_status_holds_supervisord_can_send_it(status: Status) -> None
 # -- the listener's calls
 
 
-def due_of(runs: list[Run]) -> str:
+def due_of(runs: list[LeasedRun]) -> str:
     fingerprints = {run.spec.name: f'{run.spec.name} mark' for run in runs}
     return wire.dump_due('/etc/supervisord.conf', 'abc', 256, 1.23456, runs, {**fingerprints, 'other': 'x'})
 
 
 SPECS = TEXT.map(lambda name: replace(SPEC, name=name))
 DELAYS = st.integers(0, 1500).map(lambda number: number / 1000)
-RUNS = st.lists(st.builds(Run, st.integers(1, 10**9), SPECS, PROCESSES, DELAYS, JSON_VALUES), max_size=3)
+RUNS = st.lists(st.builds(LeasedRun, st.integers(1, 10**9), SPECS, PROCESSES, DELAYS, JSON_VALUES), max_size=3)
 
 
 @given(RUNS)
 @settings(deadline=None, max_examples=50)
-def test_what_is_due_arrives_as_it_was_sent(runs: list[Run]) -> None:
+def test_what_is_due_arrives_as_it_was_sent(runs: list[LeasedRun]) -> None:
     due = wire.load_due(due_of(runs))
     assert (due.path, due.generation, due.max_concurrent, due.wait) == ('/etc/supervisord.conf', 'abc', 256, 1.235)
     assert due.fingerprints == {run.spec.name: f'{run.spec.name} mark' for run in runs}
@@ -195,21 +195,21 @@ def test_a_thousand_runs_are_small() -> None:
     """supervisord moves them through its one thread: names stand there once."""
     processes = [Process('group', f'a_rather_long_name_{number}', 10_000 + number, 1234.5) for number in range(250)]
     specs = [replace(SPEC, name=f'a-rather-long-name-{number}') for number in range(4)]
-    runs = [Run(number, spec, process) for spec in specs for number, process in enumerate(processes)]
+    runs = [LeasedRun(number, spec, process) for spec in specs for number, process in enumerate(processes)]
     assert len(due_of(runs)) < 32 * 1024
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), RESULTS), max_size=3))
 @settings(deadline=None, max_examples=50)
 def test_a_report_arrives_as_it_was_sent(rows: list[tuple[int, Result]]) -> None:
-    generation, results, _ = wire.load_report(wire.dump_report('abc', rows), lambda lease: Run(lease, SPEC, WEB))
+    generation, results, _ = wire.load_report(wire.dump_report('abc', rows), lambda lease: LeasedRun(lease, SPEC, WEB))
     assert generation == 'abc'
     assert [(lease, result) for lease, _, result in results] == [(lease, travelled(result)) for lease, result in rows]
 
 
 def test_the_answer_to_a_report_arrives_as_it_was_sent() -> None:
     assert wire.load_taken(wire.dump_taken(3, 1.23456)) == (3, 1.235, None)
-    due = due_of([Run(1, SPEC, WEB)])
+    due = due_of([LeasedRun(1, SPEC, WEB)])
     assert wire.load_taken(wire.dump_taken(3, 1.23456, due)) == (3, 1.235, wire.load_due(due))
 
 
@@ -219,21 +219,21 @@ def test_a_report_is_sent_as_ascii() -> None:
 
 def test_the_results_of_leases_that_are_out_no_more_are_left_out() -> None:
     text = wire.dump_report('abc', [(1, RESULT), (2, RESULT), (3, RESULT)])
-    _, results, _ = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB) if lease == 2 else None)
-    assert results == [(2, Run(2, SPEC, WEB), RESULT)]
+    _, results, _ = wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB) if lease == 2 else None)
+    assert results == [(2, LeasedRun(2, SPEC, WEB), RESULT)]
 
 
 def test_who_reports_does_not_say_on_what_it_reports() -> None:
     """Check and process are those of the lease."""
     text = wire.dump_report('abc', [(1, RESULT._replace(check='other', process=Process('x', 'x', 1)))])
-    ((_, _, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
+    ((_, _, result),) = wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))[1]
     assert (result.check, result.type, result.process) == ('ping', 'tcp', WEB)
 
 
 @pytest.mark.parametrize('value', [math.inf, math.nan])
 def test_a_value_that_is_not_finite_arrives(value: float) -> None:
     text = wire.dump_report('abc', [(1, RESULT._replace(value=value))])
-    ((_, _, result),) = wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))[1]
+    ((_, _, result),) = wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))[1]
     assert wire.finite(result.value) == ''
 
 
@@ -276,7 +276,7 @@ def test_the_answer_to_a_job_that_is_known_no_more_is_left_out() -> None:
 
 
 def load_report(text: str) -> object:
-    return wire.load_report(text, lambda lease: Run(lease, SPEC, WEB))
+    return wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))
 
 
 def load_answer(text: bytes) -> object:
@@ -287,7 +287,7 @@ LOADERS: dict[str, Callable[[Any], Any]] = {
     'due': wire.load_due, 'report': load_report, 'taken': wire.load_taken, 'job': wire.load_job, 'answer': load_answer,
 }  # fmt: skip
 GOOD: dict[str, Any] = {
-    'due': json.loads(due_of([Run(1, SPEC, WEB), Run(2, SPEC, WEB, 0.0, {'cpu': 1})])),
+    'due': json.loads(due_of([LeasedRun(1, SPEC, WEB), LeasedRun(2, SPEC, WEB, 0.0, {'cpu': 1})])),
     'report': json.loads(wire.dump_report('abc', [(1, RESULT), (2, RESULT)])),
     'taken': json.loads(wire.dump_taken(2, 1.5)),
     'job': json.loads(wire.dump_job(1, SPEC, WEB, None)),

@@ -13,7 +13,7 @@ from ...core import model
 from ...core.model import CheckSpec
 from ...core.monitor import Monitor
 from ...core.patterns import matching
-from ...core.record import summarized
+from ...core.summary import summarized
 from ...core.text import printable_line
 from ...errors import UnknownName
 from .messages import Reply

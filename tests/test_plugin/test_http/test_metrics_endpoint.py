@@ -138,7 +138,7 @@ def tcp(name: str, processes: str) -> str:
 
 def take_in(monitor: Monitor, *outcomes: str) -> None:
     for outcome in outcomes:
-        monitor.take_in(result(outcome, process=monitor.process), time.monotonic(), time.time())
+        monitor.add_result(result(outcome, process=monitor.process), time.monotonic(), time.time())
 
 
 def test_it_tells_of_each_check_and_each_process(service: Callable[..., HealthService]) -> None:

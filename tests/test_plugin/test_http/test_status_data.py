@@ -55,7 +55,7 @@ class Stage:
         self._clock()
         monitor = self.record.monitors()[place]
         process = process or monitor.process
-        monitor.take_in(Result('ping', 'http', process, outcome, 'why', began=self.now, **more), self.now, self.now)
+        monitor.add_result(Result('ping', 'http', process, outcome, 'why', began=self.now, **more), self.now, self.now)
 
     def pieces(self, seen: str = '') -> Iterator[bytes]:
         return self.board.pieces(seen, {'token': 't'})
@@ -201,7 +201,8 @@ def test_names_and_reasons_are_told_as_they_are_but_in_ascii() -> None:
     stage.subprocesses = {'p\u20ac"\\\ud800': stage.subprocesses['p00000']}
     stage.record.match({'ping': [Process('g', 'p\u20ac"\\\ud800', 7)]}, EARLY, EARLY)
     monitor = stage.record.monitors()[0]
-    monitor.take_in(Result('ping', 'http', monitor.process, model.FAILED, '</script>\x1b\n' + 'x' * 9999), EARLY, EARLY)
+    result = Result('ping', 'http', monitor.process, model.FAILED, '</script>\x1b\n' + 'x' * 9999)
+    monitor.add_result(result, EARLY, EARLY)
     json_reply = b''.join(stage.pieces())
     told = json.loads(json_reply)
     assert json_reply.isascii()

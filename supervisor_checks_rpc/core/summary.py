@@ -1,0 +1,27 @@
+"""Many monitors in one word: the worst state, and how many are in each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from . import model
+from .monitor import Monitor
+
+_WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.HEALTHY, model.PAUSED)
+
+
+def summarized(monitors: Iterable[Monitor], invalid: int) -> tuple[str, dict[str, int], list[Monitor]]:
+    """Return the worst state of `monitors`, how many are in each, and those that are neither healthy nor paused.
+
+    `invalid` checks cannot be used and are for no process. PAUSED is the worst state only when all are paused; without
+    any monitor it is UNKNOWN.
+    """
+    counts = Counter(dict.fromkeys(_WORST_FIRST, 0))
+    counts[model.INVALID] += invalid
+    failing = []
+    for monitor in monitors:
+        counts[monitor.state] += 1
+        if monitor.state not in (model.HEALTHY, model.PAUSED):
+            failing.append(monitor)
+    return next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing
