@@ -116,7 +116,7 @@ class Scheduler:
         # Of each check on each process, the lease that was handed out last.
         self._newest: dict[tuple[str, str], int] = {}
         self._last_reports: dict[tuple[str, str], LastReport] = {}
-        self._runner = Runner(patience=PATIENCE)
+        self._runner = Runner(longest_wait=PATIENCE)
         self._hosts: dict[str, WorkerProcess] = {}
         self._generation = ''
         # The file that was read last, and why it could not be.

@@ -30,7 +30,7 @@ from ..listener import event_stream
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..protocol.client import ShuttingDown
-from ..worker.runner import OVERDUE
+from ..worker.runner import OVERDUE_SECONDS
 from .process_setup import End
 from .process_setup import Threads
 from .process_setup import take_over_stdin
@@ -166,7 +166,7 @@ class CheckRunner:
 
     def _look_after(self, process: Seen, state: _Known) -> None:
         took = time.monotonic() - state.since
-        if took > self._longest + OVERDUE and not state.is_overdue:
+        if took > self._longest + OVERDUE_SECONDS and not state.is_overdue:
             state.is_overdue = True
             _log.warning('%s: %s is still being checked after %.0fs', self._name, process.namespec, took)
 

@@ -29,8 +29,8 @@ from ..core.model import Schedule
 from ..core.text import formatted
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
-from ..worker.runner import OVERDUE
-from ..worker.runner import run_check
+from ..worker.run import run_check
+from ..worker.runner import OVERDUE_SECONDS
 
 RETRY_PAUSE = 3.0
 
@@ -109,7 +109,7 @@ class RetriedCheck:
             reason = f'started {max(running, 0.0):.0f}s ago, does not count yet: {result.reason}'
             return result._replace(outcome=ERROR, reason=reason)
         is_ours = not isinstance(self._check, _OldStyle)
-        if result.outcome == FAILED and is_ours and result.duration > self._spec.schedule.timeout + OVERDUE:
+        if result.outcome == FAILED and is_ours and result.duration > self._spec.schedule.timeout + OVERDUE_SECONDS:
             return result._replace(outcome=ERROR, reason=f'stood still meanwhile, does not count: {result.reason}')
         return result
 

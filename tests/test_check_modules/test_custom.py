@@ -17,7 +17,7 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.errors import InvalidCheckConfig
-from supervisor_checks_rpc.worker.runner import run_check
+from supervisor_checks_rpc.worker.run import run_check
 
 MODULE = '''
 from supervisor_checks_rpc.check_modules import base

@@ -29,10 +29,10 @@ from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import DeadlineExceeded
 from supervisor_checks_rpc.errors import HealthError
 from supervisor_checks_rpc.worker import runner
-from supervisor_checks_rpc.worker.runner import AT_ONCE
-from supervisor_checks_rpc.worker.runner import SLOW
+from supervisor_checks_rpc.worker.run import run_check
+from supervisor_checks_rpc.worker.runner import QUICK_RUNS
+from supervisor_checks_rpc.worker.runner import SLOW_SECONDS
 from supervisor_checks_rpc.worker.runner import Runner
-from supervisor_checks_rpc.worker.runner import run_check
 from world import eventually
 
 WEB = Process('web', 'web', 7)
@@ -271,17 +271,17 @@ def test_quick_runs_have_few_threads_though_others_hang(release: threading.Event
     """More of them would only get into each other's way: Python runs one at a time."""
     pool, hung, quick = Runner(), Collector(), Collector()
     hang(pool, 100, release, hung, timeout=30.0)
-    eventually(lambda: (pool._slow, pool._quick) == (100, AT_ONCE))
+    eventually(lambda: (pool._slow_runs, pool._most_quick_runs) == (100, QUICK_RUNS))
     running: list[int] = []
 
     def counted(*_: object) -> str:
-        running.append(len(pool._running) - pool._slow)
+        running.append(len(pool._running) - pool._slow_runs)
         return 'well'
 
     for _ in range(500):
         pool.submit(scripted(counted), WEB, None, quick)
     quick.wait(500)
-    assert max(running) <= 2 * AT_ONCE
+    assert max(running) <= 2 * QUICK_RUNS
 
 
 def test_services_that_hang_do_not_delay_a_healthy_one() -> None:
@@ -318,7 +318,7 @@ def test_a_check_that_ignores_its_deadline_is_an_error_a_second_later_and_its_pl
 
 
 def test_a_run_that_finds_no_room_is_given_up_in_time(release: threading.Event) -> None:
-    pool, hung, others = Runner(max_concurrent=2, patience=0.3), Collector(), Collector()
+    pool, hung, others = Runner(max_concurrent=2, longest_wait=0.3), Collector(), Collector()
     hang(pool, 2, release, hung, timeout=30.0)
     for number in range(3):
         pool.submit(scripted(passing, f'other-{number}'), WEB, None, others)
@@ -332,8 +332,8 @@ def test_a_run_that_finds_no_room_is_given_up_in_time(release: threading.Event) 
     assert others.wait(4)[-1].outcome == PASSED
 
 
-def test_who_waits_behind_runs_that_hang_for_as_long_as_its_patience_has_its_turn(release: threading.Event) -> None:
-    pool, hung, others = Runner(max_concurrent=4, patience=1.5), Collector(), Collector()
+def test_who_waits_behind_runs_that_hang_for_less_than_the_longest_wait_is_run(release: threading.Event) -> None:
+    pool, hung, others = Runner(max_concurrent=4, longest_wait=1.5), Collector(), Collector()
     hang(pool, 4, release, hung, timeout=0.1)
     for number in range(200):
         pool.submit(scripted(passing, f'other-{number}'), WEB, None, others)
@@ -342,7 +342,7 @@ def test_who_waits_behind_runs_that_hang_for_as_long_as_its_patience_has_its_tur
 
 def test_one_that_spins_keeps_no_room_from_those_that_wait(release: threading.Event) -> None:
     """With this process busy all the time, nothing tells what waits for a service from what waits for the CPU."""
-    pool, done, ends = Runner(patience=0.5), Collector(), time.monotonic() + 3.0
+    pool, done, ends = Runner(longest_wait=0.5), Collector(), time.monotonic() + 3.0
 
     def spins(*_: object) -> str:
         while time.monotonic() < ends and not release.is_set():
@@ -395,7 +395,7 @@ def test_no_more_run_at_once_than_are_allowed(release: threading.Event) -> None:
             running += 1
             most = max(most, running)
         # Long enough for the pool to grow.
-        time.sleep(2 * SLOW)
+        time.sleep(2 * SLOW_SECONDS)
         with lock:
             running -= 1
         return 'well'
@@ -432,7 +432,7 @@ def test_threads_are_used_again() -> None:
 
 
 def test_threads_end_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, 'IDLE', 0.05)
+    monkeypatch.setattr(runner, 'IDLE_SECONDS', 0.05)
     known = set(threading.enumerate())
     pool, done = Runner(), Collector()
     for number in range(10):
