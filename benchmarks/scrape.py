@@ -17,7 +17,7 @@ import psutil
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import listener_messages
 from tests.live.harness import Supervisord
 from tests.live.harness import healthcheck
 from tests.live.harness import section
@@ -97,13 +97,13 @@ def _fill(supervisord: Supervisord, results: int) -> None:
     for _ in range(results):
         # Until all are due again.
         time.sleep(_INTERVAL)
-        due = wire.load_due(supervisord.health.takeDue('health:health#1'))
+        due = listener_messages.load_due(supervisord.health.takeDue('health:health#1'))
         now = time.monotonic()
         rows = [
             (lease, Result(check, '', process, next(outcomes), 'ping', None, next(durations), time.time(), now))
             for lease, check, process, *_ in due.runs
         ]
-        supervisord.health.report(wire.dump_report(due.generation, rows))
+        supervisord.health.report(listener_messages.dump_report(due.generation, rows))
 
 
 def _scraped(supervisord: Supervisord, times: int) -> Scrape:

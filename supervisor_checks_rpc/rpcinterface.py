@@ -33,7 +33,8 @@ from .plugin.service import CannotReload
 from .plugin.service import HealthService
 from .plugin.service import TooManyExternalChecks
 from .plugin.worker_link import MAX_PENDING
-from .protocol import wire
+from .protocol import encoding
+from .protocol import structs
 
 API_VERSION = '1.0'
 
@@ -103,7 +104,7 @@ class HealthNamespaceRPCInterface:
             raise
         except UnknownName as why:
             raise bad_name(str(why)) from None
-        except wire.BadMessage as why:
+        except encoding.BadMessage as why:
             raise incorrect(str(why)) from None
         except CannotRestart as why:
             raise HealthFault(SupervisorFaults.NOT_RUNNING, 'NOT_RUNNING', str(why)) from None
@@ -118,10 +119,10 @@ class HealthNamespaceRPCInterface:
 
     def _run_all(self, monitors: list[Monitor]) -> Any:
         ours = [monitor for monitor in monitors if not monitor.spec.is_external]
-        return self._run(ours, lambda results: [wire.result_struct(result) for result in results])
+        return self._run(ours, lambda results: [structs.result_struct(result) for result in results])
 
-    def _status(self, monitor: Monitor, with_history: bool = True) -> wire.Struct:
-        return wire.status_struct(self._service.status(monitor), time.time(), with_history)
+    def _status(self, monitor: Monitor, with_history: bool = True) -> structs.Struct:
+        return structs.status_struct(self._service.status(monitor), time.time(), with_history)
 
     def _run(self, monitors: list[Monitor], struct: Callable[[list[model.Result]], Any]) -> Any:
         """Have `monitors` run, and answer with `struct` of their results as soon as all are there."""
@@ -175,7 +176,7 @@ class HealthNamespaceRPCInterface:
                                epoch), attempts
         """
         monitor = self._service.monitor(check, process)
-        return self._run([monitor], lambda results: wire.result_struct(results[0]))
+        return self._run([monitor], lambda results: structs.result_struct(results[0]))
 
     @_published
     def runProcessChecks(self, process: str) -> Any:
@@ -361,9 +362,9 @@ class HealthNamespaceRPCInterface:
         return self._service.report(results)
 
 
-def check_struct(spec: CheckSpec) -> wire.Struct:
+def check_struct(spec: CheckSpec) -> structs.Struct:
     """Return `spec` as an XML-RPC struct, without its secrets."""
-    struct: wire.Struct = {
+    struct: structs.Struct = {
         'name': printable_line(spec.name),
         'type': printable_line(spec.type),
         'processes': [printable_line(pattern) for pattern in spec.processes],
@@ -388,7 +389,7 @@ def _shown(option: Option, value: Any) -> Any:
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
 
 
-def failing_struct(monitor: Monitor) -> wire.Struct:
+def failing_struct(monitor: Monitor) -> structs.Struct:
     """Return who is not well, and why, as an XML-RPC struct."""
     return {
         'check': printable_line(monitor.spec.name),

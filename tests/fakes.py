@@ -19,7 +19,7 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import listener_messages
 
 
 class ScriptedCheck(BaseCheck):
@@ -134,8 +134,8 @@ class Supervisors:
             self.patient.append(patient)
             self._changed.notify_all()
             if method == 'health.report':
-                return wire.dump_taken(1, self._wait)
-            answer = self._due.pop(0) if self._due else wire.dump_due('', 'none', 8, self._wait, [], {})
+                return listener_messages.dump_taken(1, self._wait)
+            answer = self._due.pop(0) if self._due else listener_messages.dump_due('', 'none', 8, self._wait, [], {})
         if isinstance(answer, BaseException):
             raise answer
         return answer

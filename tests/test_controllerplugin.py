@@ -20,8 +20,8 @@ from supervisor_checks_rpc.controllerplugin import make_health_controllerplugin
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Status
-from supervisor_checks_rpc.protocol.wire import result_struct
-from supervisor_checks_rpc.protocol.wire import status_struct
+from supervisor_checks_rpc.protocol.structs import result_struct
+from supervisor_checks_rpc.protocol.structs import status_struct
 from supervisor_checks_rpc.supervisorctl import table
 from supervisor_checks_rpc.supervisorctl import usage
 from supervisor_checks_rpc.supervisorctl.commands import are_healthy

@@ -26,7 +26,7 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.options import REQUIRED
 from supervisor_checks_rpc.programs import main
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import structs
 from world import ROOT
 
 # Which file runs a block, by its mark.
@@ -209,9 +209,10 @@ def test_methods():
 
 def test_keys_of_a_result_and_of_a_status():
     result, status = re.findall(r'`((?:\w+\s){4,}\w+)`', section(METHODS, 'Results and statuses'))
-    results = list(wire.result_struct(Result('', '', NOBODY, '', '')))
+    results = list(structs.result_struct(Result('', '', NOBODY, '', '')))
     assert result.split() == results
-    assert status.split() == [k for k in wire.status_struct(Status('', '', NOBODY, '', '', 0), 0) if k not in results]
+    more = structs.status_struct(Status('', '', NOBODY, '', '', 0), 0)
+    assert status.split() == [key for key in more if key not in results]
 
 
 def test_faults():

@@ -31,7 +31,7 @@ from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.text import printable_line
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import listener_messages
 from supervisor_checks_rpc.rpcinterface import API_VERSION
 from supervisor_checks_rpc.rpcinterface import Faults
 from supervisor_checks_rpc.rpcinterface import HealthNamespaceRPCInterface
@@ -418,12 +418,12 @@ def test_runs_of_many_are_answered_together(running: Running) -> None:
 
 def take_and_report(running: Running, outcome: str) -> dict[str, Any]:
     """Be the listener: take all that is due, and report one outcome for all of it."""
-    due = wire.load_due(running.call('takeDue', 'l#1'))
+    due = listener_messages.load_due(running.call('takeDue', 'l#1'))
     rows = [
         (lease, Result(check, 'x', process, outcome, 'as told', began=time.monotonic()))
         for lease, check, process, _, _ in due.runs
     ]
-    return dict(json.loads(running.call('report', wire.dump_report(due.generation, rows))))
+    return dict(json.loads(running.call('report', listener_messages.dump_report(due.generation, rows))))
 
 
 def test_what_a_listener_reports_is_what_is_known(running: Running) -> None:
@@ -434,7 +434,7 @@ def test_what_a_listener_reports_is_what_is_known(running: Running) -> None:
 
 def test_a_listener_that_reports_may_ask_for_what_is_due_in_the_same_call(running: Running) -> None:
     """After its results: the monitor that was reported is free again."""
-    due = wire.load_due(running.call('takeDue', 'l#1'))
+    due = listener_messages.load_due(running.call('takeDue', 'l#1'))
     *rows, (lease, result) = [
         (lease, Result(check, 'x', process, FAILED, 'as told', began=time.monotonic()))
         for lease, check, process, _, _ in due.runs
@@ -442,19 +442,19 @@ def test_a_listener_that_reports_may_ask_for_what_is_due_in_the_same_call(runnin
     monitor = running.supervisord.health_service.record.leased(lease)
     assert monitor
     monitor.next_due -= monitor.spec.schedule.interval
-    taken, _, more = wire.load_taken(
-        running.call('report', wire.dump_report(due.generation, [(lease, result)], 'l#1'))
+    taken, _, more = listener_messages.load_taken(
+        running.call('report', listener_messages.dump_report(due.generation, [(lease, result)], 'l#1'))
     )
     assert more
     assert (taken, [(check, process) for _, check, process, _, _ in more.runs]) == (1, [(result.check, result.process)])
     assert more.generation == due.generation
-    assert 'due":null' in running.call('report', wire.dump_report(due.generation, rows))
+    assert 'due":null' in running.call('report', listener_messages.dump_report(due.generation, rows))
     with pytest.raises(RPCError):
         running.call('report', '{"generation": "x", "listener": 1, "results": []}')
 
 
 def test_what_is_handed_out_says_where_the_definitions_stand(running: Running) -> None:
-    due = wire.load_due(running.call('takeDue', 'l#1'))
+    due = listener_messages.load_due(running.call('takeDue', 'l#1'))
     assert due.path == str(running.path)
     assert [(check, process.namespec) for _, check, process, _, _ in due.runs] == [
         ('page', 'web'), ('ping', 'api:api_0'), ('ping', 'web'),
@@ -464,26 +464,26 @@ def test_what_is_handed_out_says_where_the_definitions_stand(running: Running) -
 
 
 def test_a_report_of_another_supervisord_is_nothing(running: Running) -> None:
-    due = wire.load_due(running.call('takeDue', 'l#1'))
+    due = listener_messages.load_due(running.call('takeDue', 'l#1'))
     rows = [(lease, Result(check, 'x', process, PASSED, '')) for lease, check, process, _, _ in due.runs]
-    assert json.loads(running.call('report', wire.dump_report('another', rows)))['taken'] == 0
+    assert json.loads(running.call('report', listener_messages.dump_report('another', rows)))['taken'] == 0
     assert running.call('getCheckStatus', 'ping', 'web')['outcome'] == ''
 
 
 def test_what_was_under_way_at_a_reload_is_over_when_it_is_reported(running: Running) -> None:
     """It counts for nothing, and its check need not wait for the end of the lease."""
-    due = wire.load_due(running.call('takeDue', 'l#1'))
+    due = listener_messages.load_due(running.call('takeDue', 'l#1'))
     running.call('reloadChecks')
     rows = [(lease, Result(check, 'x', process, PASSED, '')) for lease, check, process, _, _ in due.runs]
-    assert json.loads(running.call('report', wire.dump_report(due.generation, rows)))['taken'] == 0
+    assert json.loads(running.call('report', listener_messages.dump_report(due.generation, rows)))['taken'] == 0
     assert running.call('getCheckStatus', 'ping', 'web')['outcome'] == ''
     assert not any(monitor.lease for monitor in running.supervisord.health_service.record.monitors())
 
 
 def test_a_result_from_the_future_is_nothing(running: Running) -> None:
-    due = wire.load_due(running.call('takeDue', 'l#1'))
+    due = listener_messages.load_due(running.call('takeDue', 'l#1'))
     rows = [(lease, Result(check, 'x', process, PASSED, '', began=1e12)) for lease, check, process, _, _ in due.runs]
-    assert json.loads(running.call('report', wire.dump_report(due.generation, rows)))['taken'] == 0
+    assert json.loads(running.call('report', listener_messages.dump_report(due.generation, rows)))['taken'] == 0
 
 
 def test_checks_are_reloaded(running: Running, port: int) -> None:

@@ -1,4 +1,4 @@
-"""The events that supervisord sends to a listener, as its standard input has them."""
+"""The protocol between supervisord and an event listener, on standard input and output."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import BinaryIO
 
+# The events that set the pace, and the seconds between two of each.
 TICKS = {'TICK_5': 5, 'TICK_60': 60, 'TICK_3600': 3600}
 
 
 class Ticks:
-    """Tells the ticks that count from those that are late or were seen already.
+    """Tells the ticks that count from those that are late or repeated.
 
-    Ticks queue up while we are stopped, and supervisord sends events again that another listener rejected.
+    Ticks queue up while this process is stopped, and supervisord sends an event again that another listener rejected.
     """
 
     def __init__(self) -> None:
@@ -36,10 +37,9 @@ class Ticks:
 
 
 def take_over_stdout() -> BinaryIO:
-    """Return the way to supervisord, and point descriptor 1 and sys.stdout to standard error.
+    """Return the stream to supervisord, and point descriptor 1 and sys.stdout to standard error.
 
-    Standard output is the protocol: a stray line from anywhere puts the listener into state UNKNOWN for good
-    (supervisor/dispatchers.py).
+    A stray line on standard output puts the listener into state UNKNOWN for good (supervisor/dispatchers.py).
     """
     private = os.fdopen(os.dup(1), 'wb', buffering=0)
     os.dup2(2, 1)
@@ -48,10 +48,10 @@ def take_over_stdout() -> BinaryIO:
 
 
 def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
-    """Yield the headers of each event, its body's as well, and acknowledge it when the next is asked for; end when
-    supervisord is gone.
+    """Yield the headers of each event, with those of its body, and acknowledge it when the next is asked for.
 
-    The answer is always OK: after FAIL supervisord sends the event again at once, to every listener.
+    Ends when supervisord is gone. The acknowledgement is always OK: after FAIL supervisord sends the event again at
+    once, to every listener.
     """
     with suppress(BrokenPipeError):
         stdout.write(b'READY\n')
@@ -61,10 +61,10 @@ def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
                 return
             body = stdin.read(int(header['len']))
             yield {**_fields(body), **header}
-            # In one piece, which supervisord reads in one turn of its loop.
+            # One write, which supervisord reads in one turn of its loop.
             stdout.write(b'RESULT 2\nOKREADY\n')
 
 
 def _fields(line: bytes) -> dict[str, str]:
-    pairs = (word.partition(':') for word in line.decode('utf-8', 'replace').split())
-    return {key: value for key, colon, value in pairs if colon}
+    words = (word.partition(':') for word in line.decode('utf-8', 'replace').split())
+    return {key: value for key, colon, value in words if colon}

@@ -1,7 +1,6 @@
-"""supervisor_health_listener: an event listener that runs the checks that are due, and holds no state that matters.
+"""supervisor_health_listener: an event listener that runs the checks that are due, and keeps nothing that matters.
 
-Each event is acknowledged within a second; the work is done in threads. What is due, and what a result leads to, is
-known inside supervisord alone (takeDue, report), so that this process may be killed at any moment.
+The main thread acknowledges events within a second; the scheduler's thread does the work.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from ..config import loader
 from ..config.conf_file import read_apart
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
-from ..worker.main import confine
-from ..worker.main import leave
+from ..worker.process_control import leave
+from ..worker.process_control import limit_resources
 from .event_stream import events
 from .event_stream import take_over_stdout
 from .scheduler import Scheduler
 
-# supervisord's loop turns a second after it sent a tick. An acknowledgement shortly before that has it turn then; one
-# that comes at once has it turn once more, which takes milliseconds where there are many processes.
-ACKNOWLEDGE_AFTER = 0.9
+# supervisord's loop turns one second after it sent a tick. An acknowledgement shortly before that is read in that turn;
+# one that comes at once makes the loop turn once more, which costs milliseconds where there are many processes.
+ACKNOWLEDGE_AFTER_SECONDS = 0.9
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not path:
             parser.error('--test-config needs -c FILE')
         sys.exit(test_config(path))
-    confine(0)
+    limit_resources(0)
     stdout = take_over_stdout()
     logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO, stream=sys.stderr)
     try:
@@ -59,23 +58,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     threading.Thread(target=scheduler.work, daemon=True).start()
     acknowledged = -math.inf
     for event in events(sys.stdin.buffer, stdout):
-        # Not each of many that come together, nor when supervisord is gone.
+        # Ticks that come together are acknowledged at once, and select() returns when supervisord is gone.
         if scheduler.tick(event) and time.monotonic() - acknowledged > 1:
-            select.select([sys.stdin], [], [], ACKNOWLEDGE_AFTER)
+            select.select([sys.stdin], [], [], ACKNOWLEDGE_AFTER_SECONDS)
         acknowledged = time.monotonic()
     leave()
 
 
 def _leave(signum: int, _frame: object) -> None:
-    # Not 0: supervisord would take that for wanted, and start no other, unless the signal was its own.
+    # With status 0 supervisord would take the exit for an expected one, and start no other listener.
     leave(128 + signum)
 
 
 def _share_heap() -> None:
-    """Have all threads use one heap, where the C library would give each its own: Python runs one of them at a time."""
+    """Have all threads use one heap: the C library would give each its own, and they take turns anyway in Python."""
     import ctypes
 
-    # M_ARENA_MAX of mallopt(3); musl has no such thing, and no need of it.
+    # M_ARENA_MAX of mallopt(3); musl has one heap, and no mallopt.
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(-8, 1)
 

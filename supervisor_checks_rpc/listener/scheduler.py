@@ -1,4 +1,7 @@
-"""The listener's work: ask for what is due, have it run, report. It holds no state that matters."""
+"""What the listener does when: ask for what is due, have it run in time, report the results.
+
+It keeps nothing that matters: supervisord knows what is due, and leases runs again that are never reported.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +12,37 @@ import queue
 import time
 import xmlrpc.client
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from ..config import loader
-from ..config.conf_file import read_apart
-from ..core.model import FAILED
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
-from ..core.model import Schedule
 from ..core.model import not_run
 from ..core.monitor import LEASE_GRACE_SECONDS
 from ..errors import explain
-from ..protocol import wire
+from ..protocol import encoding
+from ..protocol import listener_messages
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..protocol.client import ShuttingDown
 from ..worker.runner import Runner
+from .definitions import Definitions
 from .event_stream import Ticks
-from .worker_process import WorkerProcess
+from .report_queue import COLLECT_SECONDS
+from .report_queue import FinishedRun
+from .report_queue import ReportQueue
 
-# Results are looked for so often, and travel together. What is no news may wait longer, up to a fifth of its interval,
-# and as long again while others come.
-GATHER = 0.05
-HOLD = 1.0
-# A patient call is answered within a second, when supervisord's loop turns; so it is made so long before its answer is
-# needed. What is due is handed out even earlier (record.LEASE_AHEAD_SECONDS).
-LEAD = 1.25
+# A call that may wait is answered when supervisord's loop turns, within a second. So it is made so long before the
+# answer is needed. Runs are leased even earlier (record.LEASE_AHEAD_SECONDS).
+CALL_AHEAD_SECONDS = 1.25
 # How long after a failed call supervisord is asked again, when no tick comes before.
-RETRY = 10.0
-# Where so many runs hang that others find no room, those are given up in time to say so before their leases end.
-PATIENCE = LEASE_GRACE_SECONDS - 6.0
+RETRY_SECONDS = 10.0
+# While as many runs hang as may go on at once, others are given up in time to report them before their leases end.
+LONGEST_WAIT_SECONDS = LEASE_GRACE_SECONDS - 6.0
 
 _TAKE_DUE = 'health.takeDue'
 _REPORT = 'health.report'
@@ -50,271 +50,190 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LastReport:
-    """What was reported last of a check on an instance of a process, and how often in a row."""
-
-    process: Process
-    outcome: str
-    streak: int
-
-    @classmethod
-    def after(cls, before: LastReport | None, result: Result) -> LastReport:
-        """Return what is said with `result`, after what was said `before`."""
-        is_same = before and (before.process, before.outcome) == (result.process, result.outcome)
-        return cls(result.process, result.outcome, before.streak + 1 if before and is_same else 1)
-
-    def is_urgent(self, schedule: Schedule) -> bool:
-        """Tell whether it may change the state, and so should not wait: a failure when it is one too many."""
-        if self.outcome != FAILED:
-            return self.streak == 1
-        if schedule.failure_window > schedule.failure_threshold:
-            return self.streak <= schedule.failure_threshold
-        return self.streak == schedule.failure_threshold
-
-@dataclass(frozen=True)
-class _Ran:
-    generation: str
-    lease: int
-    result: Result
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """The answer to a patient call, or what became of it; whether it `asks` for what is due."""
+class _Reply:
+    """The reply to a call that waited, or what became of it; `asks` if it was asked for what is due."""
 
     method: str
     asks: bool
-    said: Future[str]
+    future: Future[str]
 
 
 class Scheduler:
-    """Asks for what is due, has it run, and reports: one thread, woken by ticks, answers and its own timer.
+    """One thread that asks, starts runs and reports, woken by ticks, replies and its own timer.
 
-    Results do not wake it: a thousand of them would have it take turns with those that run the checks. While some are
-    to come, it looks for them every GATHER seconds.
+    Results do not wake it: a thousand of them would have it compete for the interpreter with the threads that run the
+    checks. While runs go on, it collects their results every COLLECT_SECONDS. `name` is the listener's, '#' and its
+    pid; `path` the file to read, '' for the one that supervisord names.
     """
 
     def __init__(self, client: Client, name: str, path: str = '') -> None:
         self._client = client
         self._name = name
         self._path = path
-        # A tick is the seconds between two of them.
-        self._inbox: queue.SimpleQueue[_Answer | int] = queue.SimpleQueue()
-        # Results that nobody looked at, and how many are to come.
-        self._came: deque[_Ran] = deque()
+        # A tick is the seconds between two of its kind.
+        self._inbox: queue.SimpleQueue[_Reply | int] = queue.SimpleQueue()
+        # Results that were not collected yet, and how many are to come.
+        self._finished: deque[FinishedRun] = deque()
         self._running = 0
+        self._reports = ReportQueue()
         self._waiting_calls = ThreadPoolExecutor(2)
-        self._held: list[_Ran] = []
-        self._report_at = self._report_by = math.inf
-        self._is_urgent = False
-        self._sweep_at = time.monotonic()
-        # Whether the next question may wait for its answer; how many do.
-        self._is_early = False
-        self._asked = 0
-        # Runs that are to begin later: when, their leases, and the rest.
-        self._ahead: list[tuple[float, int, partial[None]]] = []
-        # Of each check on each process, the lease that was handed out last.
-        self._newest: dict[tuple[str, str], int] = {}
-        self._last_reports: dict[tuple[str, str], LastReport] = {}
-        self._runner = Runner(longest_wait=PATIENCE)
-        self._hosts: dict[str, WorkerProcess] = {}
+        self._ask_at = time.monotonic()
+        # Whether the next question is early enough to wait for its reply, and how many such are under way.
+        self._may_wait = False
+        self._questions_under_way = 0
+        # Runs that begin later, by their time: when, their lease, and how to begin.
+        self._upcoming: list[tuple[float, int, partial[None]]] = []
+        # Of each monitor the newest lease: an older one does not count any more.
+        self._newest_lease: dict[tuple[str, str], int] = {}
+        self._runner = Runner(longest_wait=LONGEST_WAIT_SECONDS)
+        self._definitions = Definitions(self._runner)
         self._generation = ''
-        # The file that was read last, and why it could not be.
-        self._source = self._problem = ''
-        self._specs: dict[str, CheckSpec] = {}
-        self._fingerprints: dict[str, str] = {}
-        self._memory = 0
         self._complaint = ''
         self._ticks = Ticks()
 
-    def tick(self, event: dict[str, str]) -> bool:
-        """Take note of a tick that counts; tell whether it does."""
+    def tick(self, event: Mapping[str, str]) -> bool:
+        """Take note of an event of supervisord; return whether it is a tick that counts."""
         period = self._ticks.period(event)
         if period:
             self._inbox.put(period)
         return bool(period)
 
     def work(self) -> None:
-        """Sweep for ever."""
+        """Ask, run and report for ever."""
         while True:
             try:
-                self._gather()
-                self._begin()
-                if time.monotonic() >= self._sweep_at:
-                    self._sweep()
-                elif time.monotonic() >= self._report_at:
-                    self._report(is_early=True)
-            except (CannotAsk, wire.BadMessage, xmlrpc.client.Error) as why:
+                self._wait()
+                self._begin_runs()
+                if time.monotonic() >= self._ask_at:
+                    self._ask()
+                elif time.monotonic() >= self._reports.due_at:
+                    self._report(may_wait=True)
+            except (CannotAsk, encoding.BadMessage, xmlrpc.client.Error) as why:
                 self._retry('' if isinstance(why, ShuttingDown) else str(why))
             except Exception as why:
-                # Without this thread the listener would go on to say OK, and check nothing.
+                # If this thread ended, the listener would go on to acknowledge events, and check nothing.
                 self._retry(f'internal error: {type(why).__name__}: {why}')
 
-    def _gather(self) -> None:
-        """Take in what comes until there may be something to do."""
+    def _wait(self) -> None:
+        """Take in ticks, replies and results until there may be something to do."""
         while True:
-            begin_at = self._ahead[0][0] if self._ahead else math.inf
-            wait = min(self._report_at, self._sweep_at, begin_at) - time.monotonic()
+            begin_at = self._upcoming[0][0] if self._upcoming else math.inf
+            wait = min(self._reports.due_at, self._ask_at, begin_at) - time.monotonic()
             try:
-                item = self._inbox.get(timeout=max(min(wait, GATHER if self._running else RETRY), 0.0))
+                item = self._inbox.get(timeout=max(min(wait, COLLECT_SECONDS if self._running else RETRY_SECONDS), 0.0))
             except queue.Empty:
-                self._hold_all()
+                self._collect()
                 return
             now = time.monotonic()
-            if isinstance(item, _Answer):
-                self._asked -= item.asks
-                self._take(item.method, item.said.result())
-            elif self._sweep_at > now + item and not self._asked:
-                # Our own timer would come later than the next tick.
-                self._sweep_at, self._is_early = now, False
+            if isinstance(item, _Reply):
+                self._questions_under_way -= item.asks
+                self._take_reply(item.method, item.future.result())
+            elif self._ask_at > now + item and not self._questions_under_way:
+                # The next tick would come before our own timer: supervisord may have been reloaded.
+                self._ask_at, self._may_wait = now, False
 
-    def _hold_all(self) -> None:
-        """Keep the results that came for the next report."""
-        now, count = time.monotonic(), len(self._came)
-        for _ in range(count):
-            ran = self._came.popleft()
-            self._running -= 1
-            self._held.append(ran)
-            patience = self._report_delay(ran.result)
-            self._is_urgent |= patience < HOLD
-            self._report_at = min(self._report_at, now + patience)
-            self._report_by = min(self._report_by, now + 2 * patience)
-        if count and not self._is_urgent:
-            # There may be more of them.
-            self._report_at = min(max(self._report_at, now + 2 * GATHER), self._report_by)
+    def _collect(self) -> None:
+        """Queue the results of the runs that have finished."""
+        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        self._running -= len(finished)
+        self._reports.add(finished, self._definitions.specs, time.monotonic())
 
-    def _report_delay(self, result: Result) -> float:
-        """Return how long the report of `result` may wait for others; those that came with it did already."""
-        key = result.check, result.process.namespec
-        said = self._last_reports[key] = LastReport.after(self._last_reports.get(key), result)
-        spec = self._specs.get(result.check)
-        if spec is None or said.is_urgent(spec.schedule):
-            return 0.0
-        schedule = spec.schedule
-        if schedule.stale_after < schedule.interval + schedule.timeout + 4 * HOLD:
-            # It would be stale before the next arrives.
-            return GATHER
-        return max(GATHER, min(HOLD, schedule.interval / 5))
+    # -- calls
 
-    # -- asking
-
-    def _sweep(self) -> None:
+    def _ask(self) -> None:
         """Ask for what is due; with a report, if there is one to make."""
-        self._sweep_at, is_early = math.inf, self._is_early
-        if self._held:
-            self._report(is_early)
+        self._ask_at, may_wait = math.inf, self._may_wait
+        if self._reports:
+            self._report(may_wait)
         else:
-            self._call(_TAKE_DUE, self._name, is_early, asks=True)
+            self._call(_TAKE_DUE, self._name, may_wait, asks=True)
 
-    def _report(self, is_early: bool) -> None:
-        """Report, by the generation of the definitions that were run; and ask for what is due, in the same turn of
-        supervisord's loop."""
-        held, is_urgent = self._held, self._is_urgent
-        self._held, self._is_urgent = [], False
-        self._report_at = self._report_by = math.inf
-        newest = held[-1].generation
-        # Who asks comes last: its answer may have us read other definitions.
-        for generation in sorted({ran.generation for ran in held}, key=lambda generation: generation == newest):
-            rows = [(ran.lease, ran.result) for ran in held if ran.generation == generation]
-            asks = self._name if generation == newest else ''
-            self._call(_REPORT, wire.dump_report(generation, rows, asks), is_early and not is_urgent, bool(asks))
+    def _report(self, may_wait: bool) -> None:
+        """Report what is queued, by generation, and ask for what is due in the same turn of supervisord's loop."""
+        may_wait = may_wait and not self._reports.has_urgent
+        runs = self._reports.take_all()
+        newest = runs[-1].generation
+        # The last call asks: its reply may have us read other definitions.
+        for generation in sorted({run.generation for run in runs}, key=lambda generation: generation == newest):
+            rows = [(run.lease, run.result) for run in runs if run.generation == generation]
+            asks = generation == newest
+            argument = listener_messages.dump_report(generation, rows, self._name if asks else '')
+            self._call(_REPORT, argument, may_wait, asks)
 
     def _call(self, method: str, argument: str, may_wait: bool, asks: bool) -> None:
+        """Call supervisord now, or, if it `may_wait`, in a thread: such a call saves a turn of supervisord's loop."""
         if not may_wait:
-            self._take(method, self._client.call(method, argument))
+            self._take_reply(method, self._client.call(method, argument))
             return
-        said = self._waiting_calls.submit(self._client.call, method, argument, patient=True)
-        self._asked += asks
-        said.add_done_callback(lambda said: self._inbox.put(_Answer(method, asks, said)))
+        future = self._waiting_calls.submit(self._client.call, method, argument, patient=True)
+        self._questions_under_way += asks
+        future.add_done_callback(lambda done: self._inbox.put(_Reply(method, asks, done)))
 
-    def _take(self, method: str, text: str) -> None:
-        """Take in an answer, and plan when to ask for what is due next."""
+    def _take_reply(self, method: str, text: str) -> None:
+        """Take in a reply, and plan when to ask for what is due next."""
         if method == _TAKE_DUE:
-            due: wire.Due | None = wire.load_due(text)
+            due: listener_messages.Due | None = listener_messages.load_due(text)
             wait = 0.0
         else:
-            _, wait, due = wire.load_taken(text)
+            _, wait, due = listener_messages.load_taken(text)
         if due is not None:
-            self._hand_out(due)
-            wait = max(due.wait, GATHER)
-        # Of two questions the second finds little that is due: then there is no time for it to wait either.
-        self._is_early = wait > LEAD and not self._asked
-        self._sweep_at = time.monotonic() + (wait - LEAD if self._is_early else wait)
+            self._schedule(due)
+            wait = max(due.wait, COLLECT_SECONDS)
+        # While another question is under way this one finds little that is due: its reply would be needed at once.
+        self._may_wait = wait > CALL_AHEAD_SECONDS and not self._questions_under_way
+        self._ask_at = time.monotonic() + (wait - CALL_AHEAD_SECONDS if self._may_wait else wait)
         self._complain('')
 
     def _retry(self, complaint: str) -> None:
-        self._sweep_at, self._is_early = time.monotonic() + RETRY, False
+        self._ask_at, self._may_wait = time.monotonic() + RETRY_SECONDS, False
         self._complain(complaint)
 
     def _complain(self, complaint: str) -> None:
-        """Log what keeps us from working, once, and that it is over."""
+        """Log what keeps the listener from working, once, and that it is over."""
         if complaint != self._complaint:
             _log.log(logging.ERROR if complaint else logging.INFO, '%s', complaint or 'supervisord answers again')
             self._complaint = complaint
 
-    # -- running
+    # -- runs
 
-    def _hand_out(self, due: wire.Due) -> None:
-        """Have all that is due run in its time."""
-        # One that cannot be read is read again, and who is what it was goes on.
-        if due.runs and due.generation != self._generation and self._load(self._path or due.path):
+    def _schedule(self, due: listener_messages.Due) -> None:
+        """Have all leased runs begin in their time."""
+        # A file that cannot be read is read again with the next reply; checks that did not change go on meanwhile.
+        if due.runs and due.generation != self._generation and self._definitions.read(self._path or due.path):
             self._generation = due.generation
         self._runner.max_concurrent = due.max_concurrent
         now = time.monotonic()
         for lease, check, process, delay, sample in due.runs:
-            run = partial(self._run, lease, check, process, sample, due.generation, due.fingerprints[check])
-            # Answers may come in another order than they were given in.
-            self._newest[check, process.namespec] = max(lease, self._newest.get((check, process.namespec), 0))
-            heapq.heappush(self._ahead, (now + delay, lease, run))
+            begin = partial(self._begin, lease, check, process, sample, due.generation, due.fingerprints[check])
+            # Replies may arrive in another order than they were made in.
+            key = check, process.namespec
+            self._newest_lease[key] = max(lease, self._newest_lease.get(key, 0))
+            heapq.heappush(self._upcoming, (now + delay, lease, begin))
 
-    def _begin(self) -> None:
+    def _begin_runs(self) -> None:
         """Begin the runs whose time has come."""
         now = time.monotonic()
-        while self._ahead and self._ahead[0][0] <= now:
-            heapq.heappop(self._ahead)[2]()
+        while self._upcoming and self._upcoming[0][0] <= now:
+            heapq.heappop(self._upcoming)[2]()
 
-    def _run(
+    def _begin(
         self, lease: int, check: str, process: Process, sample: object, generation: str, fingerprint: str
     ) -> None:
-        if self._newest[check, process.namespec] != lease:
+        if self._newest_lease[check, process.namespec] != lease:
             # The process was restarted meanwhile, or its pause ended: this lease is not out any more.
             return
 
         def done(result: Result) -> None:
-            self._came.append(_Ran(generation, lease, result))
+            self._finished.append(FinishedRun(generation, lease, result))
 
         self._running += 1
-        spec = self._specs.get(check)
-        if spec is None or spec.error or self._fingerprints.get(check) != fingerprint:
-            stale = f'[{loader.SECTION}{check}] of {self._source} is not what supervisord loaded: reload it'
-            reason = self._problem or stale
-            done(not_run(spec or CheckSpec(check, '', ()), process, reason))
+        spec = self._definitions.specs.get(check)
+        problem = self._definitions.problem_of(check, fingerprint)
+        if spec is None or problem:
+            done(not_run(spec or CheckSpec(check, '', ()), process, problem))
             return
         try:
-            self._host(spec).submit(spec, process, sample, done)
+            self._definitions.runner_of(spec).submit(spec, process, sample, done)
         except Exception as why:
-            # The others have their leases, too.
+            # The other runs that begin now have their leases, too.
             done(not_run(spec, process, explain(why)))
-
-    def _host(self, spec: CheckSpec) -> Runner | WorkerProcess:
-        """Return what runs `spec`: our threads, or for custom code a worker process of its section."""
-        if not loader.runs_custom_code(spec):
-            return self._runner
-        if spec.name not in self._hosts:
-            self._hosts[spec.name] = WorkerProcess(self._runner.max_concurrent, self._memory)
-        return self._hosts[spec.name]
-
-    def _load(self, path: str) -> bool:
-        loaded = loader.load(path, read_apart)
-        self._source, self._problem = path, '' if loaded.is_readable else loaded.problems[0]
-        if self._problem:
-            _log.error('%s', self._problem)
-            return False
-        specs = {spec.name: spec for spec in loaded.specs}
-        memory = loaded.settings.worker_memory
-        for name in [n for n in self._hosts if specs.get(n) != self._specs[n] or memory != self._memory]:
-            self._hosts.pop(name).close()
-        self._specs, self._memory = specs, memory
-        self._fingerprints = {name: loader.fingerprint(spec) for name, spec in specs.items()}
-        _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
-        return True

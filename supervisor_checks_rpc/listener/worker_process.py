@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import not_run
-from ..protocol import wire
-from ..protocol.spawn import is_spent
+from ..protocol import encoding
+from ..protocol import worker_messages
+from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 from ..worker.runner import Done
 
@@ -56,7 +57,7 @@ class WorkerProcess:
                 grace = GRACE if self._answered else FIRST_GRACE
                 late = time.monotonic() + spec.schedule.timeout + grace
                 self._jobs[self._last_number] = _Job(spec, process, done, late)
-                sock.sendall(wire.dump_job(self._last_number, spec, process, sample))
+                sock.sendall(worker_messages.dump_job(self._last_number, spec, process, sample))
                 return
             except OSError as why:
                 reason = f'cannot reach its worker process: {why}'
@@ -114,16 +115,16 @@ class WorkerProcess:
                 reason = self._lateness()
             except OSError:
                 reason = ENDED
-            except wire.BadMessage as why:
+            except encoding.BadMessage as why:
                 reason = f'its worker process was ended: {why}'
         self._bury(sock, pid, reason)
 
     def _answer(self, line: bytes) -> None:
         with self._lock:
-            answer = wire.load_answer(line, self._run_of)
+            answer = worker_messages.load_answer(line, self._run_of)
             self._answered = True
             job = self._jobs.pop(answer[0]) if answer else None
-            if answer and is_spent(answer[1]) and not self._jobs:
+            if answer and is_broken(answer[1]) and not self._jobs:
                 # Nobody else waits for it: the next run has another.
                 self._sock, self._pid = None, 0
         if answer and job:

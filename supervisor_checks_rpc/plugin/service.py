@@ -27,7 +27,7 @@ from ..core.record import Record
 from ..core.text import printable_line
 from ..errors import HealthError
 from ..errors import UnknownName
-from ..protocol import wire
+from ..protocol import listener_messages
 from . import operator_actions
 from .announcements import Announcements
 from .loop import Channel
@@ -347,7 +347,7 @@ class HealthService:
         runs = self.record.take_due(listener, now)
         wait = self.record.wait(now)
         limit = self.config.settings.max_concurrent
-        return wire.dump_due(self.config.path, self.generation, limit, wait, runs, self._fingerprints)
+        return listener_messages.dump_due(self.config.path, self.generation, limit, wait, runs, self._fingerprints)
 
     def report(self, text: str) -> str:
         """Take in results of leased runs, act on them, and return as JSON how many counted and when to ask again.
@@ -357,7 +357,7 @@ class HealthService:
 
         :raises BadMessage: when `text` is no report.
         """
-        generation, results, listener = wire.load_report(text, self.record.leased)
+        generation, results, listener = listener_messages.load_report(text, self.record.leased)
         self._refresh_instances()
         # Runs of an earlier generation were leased by the same record, but for other definitions: they count for
         # nothing.
@@ -368,7 +368,7 @@ class HealthService:
         taken = sum(self._take_in(lease, monitor, result, now, at) for lease, monitor, result in current)
         self._remediation.act()
         due = self.take_due(listener) if listener else ''
-        return wire.dump_taken(taken, self.record.wait(self._clock()), due)
+        return listener_messages.dump_taken(taken, self.record.wait(self._clock()), due)
 
     def _take_in(self, lease: int, monitor: Monitor, result: Result, now: float, at: float) -> bool:
         """Record the result of a leased run; return whether the lease was still out."""

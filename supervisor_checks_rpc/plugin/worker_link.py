@@ -22,8 +22,9 @@ from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
 from ..core.model import not_run
-from ..protocol import wire
-from ..protocol.spawn import is_spent
+from ..protocol import encoding
+from ..protocol import worker_messages
+from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 
 # How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
@@ -170,7 +171,7 @@ class WorkerLink:
         self._last_number += 1
         self._pending[self._last_number] = pending
         self._numbers[spec.name, process] = self._last_number
-        child.say(wire.dump_job(self._last_number, spec, process, sample))
+        child.say(worker_messages.dump_job(self._last_number, spec, process, sample))
         return pending
 
     def replace_if_late(self) -> None:
@@ -217,8 +218,8 @@ class WorkerLink:
     def _answer(self, line: bytes) -> None:
         self._heard_at = self._clock()
         try:
-            answer = wire.load_answer(line, self._run_of)
-        except wire.BadMessage as why:
+            answer = worker_messages.load_answer(line, self._run_of)
+        except encoding.BadMessage as why:
             self._end(f'the worker process was replaced: {why}')
             return
         if answer is None:
@@ -226,7 +227,7 @@ class WorkerLink:
         number, result = answer
         pending = self._pending.pop(number)
         del self._numbers[pending.spec.name, pending.process]
-        if self._memory is not None and is_spent(result) and not self._pending:
+        if self._memory is not None and is_broken(result) and not self._pending:
             self._hang_up(signal.SIGKILL)
         pending.finish(result)
 

@@ -12,13 +12,13 @@ from ..core.model import Result
 
 
 def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | None = None) -> int:
-    """Start a worker process with `fd` as its standard input, and return its pid, which is that of its group too.
+    """Start a worker process with `fd` as its standard input; return its pid, which is also that of its group.
 
-    One for custom code has `memory`: the bytes that it may allocate, 0 for no limit. Whoever started it ends it when
-    it is_spent().
+    A worker for custom code has `memory`: the bytes that it may allocate, 0 for no limit. Its host ends it when
+    `is_broken`.
 
-    posix_spawn and not subprocess: a Popen object would wait for a pid that supervisord reaps. The import path is
-    ours, so that the worker finds the same package; standard output goes where errors go.
+    It is started by posix_spawn, because a subprocess.Popen object would wait for a pid that supervisord reaps. The
+    import path is handed over so that the worker finds the same package; its standard output goes where errors go.
 
     :raises OSError: when it cannot be started.
     """
@@ -32,8 +32,8 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | N
     return os.posix_spawn(sys.executable, argv, environ, file_actions=actions, setpgroup=0)
 
 
-def is_spent(result: Result) -> bool:
-    """Tell by its answer whether a worker of custom code is in no state to run anything, and best started anew.
+def is_broken(result: Result) -> bool:
+    """Tell by a result whether the worker of custom code that sent it can run nothing more, and is to be replaced.
 
     A run hangs in it, and may be using up a CPU; or it has no memory or no thread left.
     """

@@ -20,7 +20,7 @@ import psutil
 from harness import Supervisord
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import listener_messages
 
 
 class Call:
@@ -88,21 +88,21 @@ class FakeListener:
         self._sv = sv
         self._name = name
 
-    def take(self) -> wire.Due:
+    def take(self) -> listener_messages.Due:
         """Lease what is due."""
-        return wire.load_due(self._sv.health.takeDue(self._name))
+        return listener_messages.load_due(self._sv.health.takeDue(self._name))
 
-    def report(self, due: wire.Due, outcome: str = FAILED, reason: str = 'as the test has it') -> int:
+    def report(self, due: listener_messages.Due, outcome: str = FAILED, reason: str = 'as the test has it') -> int:
         """Report this outcome for all that was leased; return how many counted."""
         now = time.monotonic()
         rows = [
             (lease, Result(check, '', process, outcome, reason, at=time.time(), began=now))
             for lease, check, process, _, _ in due.runs
         ]
-        return int(json.loads(self._sv.health.report(wire.dump_report(due.generation, rows)))['taken'])
+        return int(json.loads(self._sv.health.report(listener_messages.dump_report(due.generation, rows)))['taken'])
 
 
-def checks(due: wire.Due) -> list[str]:
+def checks(due: listener_messages.Due) -> list[str]:
     """Return the names of the checks that were leased."""
     return sorted(check for _, check, _, _, _ in due.runs)
 

@@ -30,7 +30,7 @@ from harness import healthcheck
 from harness import program
 from harness import section
 from supervisor_checks_rpc import __version__
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import listener_messages
 
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 0\nfailure_threshold = 2\nbackoff_delay = 0'
 LISTENER = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main']
@@ -265,7 +265,7 @@ class ByHand:
         self.asked += 1
         if self.fault:
             raise self.fault
-        return wire.dump_due('/nowhere.conf', 'one', 8, 60.0, [], {})
+        return listener_messages.dump_due('/nowhere.conf', 'one', 8, 60.0, [], {})
 
     def tell(self, *events):
         """Send events (name, serial, body) all at once, and read that each is acknowledged."""
@@ -342,14 +342,14 @@ def test_stray_prints_go_to_standard_error(by_hand):
     listener, stderr = by_hand(
         'import os, subprocess\n'
         'from supervisor_checks_rpc.listener import main\n'
-        'from supervisor_checks_rpc.protocol import wire\n'
-        'load = wire.load_due\n'
+        'from supervisor_checks_rpc.protocol import listener_messages\n'
+        'load = listener_messages.load_due\n'
         'def noisy(*args):\n'
         "    print('stray one', flush=True)\n"
         "    os.write(1, b'stray two')\n"
         "    subprocess.run(['echo', 'stray three'])\n"
         '    return load(*args)\n'
-        'wire.load_due = noisy\n'
+        'listener_messages.load_due = noisy\n'
         'main.main()\n'
     )
     until(lambda: b'stray three' in stderr.read_bytes())

@@ -36,12 +36,12 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.listener import main
+from supervisor_checks_rpc.listener.event_stream import Ticks
 from supervisor_checks_rpc.listener.main import events
-from supervisor_checks_rpc.listener.scheduler import LEAD
-from supervisor_checks_rpc.listener.scheduler import LastReport
+from supervisor_checks_rpc.listener.report_queue import LastReport
+from supervisor_checks_rpc.listener.scheduler import CALL_AHEAD_SECONDS
 from supervisor_checks_rpc.listener.scheduler import Scheduler
-from supervisor_checks_rpc.listener.scheduler import Ticks
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import listener_messages
 from supervisor_checks_rpc.protocol.client import CannotAsk
 from supervisor_checks_rpc.protocol.client import ShuttingDown
 from world import environment
@@ -233,7 +233,7 @@ def test_it_asks_ahead_when_there_is_time_and_waits_for_the_answer() -> None:
         times = [now for now, _, _ in supervisors.wait(4)]
         assert supervisors.patient[:4] == [False, True, True, True]
     gaps = [later - earlier for earlier, later in zip(times, times[1:])]
-    assert all(2.0 - LEAD - 0.01 <= gap < 2.0 for gap in gaps)
+    assert all(2.0 - CALL_AHEAD_SECONDS - 0.01 <= gap < 2.0 for gap in gaps)
 
 
 def test_a_tick_asks_nothing_while_the_answer_is_on_its_way() -> None:
@@ -246,7 +246,7 @@ def test_a_tick_asks_nothing_while_the_answer_is_on_its_way() -> None:
                 released.wait(20)
             return answer
 
-    supervisors = Slow(wait=LEAD + 0.1)
+    supervisors = Slow(wait=CALL_AHEAD_SECONDS + 0.1)
     with sweeping(supervisors) as scheduler:
         supervisors.wait(2)
         for serial in range(10):
@@ -338,7 +338,7 @@ def due_of(
         for number, name in enumerate(checks, lease)
     ]
     marks = {name: loader.fingerprint(spec) for name, spec in specs.items()}
-    return wire.dump_due(path, generation, 8, 1000.0, runs, {**marks, **fingerprints})
+    return listener_messages.dump_due(path, generation, 8, 1000.0, runs, {**marks, **fingerprints})
 
 
 COMPLETE = f"""
@@ -369,8 +369,9 @@ def reported(supervisors: Supervisors, count: int) -> dict[int, Result]:
 
     def results() -> dict[int, Result]:
         found: dict[int, Result] = {}
+        spec = CheckSpec('x', 'tcp', ())
         for _, _, text in supervisors.of('health.report'):
-            _, rows, _ = wire.load_report(text, lambda lease: LeasedRun(lease, CheckSpec('x', 'tcp', ()), WEB))
+            _, rows, _ = listener_messages.load_report(text, lambda lease: LeasedRun(lease, spec, WEB))
             found.update({lease: result for lease, _, result in rows})
         return found
 
@@ -439,7 +440,7 @@ def test_what_waits_travels_with_the_next_question(tmp_path: Path) -> None:
         supervisors = Supervisors(due_of(path, 'good'))
         with sweeping(supervisors) as scheduler:
             reported(supervisors, 1)
-            again = due_of(path, 'good', lease=11).replace('1000.0', str(LEAD + 0.3))
+            again = due_of(path, 'good', lease=11).replace('1000.0', str(CALL_AHEAD_SECONDS + 0.3))
             ask(supervisors, scheduler, again)
             assert reported(supervisors, 2)[11].outcome == PASSED
     report = supervisors.of('health.report')[-1]

@@ -21,7 +21,8 @@ from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Schedule
-from supervisor_checks_rpc.protocol import wire
+from supervisor_checks_rpc.protocol import encoding
+from supervisor_checks_rpc.protocol import worker_messages
 from supervisor_checks_rpc.protocol.spawn import spawn_worker
 from world import environment
 from world import eventually
@@ -49,11 +50,11 @@ class Worker:
     def ask(self, number: int, check: CheckSpec, sample: object = None) -> None:
         """Send a job."""
         self._known = check
-        self.sock.sendall(wire.dump_job(number, check, WEB, sample))
+        self.sock.sendall(worker_messages.dump_job(number, check, WEB, sample))
 
     def answer(self) -> tuple[int, Result]:
         """Return the next answer."""
-        answer = wire.load_answer(self._lines.readline(), lambda _: (self._known, WEB))
+        answer = worker_messages.load_answer(self._lines.readline(), lambda _: (self._known, WEB))
         assert answer
         return answer
 
@@ -179,7 +180,7 @@ def test_the_end_of_its_host_ends_it_while_a_check_hangs(worker: Worker, port: i
 def test_a_garbled_job_ends_it(worker: Worker, line: bytes) -> None:
     """Whoever wrote that is not the host it knows; to its host the socket is at its end."""
     worker.sock.sendall(line)
-    with pytest.raises(wire.BadMessage):
+    with pytest.raises(encoding.BadMessage):
         worker.answer()
     eventually(worker.has_ended, 2.0)
 
@@ -225,8 +226,8 @@ def connections(pid: int) -> bool:
 def test_it_becomes_the_user_it_is_told_for_good(user: str) -> None:
     ended = run_python('-c', (
         'import os, sys\n'
-        'from supervisor_checks_rpc.worker.main import become\n'
-        'become(sys.argv[1])\n'
+        'from supervisor_checks_rpc.worker.process_control import switch_user\n'
+        'switch_user(sys.argv[1])\n'
         'print(*os.getresuid(), *os.getresgid(), 0 in os.getgroups())\n'
         'os.setuid(0)\n'
     ), user)  # fmt: skip
@@ -238,9 +239,9 @@ def test_it_becomes_the_user_it_is_told_for_good(user: str) -> None:
 def test_it_stays_who_it_is_when_it_is_that_user_already() -> None:
     ended = run_python('-c', (
         'import os\n'
-        'from supervisor_checks_rpc.worker.main import become\n'
+        'from supervisor_checks_rpc.worker.process_control import switch_user\n'
         'before = os.getresuid(), os.getresgid(), os.getgroups()\n'
-        'become(str(os.getuid()))\n'
+        'switch_user(str(os.getuid()))\n'
         'assert before == (os.getresuid(), os.getresgid(), os.getgroups())\n'
     ))  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, '')
@@ -269,7 +270,7 @@ def test_its_standard_input_is_empty_for_custom_code_and_children() -> None:
     """Not the socket: what a child reads there would be our jobs."""
     said = run_with_socket(
         'import os, subprocess, sys\n'
-        'from supervisor_checks_rpc.worker.main import take_over_stdin\n'
+        'from supervisor_checks_rpc.worker.process_control import take_over_stdin\n'
         'sock = take_over_stdin()\n'
         'child = subprocess.run(["cat"], stdout=subprocess.PIPE, timeout=5)\n'
         'files = subprocess.run(["ls", "-l", "/proc/self/fd/"], stdout=subprocess.PIPE, close_fds=False).stdout\n'

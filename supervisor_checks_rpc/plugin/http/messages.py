@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
-from ...protocol import wire
+from ...protocol import structs
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DeferredReply:
     subscribe: Callable[[Callable[[], None]], None]
 
 
-def json_reply(status: int, struct: wire.Struct, headers: Mapping[str, str] | None = None) -> Reply:
+def json_reply(status: int, struct: structs.Struct, headers: Mapping[str, str] | None = None) -> Reply:
     """Return `struct` as a reply in JSON."""
     return Reply(status, f'{json.dumps(struct)}\n'.encode('ascii'), headers or {})
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import HealthError
-from ...protocol import wire
+from ...protocol import structs
 from ..worker_link import MAX_PENDING
 from .messages import DeferredReply
 from .messages import Reply
@@ -92,7 +92,7 @@ class StatusActions:
             raise ActionRefused(503, f'{MAX_PENDING} runs are under way')
 
         def result() -> Reply:
-            return json_reply(200, wire.result_struct(pending.result) if pending.result else {})
+            return json_reply(200, structs.result_struct(pending.result) if pending.result else {})
 
         return DeferredReply(pending.is_done, result, pending.call_when_done)
 

@@ -20,7 +20,7 @@ from supervisor.states import ProcessStates
 from ...core import model
 from ...core.monitor import Monitor
 from ...core.text import printable_line
-from ...protocol import wire
+from ...protocol import structs
 
 if TYPE_CHECKING:
     from ..service import HealthService
@@ -49,7 +49,7 @@ class StatusData:
         self._names: list[tuple[str, str, bool]] = []
         self._monitors: list[Monitor] = []
 
-    def pieces(self, seen: str, more: wire.Struct) -> Iterator[bytes]:
+    def pieces(self, seen: str, more: structs.Struct) -> Iterator[bytes]:
         """Yield what happened since the mark `seen` as one JSON object, which begins with `more`.
 
         Of another edition, which has other processes or monitors, everything.

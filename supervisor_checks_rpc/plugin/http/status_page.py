@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from ...core.text import printable_line
 from ...errors import UnknownName
-from ...protocol import wire
+from ...protocol import structs
 from ..restarts import CannotRestart
 from .health_endpoint import PATH
 from .messages import DeferredReply
@@ -128,7 +128,7 @@ class StatusPage:
     def _pair(self, query: Mapping[str, str]) -> Reply:
         """Return all that is known of one monitor, the reasons of its history among it."""
         monitor = self._service.monitor(query.get('check', ''), query.get('process', ''))
-        return json_reply(200, wire.status_struct(self._service.status(monitor), time.time()))
+        return json_reply(200, structs.status_struct(self._service.status(monitor), time.time()))
 
 
 def _expect(asked: Request, *methods: str) -> None:

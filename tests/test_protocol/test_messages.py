@@ -23,8 +23,20 @@ from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.text import printable_line
-from supervisor_checks_rpc.protocol import wire
-from supervisor_checks_rpc.protocol.wire import BadMessage
+from supervisor_checks_rpc.protocol.encoding import BadMessage
+from supervisor_checks_rpc.protocol.listener_messages import dump_due
+from supervisor_checks_rpc.protocol.listener_messages import dump_report
+from supervisor_checks_rpc.protocol.listener_messages import dump_taken
+from supervisor_checks_rpc.protocol.listener_messages import load_due
+from supervisor_checks_rpc.protocol.listener_messages import load_report
+from supervisor_checks_rpc.protocol.listener_messages import load_taken
+from supervisor_checks_rpc.protocol.structs import finite
+from supervisor_checks_rpc.protocol.structs import result_struct
+from supervisor_checks_rpc.protocol.structs import status_struct
+from supervisor_checks_rpc.protocol.worker_messages import dump_answer
+from supervisor_checks_rpc.protocol.worker_messages import dump_job
+from supervisor_checks_rpc.protocol.worker_messages import load_answer
+from supervisor_checks_rpc.protocol.worker_messages import load_job
 from world import assert_fit_for_supervisord
 
 WEB = Process('web', 'web', 7, 12.5)
@@ -103,7 +115,7 @@ def test_whatever_the_text_its_line_is_short_printable_and_stays_as_it_is(text: 
 
 
 def test_a_result_is_told_as_documented() -> None:
-    assert wire.result_struct(RESULT) == {
+    assert result_struct(RESULT) == {
         'check': 'ping', 'type': 'tcp', 'group': 'web', 'name': 'web', 'pid': 7, 'outcome': 'failed',
         'reason': 'connection refused', 'value': 1.5, 'duration': 0.25, 'at': 1_700_000_000.5, 'attempts': 2,
     }  # fmt: skip
@@ -111,11 +123,11 @@ def test_a_result_is_told_as_documented() -> None:
 
 @pytest.mark.parametrize('value', [None, math.inf, -math.inf, math.nan])
 def test_a_value_that_xmlrpc_has_not_is_an_empty_string(value: float | None) -> None:
-    assert wire.result_struct(RESULT._replace(value=value))['value'] == ''
+    assert result_struct(RESULT._replace(value=value))['value'] == ''
 
 
 def test_a_big_value_is_a_double() -> None:
-    value = wire.result_struct(RESULT._replace(value=8 * 1024**4))['value']
+    value = result_struct(RESULT._replace(value=8 * 1024**4))['value']
     assert (value, type(value)) == (2.0**43, float)
 
 
@@ -123,28 +135,28 @@ def test_a_status_holds_the_last_result_and_what_is_known_beside_it() -> None:
     status = Status(
         'ping', 'tcp', WEB, 'unhealthy', 'not well', 99.5, 0, 3, 3, 1, last=RESULT, history=(RESULT, RESULT)
     )
-    struct = wire.status_struct(status, 100.5)
+    struct = status_struct(status, 100.5)
     assert {key: struct[key] for key in ('now', 'state', 'reason', 'since', 'successes', 'failures', 'restarts')} == {
         'now': 100.5, 'state': 'unhealthy', 'reason': 'not well', 'since': 99.5,
         'successes': 0, 'failures': 3, 'restarts': 1,
     }  # fmt: skip
     assert struct['outcome'] == 'failed'
-    assert struct['history'] == [wire.result_struct(RESULT)] * 2
-    assert wire.status_struct(status, 100.5, with_history=False) == {**struct, 'history': []}
+    assert struct['history'] == [result_struct(RESULT)] * 2
+    assert status_struct(status, 100.5, with_history=False) == {**struct, 'history': []}
 
 
 def test_a_status_without_a_result_has_the_same_keys() -> None:
     status = Status('ping', 'tcp', WEB, 'unknown', 'no result yet', 99.5)
-    struct = wire.status_struct(status, 100.5)
+    struct = status_struct(status, 100.5)
     assert (struct['outcome'], struct['attempts'], struct['history']) == ('', 0, [])
-    assert struct.keys() == wire.status_struct(replace(status, last=RESULT), 100.5).keys()
+    assert struct.keys() == status_struct(replace(status, last=RESULT), 100.5).keys()
     assert_fit_for_supervisord(struct)
 
 
 @given(ANY_RESULT)
 @settings(deadline=None, max_examples=50)
 def test_whatever_a_result_holds_supervisord_can_send_it(result: Result) -> None:
-    assert_fit_for_supervisord(wire.result_struct(result))
+    assert_fit_for_supervisord(result_struct(result))
 
 
 @given(
@@ -156,7 +168,7 @@ def test_whatever_a_result_holds_supervisord_can_send_it(result: Result) -> None
 )  # fmt: skip
 @settings(deadline=None, max_examples=50)
 def test_whatever_a_status_holds_supervisord_can_send_it(status: Status) -> None:
-    assert_fit_for_supervisord(wire.status_struct(status, 1.7e9))
+    assert_fit_for_supervisord(status_struct(status, 1.7e9))
 
 
 # -- the listener's calls
@@ -164,7 +176,7 @@ def test_whatever_a_status_holds_supervisord_can_send_it(status: Status) -> None
 
 def due_of(runs: list[LeasedRun]) -> str:
     fingerprints = {run.spec.name: f'{run.spec.name} mark' for run in runs}
-    return wire.dump_due('/etc/supervisord.conf', 'abc', 256, 1.23456, runs, {**fingerprints, 'other': 'x'})
+    return dump_due('/etc/supervisord.conf', 'abc', 256, 1.23456, runs, {**fingerprints, 'other': 'x'})
 
 
 SPECS = TEXT.map(lambda name: replace(SPEC, name=name))
@@ -175,7 +187,7 @@ RUNS = st.lists(st.builds(LeasedRun, st.integers(1, 10**9), SPECS, PROCESSES, DE
 @given(RUNS)
 @settings(deadline=None, max_examples=50)
 def test_what_is_due_arrives_as_it_was_sent(runs: list[LeasedRun]) -> None:
-    due = wire.load_due(due_of(runs))
+    due = load_due(due_of(runs))
     assert (due.path, due.generation, due.max_concurrent, due.wait) == ('/etc/supervisord.conf', 'abc', 256, 1.235)
     assert due.fingerprints == {run.spec.name: f'{run.spec.name} mark' for run in runs}
     assert list(due.runs) == [(run.lease, run.spec.name, run.process, run.delay, run.sample) for run in runs]
@@ -185,7 +197,7 @@ def test_what_another_version_says_is_due_is_refused() -> None:
     """It may mean something else by the same numbers."""
     text = due_of([]).replace(f'"{__version__}"', '"0.9"')
     told = f'supervisord runs version 0.9 of supervisor_checks_rpc and the listener {__version__}: restart supervisord'
-    for load, answer in ((wire.load_due, text), (wire.load_taken, wire.dump_taken(1, 2.0, text))):
+    for load, answer in ((load_due, text), (load_taken, dump_taken(1, 2.0, text))):
         with pytest.raises(BadMessage) as caught:
             load(answer)
         assert str(caught.value) == told
@@ -202,39 +214,39 @@ def test_a_thousand_runs_are_small() -> None:
 @given(st.lists(st.tuples(st.integers(0, 10**9), RESULTS), max_size=3))
 @settings(deadline=None, max_examples=50)
 def test_a_report_arrives_as_it_was_sent(rows: list[tuple[int, Result]]) -> None:
-    generation, results, _ = wire.load_report(wire.dump_report('abc', rows), lambda lease: LeasedRun(lease, SPEC, WEB))
+    generation, results, _ = load_report(dump_report('abc', rows), lambda lease: LeasedRun(lease, SPEC, WEB))
     assert generation == 'abc'
     assert [(lease, result) for lease, _, result in results] == [(lease, travelled(result)) for lease, result in rows]
 
 
 def test_the_answer_to_a_report_arrives_as_it_was_sent() -> None:
-    assert wire.load_taken(wire.dump_taken(3, 1.23456)) == (3, 1.235, None)
+    assert load_taken(dump_taken(3, 1.23456)) == (3, 1.235, None)
     due = due_of([LeasedRun(1, SPEC, WEB)])
-    assert wire.load_taken(wire.dump_taken(3, 1.23456, due)) == (3, 1.235, wire.load_due(due))
+    assert load_taken(dump_taken(3, 1.23456, due)) == (3, 1.235, load_due(due))
 
 
 def test_a_report_is_sent_as_ascii() -> None:
-    assert wire.dump_report('abc', [(1, RESULT._replace(reason='\N{SNOWMAN}', sample='\N{SNOWMAN}'))]).isascii()
+    assert dump_report('abc', [(1, RESULT._replace(reason='\N{SNOWMAN}', sample='\N{SNOWMAN}'))]).isascii()
 
 
 def test_the_results_of_leases_that_are_out_no_more_are_left_out() -> None:
-    text = wire.dump_report('abc', [(1, RESULT), (2, RESULT), (3, RESULT)])
-    _, results, _ = wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB) if lease == 2 else None)
+    text = dump_report('abc', [(1, RESULT), (2, RESULT), (3, RESULT)])
+    _, results, _ = load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB) if lease == 2 else None)
     assert results == [(2, LeasedRun(2, SPEC, WEB), RESULT)]
 
 
 def test_who_reports_does_not_say_on_what_it_reports() -> None:
     """Check and process are those of the lease."""
-    text = wire.dump_report('abc', [(1, RESULT._replace(check='other', process=Process('x', 'x', 1)))])
-    ((_, _, result),) = wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))[1]
+    text = dump_report('abc', [(1, RESULT._replace(check='other', process=Process('x', 'x', 1)))])
+    ((_, _, result),) = load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))[1]
     assert (result.check, result.type, result.process) == ('ping', 'tcp', WEB)
 
 
 @pytest.mark.parametrize('value', [math.inf, math.nan])
 def test_a_value_that_is_not_finite_arrives(value: float) -> None:
-    text = wire.dump_report('abc', [(1, RESULT._replace(value=value))])
-    ((_, _, result),) = wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))[1]
-    assert wire.finite(result.value) == ''
+    text = dump_report('abc', [(1, RESULT._replace(value=value))])
+    ((_, _, result),) = load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))[1]
+    assert finite(result.value) == ''
 
 
 # -- the worker's lines
@@ -255,43 +267,43 @@ def test_a_value_that_is_not_finite_arrives(value: float) -> None:
 def test_a_job_arrives_as_it_was_sent_on_one_line(
     number: int, spec: CheckSpec, process: Process, sample: object
 ) -> None:
-    line = wire.dump_job(number, spec, process, sample)
+    line = dump_job(number, spec, process, sample)
     assert (line.count(b'\n'), line[-1:]) == (1, b'\n')
-    assert wire.load_job(line) == (number, spec, process, sample)
+    assert load_job(line) == (number, spec, process, sample)
 
 
 @given(st.integers(1, 10**9), RESULTS)
 @settings(deadline=None, max_examples=50)
 def test_an_answer_arrives_as_it_was_sent_on_one_line(number: int, result: Result) -> None:
-    line = wire.dump_answer(number, result)
+    line = dump_answer(number, result)
     assert (line.count(b'\n'), line[-1:]) == (1, b'\n')
-    assert wire.load_answer(line, lambda _: (SPEC, WEB)) == (number, travelled(result))
+    assert load_answer(line, lambda _: (SPEC, WEB)) == (number, travelled(result))
 
 
 def test_the_answer_to_a_job_that_is_known_no_more_is_left_out() -> None:
-    assert wire.load_answer(wire.dump_answer(3, RESULT), lambda _: None) is None
+    assert load_answer(dump_answer(3, RESULT), lambda _: None) is None
 
 
 # -- garbage
 
 
-def load_report(text: str) -> object:
-    return wire.load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))
+def read_report(text: str) -> object:
+    return load_report(text, lambda lease: LeasedRun(lease, SPEC, WEB))
 
 
-def load_answer(text: bytes) -> object:
-    return wire.load_answer(text, lambda _: (SPEC, WEB))
+def read_answer(text: bytes) -> object:
+    return load_answer(text, lambda _: (SPEC, WEB))
 
 
 LOADERS: dict[str, Callable[[Any], Any]] = {
-    'due': wire.load_due, 'report': load_report, 'taken': wire.load_taken, 'job': wire.load_job, 'answer': load_answer,
+    'due': load_due, 'report': read_report, 'taken': load_taken, 'job': load_job, 'answer': read_answer,
 }  # fmt: skip
 GOOD: dict[str, Any] = {
     'due': json.loads(due_of([LeasedRun(1, SPEC, WEB), LeasedRun(2, SPEC, WEB, 0.0, {'cpu': 1})])),
-    'report': json.loads(wire.dump_report('abc', [(1, RESULT), (2, RESULT)])),
-    'taken': json.loads(wire.dump_taken(2, 1.5)),
-    'job': json.loads(wire.dump_job(1, SPEC, WEB, None)),
-    'answer': json.loads(wire.dump_answer(1, RESULT)),
+    'report': json.loads(dump_report('abc', [(1, RESULT), (2, RESULT)])),
+    'taken': json.loads(dump_taken(2, 1.5)),
+    'job': json.loads(dump_job(1, SPEC, WEB, None)),
+    'answer': json.loads(dump_answer(1, RESULT)),
 }
 ODD_VALUES = st.one_of(
     JSON_VALUES, st.sampled_from([10**400, -(10**400), 2**31, -(2**31) - 1, 1e308, '9' * 5000, math.nan, math.inf, -1])
@@ -342,12 +354,12 @@ def assert_sound(kind: str, loaded: Any) -> None:
     elif kind == 'report':
         assert type(loaded[0]) is str
         for _, _, result in loaded[1]:
-            assert_fit_for_supervisord(wire.result_struct(result))
+            assert_fit_for_supervisord(result_struct(result))
     elif kind == 'taken':
         assert [type(number) for number in loaded[:2]] == [int, float]
         assert math.isfinite(loaded[1])
     elif kind == 'answer':
-        assert_fit_for_supervisord(wire.result_struct(loaded[1]))
+        assert_fit_for_supervisord(result_struct(loaded[1]))
     else:
         number, spec, process, _ = loaded
         assert (type(number), type(spec.name), type(spec.type)) == (int, str, str)

@@ -1,0 +1,59 @@
+"""What XML-RPC callers get: results and states as structs.
+
+XML-RPC as supervisord speaks it takes no None and no int above 2^31-1 (supervisor/xmlrpc.py, xmlrpc_marshal), and cuts
+a deferred reply with non-ASCII text short, since its Content-Length counts characters (supervisor/xmlrpc.py:100).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..core.model import Result
+from ..core.model import Status
+from ..core.text import printable_line
+
+Struct = dict[str, Any]
+
+
+def finite(value: float | None) -> float | str:
+    """Return `value` as a double, or '' where there is none: XML-RPC has neither None nor infinity."""
+    return float(value) if value is not None and math.isfinite(value) else ''
+
+
+def result_struct(result: Result) -> Struct:
+    """Return `result` as an XML-RPC struct."""
+    return {
+        'check': printable_line(result.check),
+        'type': printable_line(result.type),
+        'group': printable_line(result.process.group),
+        'name': printable_line(result.process.name),
+        'pid': result.process.pid,
+        'outcome': result.outcome,
+        'reason': printable_line(result.reason),
+        'value': finite(result.value),
+        'duration': round(result.duration, 6),
+        'at': result.at,
+        'attempts': result.attempts,
+    }
+
+
+def status_struct(status: Status, now: float, with_history: bool = True) -> Struct:
+    """Return `status` as an XML-RPC struct: the last result, and what is known beside it."""
+    last = status.last or Result(status.check, status.type, status.process, '', '', attempts=0)
+    return {
+        **result_struct(last),
+        'state': status.state,
+        'reason': printable_line(status.reason),
+        'since': status.since,
+        'successes': status.successes,
+        'failures': status.failures,
+        'in_window': status.in_window,
+        'restarts': status.restarts,
+        'restarts_in_window': status.restarts_in_window,
+        'restarts_suspended': status.restarts_suspended,
+        'next_restart_at': status.next_restart_at or 0.0,
+        'paused_until': status.paused_until or 0.0,
+        'now': now,
+        'history': [result_struct(result) for result in status.history] if with_history else [],
+    }

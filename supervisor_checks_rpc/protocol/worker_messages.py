@@ -1,0 +1,68 @@
+"""What a worker process and its host say to each other: a job and its answer, a line of JSON each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from ..core.model import CheckSpec
+from ..core.model import Process
+from ..core.model import Result
+from ..core.model import Schedule
+from .encoding import checked_finite
+from .encoding import checked_text
+from .encoding import guarded
+from .encoding import other_fields
+from .encoding import read_result
+from .encoding import usual_fields
+
+
+def dump_job(number: int, spec: CheckSpec, process: Process, sample: object) -> bytes:
+    """Return one request to a worker, as a line."""
+    job = {
+        'id': number,
+        'check': [spec.name, spec.type, spec.schedule.timeout, spec.schedule.num_retries, dict(spec.options)],
+        'process': [process.group, process.name, process.pid, process.started],
+        'sample': sample,
+    }
+    return json.dumps(job).encode() + b'\n'
+
+
+def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
+    """Read what `dump_job` wrote.
+
+    :raises BadMessage: when it is something else.
+    """
+
+    def read() -> tuple[int, CheckSpec, Process, object]:
+        data = json.loads(text)
+        name, type_name, timeout, num_retries, options = data['check']
+        schedule = Schedule(timeout=checked_finite(float(timeout)), num_retries=int(num_retries))
+        spec = CheckSpec(checked_text(name), checked_text(type_name), (), schedule, dict(options.items()))
+        group, process_name, pid, started = data['process']
+        process = Process(checked_text(group), checked_text(process_name), int(pid), checked_finite(float(started)))
+        return int(data['id']), spec, process, data['sample']
+
+    return guarded('a job', read)
+
+
+def dump_answer(number: int, result: Result) -> bytes:
+    """Return a worker's answer to a job, as a line."""
+    return json.dumps([number, *usual_fields(result), *other_fields(result)]).encode() + b'\n'
+
+
+def load_answer(text: bytes, run_of: Callable[[int], tuple[CheckSpec, Process] | None]) -> tuple[int, Result] | None:
+    """Read what `dump_answer` wrote; None for a job that `run_of` does not know any more.
+
+    :raises BadMessage: when it is something else.
+    """
+
+    def read() -> tuple[int, Result] | None:
+        number, said, reason, duration, at, began, *rest = json.loads(text)
+        run = run_of(int(number))
+        if run is None:
+            return None
+        spec, process = run
+        return int(number), read_result(spec.name, spec.type, process, said, reason, duration, at, began, rest)
+
+    return guarded('an answer', read)
