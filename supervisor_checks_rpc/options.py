@@ -41,13 +41,13 @@ _LONGEST_NAME = 100
 class Kind:
     """What an option may be: `expected` says it in words, `convert` reads it or raises ValueError or TypeError.
 
-    `show` is for a listing. `told` is what may be told of a text that was given, also of one that is wrong.
+    `show` returns what a listing shows of a value; `redact` what a message may show of the text that was given.
     """
 
     expected: str
     convert: Callable[[Any], Any]
     show: Callable[[Any], Any] = field(default=lambda value: value)
-    told: Callable[[str], str] = field(default=lambda text: text)
+    redact: Callable[[str], str] = field(default=lambda text: text)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _meant(name: str, among: tuple[str, ...]) -> str:
 def _shown(option: Option, value: object) -> str:
     if option.secret:
         return 'the value (hidden)'
-    text = repr(option.kind.told(value) if isinstance(value, str) else value)
+    text = repr(option.kind.redact(value) if isinstance(value, str) else value)
     return text if len(text) <= 80 else text[:77] + '...'
 
 

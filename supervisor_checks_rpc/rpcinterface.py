@@ -17,8 +17,7 @@ from typing import Any
 from supervisor.xmlrpc import Faults as SupervisorFaults
 from supervisor.xmlrpc import RPCError
 
-from . import check_modules
-from .config import loader
+from .config import sections
 from .core import model
 from .core.model import CheckSpec
 from .core.monitor import Monitor
@@ -370,13 +369,7 @@ def check_struct(spec: CheckSpec) -> structs.Struct:
         'processes': [printable_line(pattern) for pattern in spec.processes],
         'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
     }
-    for option in loader.SCHEDULE_OPTIONS:
-        value = getattr(spec.schedule, option.name)
-        if value is not None:
-            struct[option.name] = _shown(option, value)
-    if not spec.error and not check_modules.is_custom(spec.type):
-        values, _ = check_modules.built_in(spec.type).parse(spec.options)
-        struct.update({o.name: _shown(o, values[o.name]) for o in loader.declared(spec) if values[o.name] is not None})
+    struct.update({option.name: _shown(option, value) for option, value in sections.listed(spec)})
     return struct
 
 

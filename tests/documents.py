@@ -121,7 +121,8 @@ def strings(path: Path) -> Iterator[str]:
 def _explains(call: ast.Call) -> bool:
     """Tell whether the strings of a call are help, or what is said of a pass: no message that anybody has to mend."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, 'id', '')
-    return name in ('Option', 'Kind', 'Command', 'ArgumentParser', 'add_argument', 'add', 'Measured', 'basicConfig')
+    helps = ('Option', '_row', 'Kind', 'Command', 'ArgumentParser', 'add_argument', 'add', 'basicConfig')
+    return name in (*helps, 'Measured')
 
 
 def _flat(node: ast.Constant | ast.JoinedStr) -> str:

@@ -18,7 +18,7 @@ from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.protocol import listener_messages
 
 

@@ -20,7 +20,8 @@ from documents import rows
 from documents import section
 from supervisor_checks_rpc import check_modules
 from supervisor_checks_rpc import rpcinterface
-from supervisor_checks_rpc.config import loader
+from supervisor_checks_rpc.config import sections
+from supervisor_checks_rpc.config import settings
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Status
@@ -136,12 +137,12 @@ def test_each_page_can_be_found():
 
 def test_common_options():
     stated = options_table(CHECKS, 'Options of every check')
-    assert list(stated) == [option.name for option in loader.COMMON_OPTIONS]
-    for option in loader.COMMON_OPTIONS:
+    assert list(stated) == [option.name for option in sections.COMMON_OPTIONS]
+    for option in sections.COMMON_OPTIONS:
         if option.name in DERIVED:
             text, given, value = DERIVED[option.name]
             assert stated[option.name] == text
-            spec = loader.build_spec('x', {'type': 'tcp', 'processes': 'p', 'port': '1', **given}, {})
+            spec = sections.build_spec('x', {'type': 'tcp', 'processes': 'p', 'port': '1', **given}, {})
             assert getattr(spec.schedule, option.name) == value
         else:
             assert default_of(option, stated[option.name]), option.name
@@ -154,7 +155,7 @@ def assert_stated(options, stated):
 
 
 def test_options_of_the_plugin():
-    assert_stated(loader.SERVICE_OPTIONS, options_table(CHECKS, 'Options of the plugin'))
+    assert_stated(settings.SERVICE_OPTIONS, options_table(CHECKS, 'Options of the plugin'))
 
 
 @pytest.mark.parametrize('type_name', sorted(check_modules.BUILT_IN))
@@ -182,7 +183,7 @@ CONFIGURING = {block.page for block in documents.ALL if block.language == 'ini'}
 @pytest.mark.parametrize('page', sorted(CONFIGURING | {'docs/how-it-decides.md', 'docs/security.md', TROUBLES}))
 def test_options_in_the_text(page):
     """What the text sets, in `option = value`, can be set, here or in supervisord's own sections."""
-    known = {option.name for option in (*loader.COMMON_OPTIONS, *loader.SERVICE_OPTIONS)}
+    known = {option.name for option in (*sections.COMMON_OPTIONS, *settings.SERVICE_OPTIONS)}
     for type_name in check_modules.BUILT_IN:
         known.update(option.name for option in check_modules.built_in(type_name).OPTIONS)
     known.update(SUPERVISORS_OWN)

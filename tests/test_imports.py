@@ -36,7 +36,7 @@ ARROWS = {
     'listener': 'config core errors protocol worker',
     'plugin/http': 'core errors plugin protocol worker',
     'programs': 'check_modules core errors listener options protocol worker',
-    'rpcinterface': 'check_modules config core errors options plugin plugin/http protocol',
+    'rpcinterface': 'config core errors options plugin plugin/http protocol',
     'controllerplugin': 'supervisorctl',
     'check_runner': 'programs',
 }
@@ -110,7 +110,7 @@ def arrows() -> dict[str, set[str]]:
 def test_the_modules_were_found() -> None:
     assert {'', 'errors', 'check_modules', 'check_modules.tcp', 'plugin.service', 'rpcinterface'} <= set(MODULES)
     assert 'supervisor.xmlrpc' in imports('rpcinterface', at_import=True)
-    assert ours('core.health') == {'core.model'}
+    assert ours('core.health') == {'core.model', 'core.schedule'}
     assert ours('check_modules') - ours('check_modules', at_import=True) == {'check_modules.custom'}
 
 

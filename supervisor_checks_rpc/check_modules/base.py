@@ -40,12 +40,15 @@ class BaseCheck:
     """A check: configuration in, `check(process, deadline)` out. It knows no retries, counters, threads or restarts.
 
     A check of one's own declares OPTIONS and implements `check`; one written for supervisor_checks, which implements
-    `__call__` and `_validate_config`, works as it is. One that IS_QUICK asks the kernel alone, and never has to wait.
+    `__call__` and `_validate_config`, works as it is. One that IS_QUICK asks
+    the kernel alone, and never has to wait. One that IS_PASSIVE never runs: its results come by health.beat, and it
+    has an option `ttl`.
     """
 
     NAME: ClassVar[str | None] = None
     OPTIONS: ClassVar[tuple[opt.Option, ...]] = ()
     IS_QUICK: ClassVar[bool] = False
+    IS_PASSIVE: ClassVar[bool] = False
 
     def __init__(self, check_config: Mapping[str, Any], log: Callable[[str], None] | None = None) -> None:
         """Take the configuration and a function that logs a line (default: the logger of this package).

@@ -132,8 +132,8 @@ def _problems_of(member: Member) -> list[str]:
 
     if is_custom(member.type):
         return []
-    if member.type in ('complex', 'heartbeat'):
-        return [f'type: cannot use {member.type!r} inside complex']
     check_class = built_in(member.type)
+    if check_class.IS_PASSIVE or check_class.NAME == ComplexCheck.NAME:
+        return [f'type: cannot use {member.type!r} inside complex']
     own, run = split(check_class.OPTIONS, member.options)
     return check_class.parse(own)[1] + opt.parse(RUN_OPTIONS, run)[1]

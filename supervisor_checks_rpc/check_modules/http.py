@@ -90,7 +90,7 @@ def _json_text(value: object) -> bytes:
     return json.dumps(opt.JSON.convert(value), allow_nan=False).encode('ascii')
 
 
-PATH = opt.Kind("a path that begins with '/'", _path, show=without_query, told=without_query)
+PATH = opt.Kind("a path that begins with '/'", _path, show=without_query, redact=without_query)
 METHOD = opt.Kind('a method such as GET', _method)
 STATUSES = opt.Kind('status codes such as 200,302 or 200-299', _statuses, show=lambda statuses: statuses.text)
 HEADERS = opt.Kind('a JSON object of header names and values', _headers)

@@ -64,7 +64,7 @@ def _socket_path(value: object) -> str:
     return path
 
 
-PATH = opt.Kind("a path that begins with '/', without spaces", _path, show=without_query, told=without_query)
+PATH = opt.Kind("a path that begins with '/', without spaces", _path, show=without_query, redact=without_query)
 METHOD = opt.Kind('the name of a method', _method)
 SOCKET_PATH = opt.Kind('a path', _socket_path)
 

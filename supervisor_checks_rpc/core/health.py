@@ -19,7 +19,7 @@ from .model import UNHEALTHY
 from .model import UNKNOWN
 from .model import Process
 from .model import Result
-from .model import Schedule
+from .schedule import Schedule
 
 _FOREVER = float('inf')
 

@@ -16,6 +16,8 @@ from dataclasses import field
 from functools import cached_property
 from typing import NamedTuple
 
+from .schedule import Schedule
+
 # Outcomes of one run. Only `failed` ever leads to a restart.
 PASSED = 'passed'
 FAILED = 'failed'
@@ -48,39 +50,7 @@ class Process:
         return self.name if self.group == self.name else f'{self.group}:{self.name}'
 
 
-@dataclass(frozen=True)
-class RestartLimits:
-    """How often a process may be restarted; durations in seconds. See the options of the same names.
-
-    `strictest` chooses among the values of several checks on one process.
-    """
-
-    backoff_delay: float = field(default=10.0, metadata={'strictest': max})
-    backoff_factor: float = field(default=2.0, metadata={'strictest': max})
-    backoff_limit: float = field(default=300.0, metadata={'strictest': max})
-    max_restarts: int = field(default=5, metadata={'strictest': min})
-    restart_window: float = field(default=600.0, metadata={'strictest': max})
-    max_restarting: int = field(default=1, metadata={'strictest': min})
-
-
-@dataclass(frozen=True)
-class Schedule(RestartLimits):
-    """When a check runs and what its results lead to; durations in seconds. See the options of the same names."""
-
-    interval: float = 10.0
-    timeout: float = 5.0
-    num_retries: int = 0
-    start_period: float = 30.0
-    failure_threshold: int = 3
-    failure_window: int = 3
-    success_threshold: int = 1
-    stale_after: float = 35.0
-    on_failure: str = 'restart'
-    revive: tuple[str, ...] = ()
-    pre_restart_signal: str | None = None
-    pre_restart_wait: float = 0.0
-    pre_restart_command: str | None = None
-    pre_restart_timeout: float = 10.0
+_DEFAULTS = Schedule()
 
 
 @dataclass(frozen=True)
@@ -88,21 +58,22 @@ class CheckSpec:
     """One `[healthcheck:NAME]` section, or an external check, which a program of its own runs.
 
     `options` holds the options that the type of check declares, as they stand in the file; `error` says why the
-    section cannot be used, '' if it can.
+    section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure.
     """
 
     name: str
     type: str
     processes: tuple[str, ...]
-    schedule: Schedule = Schedule()
+    schedule: Schedule = _DEFAULTS
     options: Mapping[str, object] = field(default_factory=dict)
     error: str = ''
     is_external: bool = False
+    ttl: float = 0.0
 
     @property
     def is_passive(self) -> bool:
         """Tell whether its results come by health.beat: it never runs."""
-        return self.type == 'heartbeat'
+        return self.ttl > 0
 
 
 class Result(NamedTuple):

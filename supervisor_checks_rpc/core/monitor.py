@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import deque
 
-from .. import options as opt
 from . import model
 from .counters import Counters
 from .health import Health
@@ -39,7 +38,7 @@ class Monitor:
     __slots__ = (
         '_due_times', '_is_leasable', '_slot', '_state_holds_until', '_troubled', 'counters', 'health', 'history',
         'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
-        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'ttl',
+        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
         'updated_at',
     )  # fmt: skip
 
@@ -51,7 +50,6 @@ class Monitor:
         self._due_times = array('d', [0.0])
         self._slot = 0
         self.history: deque[Result] = deque(maxlen=history)
-        self.ttl = opt.POSITIVE_DURATION.convert(spec.options['ttl']) if spec.is_passive and not spec.error else 0.0
         self.is_passive = spec.is_passive
         self.restarts = 0
         self.counters = Counters()

@@ -18,10 +18,10 @@ from . import model
 from .model import CheckSpec
 from .model import Process
 from .model import Result
-from .model import Schedule
 from .model import Status
 from .monitor import NEVER
 from .monitor import Monitor
+from .schedule import Schedule
 from .summary import summarized
 
 # Runs are leased so long before they are due: a listener's call may then wait for the next turn of supervisord's loop,
@@ -206,9 +206,9 @@ class Record:
         silent = []
         for monitor in self.passive:
             silence = now - monitor.last_beat_at
-            if monitor.is_checked(now) and silence > monitor.ttl and now >= monitor.next_due:
+            if monitor.is_checked(now) and silence > monitor.spec.ttl and now >= monitor.next_due:
                 monitor.next_due = now + monitor.spec.schedule.interval
-                reason = f'no beat for {silence:.0f}s, expected one every {monitor.ttl:g}s'
+                reason = f'no beat for {silence:.0f}s, expected one every {monitor.spec.ttl:g}s'
                 monitor.add_result(_passive_result(monitor, model.FAILED, reason, now, at), now, at)
                 silent.append(monitor)
         return silent

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
 
-from .model import RestartLimits
-from .model import Schedule
+from .schedule import RestartLimits
+from .schedule import Schedule
 
 # As many restarts as a window can have to count: the largest `max_restarts` that the configuration takes.
 _MOST_RESTARTS_KEPT = 1000

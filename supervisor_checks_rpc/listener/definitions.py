@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..config import loader
+from ..config import sections
 from ..config.conf_file import read_apart
 from ..core.model import CheckSpec
 from ..worker.runner import Runner
@@ -37,7 +38,7 @@ class Definitions:
             if specs.get(name) != self.specs[name] or memory != self._worker_memory:
                 self._custom_workers.pop(name).close()
         self.specs, self._worker_memory = specs, memory
-        self._fingerprints = {name: loader.fingerprint(spec) for name, spec in specs.items()}
+        self._fingerprints = {name: sections.fingerprint(spec) for name, spec in specs.items()}
         _log.info('read %s: %d checks, %d problems', path, len(loaded.specs), len(loaded.problems))
         return True
 
@@ -46,12 +47,12 @@ class Definitions:
         spec = self.specs.get(check)
         if spec is not None and not spec.error and self._fingerprints.get(check) == fingerprint:
             return ''
-        differs = f'[{loader.SECTION}{check}] of {self._path} is not what supervisord loaded: reload it'
+        differs = f'[{sections.SECTION}{check}] of {self._path} is not what supervisord loaded: reload it'
         return self._problem or differs
 
     def runner_of(self, spec: CheckSpec) -> Runner | WorkerProcess:
         """Return what runs `spec`: this process's threads, or for custom code a worker process of its section."""
-        if not loader.runs_custom_code(spec):
+        if not sections.runs_custom_code(spec):
             return self._runner
         if spec.name not in self._custom_workers:
             self._custom_workers[spec.name] = WorkerProcess(self._runner.max_concurrent, self._worker_memory)

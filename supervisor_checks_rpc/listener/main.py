@@ -91,8 +91,8 @@ def test_config(path: str) -> int:
     loaded = loader.load(path)
     for problem in loaded.problems:
         print(problem)
-    for gap in loaded.gaps:
-        print(f'note: {gap}')
+    for note in loaded.notes:
+        print(f'note: {note}')
     print(f'{path}: {len(loaded.specs)} checks, {len(loaded.problems)} problems')
     return 2 if loaded.problems else 0
 

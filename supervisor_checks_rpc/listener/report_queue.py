@@ -14,7 +14,7 @@ from ..core.model import FAILED
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
-from ..core.model import Schedule
+from ..core.schedule import Schedule
 
 # The scheduler looks for results this often, and reports together what it finds.
 COLLECT_SECONDS = 0.05

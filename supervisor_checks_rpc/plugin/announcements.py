@@ -8,8 +8,8 @@ from supervisor import events
 
 from ..core import model
 from ..core.model import Result
-from ..core.model import Schedule
 from ..core.monitor import Monitor
+from ..core.schedule import Schedule
 from .events import ProcessHealthHealthyEvent
 from .events import ProcessHealthUnhealthyEvent
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from supervisor.states import getProcessStateDescription
 
-from ..config import loader
+from ..config import sections
+from ..config import settings
 from ..core.monitor import Monitor
 from .processes import Processes
 from .worker_link import PendingRun
@@ -21,7 +22,7 @@ class OnDemandRuns:
 
     def __init__(
         self, log: Any, pidhistory: Callable[[], MutableMapping[int, Any]], processes: Processes,
-        settings: Callable[[], loader.Settings],
+        settings: Callable[[], settings.Settings],
     ) -> None:  # fmt: skip
         self._log = log
         self._pidhistory = pidhistory
@@ -55,7 +56,7 @@ class OnDemandRuns:
             else:
                 pending.finish(monitor.health.last)
             return pending
-        key = monitor.spec.name if loader.runs_custom_code(monitor.spec) else ''
+        key = monitor.spec.name if sections.runs_custom_code(monitor.spec) else ''
         return self.worker(key).submit(monitor.spec, monitor.process, monitor.sample)
 
     def _refusal(self, monitor: Monitor) -> str:

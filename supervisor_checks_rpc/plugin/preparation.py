@@ -10,8 +10,8 @@ from supervisor.datatypes import signal_number
 
 from ..core.model import CheckSpec
 from ..core.model import Process
-from ..core.model import Schedule
 from ..core.monitor import Monitor
+from ..core.schedule import Schedule
 from .restarts import IsPrepared
 from .worker_link import WorkerLink
 

@@ -17,13 +17,13 @@ from supervisor.states import getProcessStateDescription
 
 from ..core import model
 from ..core.model import Process
-from ..core.model import RestartLimits
 from ..core.model import Status
 from ..core.monitor import Monitor
 from ..core.record import Record
 from ..core.restart_policy import RestartPolicy
 from ..core.restart_policy import RestartRequest
 from ..core.restart_policy import strictest_limits
+from ..core.schedule import RestartLimits
 from .announcements import streak
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent

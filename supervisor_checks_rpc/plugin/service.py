@@ -19,6 +19,7 @@ from supervisor.options import make_namespec
 from supervisor.states import SupervisorStates
 
 from ..config import loader
+from ..config import sections
 from ..core import model
 from ..core.model import Result
 from ..core.monitor import Monitor
@@ -92,7 +93,7 @@ class HealthService:
         self.config = loaded
         self._earlier_generations |= {self.generation} - {''}
         self.generation = uuid4().hex
-        self._fingerprints = {spec.name: loader.fingerprint(spec) for spec in loaded.specs}
+        self._fingerprints = {spec.name: sections.fingerprint(spec) for spec in loaded.specs}
         for problem in loaded.problems:
             self.log.error(f'health: {printable_line(problem)}')
 
@@ -185,7 +186,7 @@ class HealthService:
         """Log each check that is for no process, when that is new."""
         before = self._unmatched
         self._unmatched = tuple(
-            f'[{loader.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
+            f'[{sections.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
             for spec in self.config.specs
             if not spec.error and not matched[spec.name]
         )

@@ -25,7 +25,7 @@ from ..core.model import FAILED
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
-from ..core.model import Schedule
+from ..core.schedule import Schedule
 from ..core.text import formatted
 from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
-from ..core.model import Schedule
+from ..core.schedule import RUN_FIELDS
+from ..core.schedule import SCHEDULE_OPTIONS
+from ..core.schedule import Schedule
 from .encoding import checked_finite
 from .encoding import checked_text
 from .encoding import guarded
@@ -16,12 +18,15 @@ from .encoding import other_fields
 from .encoding import read_result
 from .encoding import usual_fields
 
+_CONVERT = {option.name: option.kind.convert for option in SCHEDULE_OPTIONS}
+
 
 def dump_job(number: int, spec: CheckSpec, process: Process, sample: object) -> bytes:
     """Return one request to a worker, as a line."""
+    schedule = {name: getattr(spec.schedule, name) for name in RUN_FIELDS}
     job = {
         'id': number,
-        'check': [spec.name, spec.type, spec.schedule.timeout, spec.schedule.num_retries, dict(spec.options)],
+        'check': [spec.name, spec.type, schedule, dict(spec.options)],
         'process': [process.group, process.name, process.pid, process.started],
         'sample': sample,
     }
@@ -36,8 +41,8 @@ def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
 
     def read() -> tuple[int, CheckSpec, Process, object]:
         data = json.loads(text)
-        name, type_name, timeout, num_retries, options = data['check']
-        schedule = Schedule(timeout=checked_finite(float(timeout)), num_retries=int(num_retries))
+        name, type_name, schedule_fields, options = data['check']
+        schedule = Schedule(**{name: _CONVERT[name](schedule_fields[name]) for name in RUN_FIELDS})
         spec = CheckSpec(checked_text(name), checked_text(type_name), (), schedule, dict(options.items()))
         group, process_name, pid, started = data['process']
         process = Process(checked_text(group), checked_text(process_name), int(pid), checked_finite(float(started)))

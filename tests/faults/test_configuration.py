@@ -20,7 +20,7 @@ from harness import Supervisord
 from harness import healthcheck
 from harness import program
 from harness import section
-from supervisor_checks_rpc.config import loader
+from supervisor_checks_rpc.config import sections
 from supervisor_checks_rpc.core.model import CheckSpec
 from tests.faults.conftest import MODULES
 from tests.faults.conftest import Trials
@@ -37,7 +37,7 @@ SECRET = 's3cr3t-of-the-file'
 GOOD = program('job', 'sleeper.py') + healthcheck('good', 'own:Good', 'job', interval='0.5')
 TYPES = ('http', 'tcp', 'xmlrpc', 'memory', 'cpu', 'file', 'command', 'complex', 'heartbeat')
 OPTIONS = [
-    *loader.COMMON_OPTIONS, *(option for type_ in TYPES for option in loader.declared(CheckSpec('', type_, ())))
+    *sections.COMMON_OPTIONS, *(option for type_ in TYPES for option in sections.declared(CheckSpec('', type_, ())))
 ]  # fmt: skip
 KEYS = sorted({option.name for option in OPTIONS})
 SECRETS = {option.name for option in OPTIONS if option.secret}

@@ -26,6 +26,7 @@ from harness import Rpc
 from harness import is_running
 from supervisor_checks_rpc import check_modules
 from supervisor_checks_rpc.config import loader
+from supervisor_checks_rpc.config import sections
 
 EXAMPLE = ROOT / 'etc' / 'supervisord.conf.example'
 
@@ -142,7 +143,7 @@ def test_defaults_in_the_example():
     for name, is_comment, option_name, value, comment in lines_of_example():
         if name not in types and name != 'rpcinterface:health':
             continue
-        options = (*loader.COMMON_OPTIONS, *(check_modules.built_in(types[name]).OPTIONS if name in types else ()))
+        options = (*sections.COMMON_OPTIONS, *(check_modules.built_in(types[name]).OPTIONS if name in types else ()))
         option = next((option for option in options if option.name == option_name), None)
         said = re.search(r'\(default:? (.*?)\)$', comment)
         if option is None or not (said or is_comment):

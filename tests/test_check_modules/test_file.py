@@ -19,7 +19,7 @@ from supervisor_checks_rpc.core.model import STARTING
 from supervisor_checks_rpc.core.model import UNHEALTHY
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import HealthError
 from supervisor_checks_rpc.errors import InvalidCheckConfig

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from supervisor_checks_rpc import check_modules
 from supervisor_checks_rpc.config import loader
+from supervisor_checks_rpc.config import sections
 from supervisor_checks_rpc.config.loader import Config
+from supervisor_checks_rpc.config.settings import SERVICE_OPTIONS
+from supervisor_checks_rpc.config.settings import Settings
 from supervisor_checks_rpc.core.model import CheckSpec
-from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.core.schedule import Schedule
 from world import without_privileges
 
 WEB = '[healthcheck:web]\ntype = tcp\nprocesses = web\nport = 80\n'
@@ -130,8 +133,8 @@ def test_the_plugin_section_is_known_by_its_factory_whatever_its_name(files: Fil
 def test_the_settings_of_the_service_are_read(files: Files) -> None:
     loaded = files.load(PLUGIN + 'worker_user = nobody\nmax_concurrent = 8\nworker_memory = 64MB\nhistory = 5\n')
     assert loaded.problems == ()
-    assert loaded.settings == loader.Settings('nobody', 8, 1 << 26, 5)
-    assert files.load(PLUGIN).settings == loader.Settings(None, 256, 1 << 30, 20)
+    assert loaded.settings == Settings('nobody', 8, 1 << 26, 5)
+    assert files.load(PLUGIN).settings == Settings(None, 256, 1 << 30, 20)
     assert files.load(PLUGIN + 'worker_memory = 0\n').settings.worker_memory == 0
     assert files.load(PLUGIN + 'worker_memory = 1MB\n').problems == (
         "[rpcinterface:health] worker_memory: cannot use '1MB', expected 0, or a size of at least 64MB",
@@ -311,11 +314,11 @@ def test_a_section_that_is_almost_one_of_ours_is_a_problem(files: Files, section
 
 def test_what_is_needed_for_checks_to_run_and_is_not_there_is_told_beside_the_problems(files: Files) -> None:
     loaded = files.load(WEB)
-    assert [gap.split('[')[1].split(']')[0] for gap in loaded.gaps] == [
+    assert [note.split('[')[1].split(']')[0] for note in loaded.notes] == [
         'rpcinterface:health', 'unix_http_server', 'eventlistener:health',
     ]  # fmt: skip
     complete = '[unix_http_server]\nfile = x\n[eventlistener:x]\ncommand = /bin/supervisor_health_listener -c x\n'
-    assert files.load(WEB + PLUGIN + complete).gaps == ()
+    assert files.load(WEB + PLUGIN + complete).notes == ()
 
 
 def test_a_required_value_that_cannot_be_expanded_is_one_problem_and_not_missing(files: Files) -> None:
@@ -506,7 +509,7 @@ def check_sanity(loaded: Config) -> None:
     assert len(errors) <= len(loaded.problems)
     for spec in loaded.specs:
         assert isinstance(spec.schedule.interval, float)
-        assert len(loader.fingerprint(spec)) == 12
+        assert len(sections.fingerprint(spec)) == 12
 
 
 @given(st.one_of(st.binary(), st.text().map(lambda text: text.encode('utf-8', 'surrogatepass'))))
@@ -523,7 +526,7 @@ SECTION_NAMES = st.one_of(
 CHECK_OPTIONS = sorted({
     option.name
     for type_name in check_modules.BUILT_IN
-    for option in (*loader.COMMON_OPTIONS, *loader.SERVICE_OPTIONS, *check_modules.built_in(type_name).OPTIONS)
+    for option in (*sections.COMMON_OPTIONS, *SERVICE_OPTIONS, *check_modules.built_in(type_name).OPTIONS)
 })  # fmt: skip
 KEYS = st.one_of(st.sampled_from([*CHECK_OPTIONS, 'environment', 'files', loader.FACTORY_KEY]), LINES)
 VALUES = st.one_of(
@@ -555,7 +558,7 @@ def test_whatever_the_values_of_known_options_a_check_is_usable_or_says_why_not(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
-        spec = loader.build_spec('web', {**options, 'type': type_name}, {})
+        spec = sections.build_spec('web', {**options, 'type': type_name}, {})
         if not spec.error:
             check_modules.built_in(spec.type)(spec.options)
     assert all(line.startswith('[healthcheck:web] ') for line in spec.error.split('\n') if line)
@@ -578,7 +581,7 @@ SPEC = CheckSpec('web', 'http', ('web',), Schedule(), {'port': '80', 'username':
     ],
 )
 def test_a_fingerprint_changes_with_what_a_run_depends_on(other: CheckSpec) -> None:
-    assert loader.fingerprint(other) != loader.fingerprint(SPEC)
+    assert sections.fingerprint(other) != sections.fingerprint(SPEC)
 
 
 @pytest.mark.parametrize(
@@ -590,18 +593,18 @@ def test_a_fingerprint_changes_with_what_a_run_depends_on(other: CheckSpec) -> N
     ],
 )
 def test_a_fingerprint_does_not_change_with_anything_else(other: CheckSpec) -> None:
-    assert loader.fingerprint(other) == loader.fingerprint(SPEC)
+    assert sections.fingerprint(other) == sections.fingerprint(SPEC)
 
 
 @pytest.mark.parametrize(('type_name', 'secret'), [('http', 'password'), ('tcp', 'send')])
 def test_a_fingerprint_does_not_give_away_a_secret(type_name: str, secret: str) -> None:
     """It leaves over RPC, and a weak password could be found from it by trying."""
     specs = [CheckSpec('web', type_name, (), Schedule(), {'port': '80', secret: value}) for value in ('a', 'b')]
-    assert loader.fingerprint(specs[0]) == loader.fingerprint(specs[1])
+    assert sections.fingerprint(specs[0]) == sections.fingerprint(specs[1])
 
 
 def test_the_query_of_a_url_is_in_no_fingerprint_and_in_no_message() -> None:
     specs = [CheckSpec('web', 'http', (), Schedule(), {'url': f'/ping?key={key}'}) for key in ('a', 'hunter2')]
-    assert loader.fingerprint(specs[0]) == loader.fingerprint(specs[1])
+    assert sections.fingerprint(specs[0]) == sections.fingerprint(specs[1])
     _, problems = check_modules.built_in('http').parse({'port': '80', 'url': 'http://u:hunter2@host/?key=hunter2'})
     assert 'hunter2' not in str(problems)

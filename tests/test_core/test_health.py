@@ -20,7 +20,7 @@ from supervisor_checks_rpc.core.model import UNHEALTHY
 from supervisor_checks_rpc.core.model import UNKNOWN
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.core.schedule import Schedule
 
 STARTED = 1000.0
 WEB = Process('web', 'web', 7, STARTED)

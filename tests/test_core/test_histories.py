@@ -32,10 +32,10 @@ from supervisor_checks_rpc.core.model import UNKNOWN
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.record import Record
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.plugin import restarts
 from supervisor_checks_rpc.plugin.remediation import REVIVE_AFTER_SECONDS
 from supervisor_checks_rpc.plugin.remediation import Remediation

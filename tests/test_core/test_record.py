@@ -20,7 +20,6 @@ from supervisor_checks_rpc.core.model import UNKNOWN
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.monitor import LATE_START_TOLERANCE_SECONDS
 from supervisor_checks_rpc.core.monitor import LEASE_GRACE_SECONDS
 from supervisor_checks_rpc.core.monitor import Monitor
@@ -28,6 +27,7 @@ from supervisor_checks_rpc.core.record import LEASE_AHEAD_SECONDS
 from supervisor_checks_rpc.core.record import LONGEST_WAIT_SECONDS
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.record import Record
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.errors import UnknownName
 
 EPOCH = 1_700_000_000.0
@@ -651,7 +651,7 @@ def test_failures_right_after_the_machine_stood_still_do_not_count() -> None:
 
 # -- checks that are waited for
 
-HEARTBEAT = CheckSpec('beat', 'heartbeat', ('web',), Schedule(start_period=0.0, interval=10.0), {'ttl': '30s'})
+HEARTBEAT = CheckSpec('beat', 'heartbeat', ('web',), Schedule(start_period=0.0, interval=10.0), ttl=30.0)
 
 
 def test_a_heartbeat_is_never_handed_out() -> None:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from supervisor_checks_rpc.core.model import RestartLimits
-from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.restart_policy import RestartPolicy
 from supervisor_checks_rpc.core.restart_policy import RestartRequest
 from supervisor_checks_rpc.core.restart_policy import strictest_limits
+from supervisor_checks_rpc.core.schedule import RestartLimits
+from supervisor_checks_rpc.core.schedule import Schedule
 
 START_PERIOD = 20.0
 LIMITS = RestartLimits(

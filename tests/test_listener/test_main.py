@@ -27,14 +27,15 @@ from hypothesis import strategies as st
 from fakes import Over
 from fakes import Supervisors
 from supervisor_checks_rpc.config import loader
+from supervisor_checks_rpc.config import sections
 from supervisor_checks_rpc.core.model import ERROR
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.record import LeasedRun
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.listener import main
 from supervisor_checks_rpc.listener.event_stream import Ticks
 from supervisor_checks_rpc.listener.main import events
@@ -337,7 +338,7 @@ def due_of(
         LeasedRun(number, specs.get(name) or CheckSpec(name, 'tcp', ()), WEB, delay)
         for number, name in enumerate(checks, lease)
     ]
-    marks = {name: loader.fingerprint(spec) for name, spec in specs.items()}
+    marks = {name: sections.fingerprint(spec) for name, spec in specs.items()}
     return listener_messages.dump_due(path, generation, 8, 1000.0, runs, {**marks, **fingerprints})
 
 

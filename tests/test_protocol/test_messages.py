@@ -19,9 +19,9 @@ from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.core.record import LeasedRun
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.core.text import printable_line
 from supervisor_checks_rpc.protocol.encoding import BadMessage
 from supervisor_checks_rpc.protocol.listener_messages import dump_due
@@ -400,8 +400,8 @@ def test_a_good_message_is_taken(kind: str) -> None:
         ('due', ['runs', 1, 0], 7),
         ('due', ['processes', 2], []),
         ('taken', ['wait'], math.nan),
-        ('job', ['check', 2], None),
-        ('job', ['check', 4], []),
+        ('job', ['check', 2, 'timeout'], None),
+        ('job', ['check', 3], []),
         ('job', ['process', 2], 'x'),
         ('answer', [7], -(2**40)),
     ],

@@ -20,7 +20,7 @@ from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.protocol import encoding
 from supervisor_checks_rpc.protocol import worker_messages
 from supervisor_checks_rpc.protocol.spawn import spawn_worker

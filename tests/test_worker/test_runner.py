@@ -24,7 +24,7 @@ from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import DeadlineExceeded
 from supervisor_checks_rpc.errors import HealthError

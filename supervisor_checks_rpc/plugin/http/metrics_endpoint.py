@@ -19,8 +19,8 @@ from ...core.model import PASSED
 from ...core.model import CheckSpec
 from ...core.model import Process
 from ...core.model import Result
-from ...core.model import Schedule
 from ...core.monitor import Monitor
+from ...core.schedule import Schedule
 from ...core.text import printable_line
 from ...worker import exposition
 from ...worker.exposition import Snapshot

@@ -14,9 +14,9 @@ from supervisor_checks_rpc.core import model
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
-from supervisor_checks_rpc.core.model import Schedule
 from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import Record
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.plugin.http.status_data import NAMES
 from supervisor_checks_rpc.plugin.http.status_data import PAIRS
 from supervisor_checks_rpc.plugin.http.status_data import StatusData

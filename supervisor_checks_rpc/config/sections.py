@@ -1,0 +1,166 @@
+"""`[healthcheck:NAME]` -> CheckSpec. A section that cannot be used becomes one with its `error` set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from .. import check_modules
+from .. import options as opt
+from ..core.model import CheckSpec
+from ..core.schedule import RUN_FIELDS
+from ..core.schedule import SCHEDULE_OPTIONS
+from ..core.schedule import schedule_of
+from ..errors import InvalidCheckConfig
+from ..options import Kind
+from ..options import Option
+
+SECTION = 'healthcheck:'
+TYPE = Kind(f'package.module:Class or one of: {" ".join(check_modules.BUILT_IN)}', opt.TEXT.convert)
+
+COMMON_OPTIONS = (
+    Option('type', TYPE, opt.REQUIRED, 'http, tcp, ... or package.module:Class'),
+    Option('processes', opt.WORDS, opt.REQUIRED, 'group:name with shell wildcards, or a bare name'),
+    *SCHEDULE_OPTIONS,
+)
+_COMMON_NAMES = frozenset(option.name for option in COMMON_OPTIONS)
+
+
+def build_spec(
+    name: str,
+    given: Mapping[str, str],
+    defaults: Mapping[str, Any],
+    unreadable: Mapping[str, str] = MappingProxyType({}),
+) -> CheckSpec:
+    """Return the CheckSpec of one section, from its options as they stand in the file.
+
+    `unreadable` has a line for each option that is in the section and could not be expanded.
+    """
+    common = {key: value for key, value in given.items() if key in _COMMON_NAMES}
+    own = {key: value for key, value in given.items() if key not in _COMMON_NAMES}
+    values, problems = opt.parse(with_defaults(COMMON_OPTIONS, defaults), common)
+    problems += [*_schedule_problems(values), *_own_problems(values.get('type'), own)]
+    # An option that could not be expanded is reported as that, not as a missing one.
+    problems = [line for line in problems if line.partition(':')[0] not in unreadable]
+    problems = [*unreadable.values(), *problems]
+    # As supervisor has it for names of programs (datatypes.process_or_group_name), and what can be shown everywhere.
+    if not name or not name.isascii() or not name.isprintable() or set(' :/') & set(name):
+        problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
+    ttl = 0.0 if problems else _ttl_of(values['type'], own)
+    if ttl and 'stale_after' not in given:
+        # A beat is good for its ttl, however often the silence is looked at.
+        values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
+    return CheckSpec(
+        name,
+        str(given.get('type', '')),
+        values.get('processes', ()),
+        schedule_of(values),
+        own,
+        '\n'.join(one_line(f'[{SECTION}{name}] {line}') for line in problems),
+        ttl=ttl,
+    )
+
+
+def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
+    """Return a complex check with the names of other sections replaced by what these say; any other as it is."""
+    names = str(spec.options.get('checks', '')).strip()
+    if spec.type != 'complex' or spec.error or names.startswith('{'):
+        return spec
+    known = {other.name: other for other in specs}
+    members = []
+    problems = []
+    for name in [word.strip() for word in names.split(',') if word.strip()]:
+        other = known.get(name)
+        if other is None or other.error:
+            problems.append(f'checks: {name!r} {"cannot be used itself" if other else "is no check"}')
+        else:
+            members.append([name, other.type, dict(other.options)])
+    if not members and not problems:
+        problems.append('checks: names no check, expected names of other sections or JSON')
+    options = {**spec.options, 'checks': json.dumps(members)}
+    problems = problems or check_modules.built_in(spec.type).parse(options)[1]
+    return replace(spec, options=options, error='\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems))
+
+
+def runs_custom_code(spec: CheckSpec) -> bool:
+    """Tell whether a run of `spec` runs code that is not ours, which must not run in one process with other checks."""
+    if spec.type == 'complex' and not spec.error:
+        members = check_modules.built_in(spec.type).parse(spec.options)[0]['checks']
+        return any(check_modules.is_custom(member.type) for member in members)
+    return check_modules.is_custom(spec.type)
+
+
+def fingerprint(spec: CheckSpec) -> str:
+    """Return a short hash of what a run of `spec` depends on. Secrets stay out: the hash leaves over RPC."""
+    given = [option for option in declared(spec) if option.name in spec.options and not option.secret]
+    shown = {option.name: option.kind.redact(str(spec.options[option.name])) for option in given}
+    schedule = [getattr(spec.schedule, name) for name in RUN_FIELDS]
+    text = json.dumps([spec.name, spec.type, *schedule, shown], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def declared(spec: CheckSpec) -> tuple[Option, ...]:
+    """Return the options that the type of `spec` declares; none for a custom or unknown type."""
+    try:
+        return check_modules.built_in(spec.type).OPTIONS
+    except InvalidCheckConfig:
+        return ()
+
+
+def listed(spec: CheckSpec) -> list[tuple[Option, Any]]:
+    """Return the options of a check with their values, those that are set: of its schedule and of its type."""
+    pairs = [(option, getattr(spec.schedule, option.name)) for option in SCHEDULE_OPTIONS]
+    if not spec.error and not check_modules.is_custom(spec.type):
+        values, _ = check_modules.built_in(spec.type).parse(spec.options)
+        pairs += [(option, values[option.name]) for option in declared(spec)]
+    return [(option, value) for option, value in pairs if value is not None]
+
+
+def one_line(text: str) -> str:
+    """Return `text` with what would end a line (str.splitlines) escaped."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:
+    """Return `options`, those among `defaults` with the default that is given there."""
+    return [
+        Option(o.name, o.kind, defaults[o.name], o.help, o.secret) if o.name in defaults else o for o in options
+    ]
+
+
+def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name, least in (('failure_window', 'failure_threshold'), ('backoff_limit', 'backoff_delay')):
+        value, low = values.get(name), values.get(least)
+        if value is not None and low is not None and value < low:
+            problems.append(f'{name}: cannot use {value:g}, expected at least {least} ({low:g})')
+    return problems
+
+
+def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with the options that the type declares."""
+    if type_name is None:
+        return []
+    if check_modules.is_custom(type_name) or _names_members(type_name, own):
+        return []
+    try:
+        return check_modules.built_in(type_name).parse(own, _COMMON_NAMES)[1]
+    except InvalidCheckConfig as why:
+        return [str(why)]
+
+
+def _names_members(type_name: str, own: Mapping[str, str]) -> bool:
+    """Tell whether a complex check names other sections, which are looked up when all have been read."""
+    return type_name == 'complex' and bool(own.get('checks')) and not own['checks'].lstrip().startswith('{')
+
+
+def _ttl_of(type_name: str, own: Mapping[str, str]) -> float:
+    """Return the ttl of a passive check, 0 for a type that runs."""
+    if check_modules.is_custom(type_name) or not check_modules.built_in(type_name).IS_PASSIVE:
+        return 0.0
+    return float(check_modules.built_in(type_name).parse(own)[0]['ttl'])

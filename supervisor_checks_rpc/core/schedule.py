@@ -1,0 +1,136 @@
+"""When a check runs and what its results lead to: the options that every check takes, one row each.
+
+A row is a field of Schedule with the option that sets it: from it come the parser, the defaults, the listing, and what
+a worker is told. Durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from typing import Any
+
+from .. import options as opt
+from ..options import Kind
+from ..options import Option
+
+
+def _command(value: object) -> str:
+    if not shlex.split(str(value)):
+        raise ValueError
+    return str(value)
+
+
+def _on_failure(value: object) -> str:
+    verb, _, name = str(value).strip().partition(' ')
+    if verb.lower() == 'signal':
+        return f'signal {opt.SIGNAL.convert(name)}'
+    if verb.lower() not in ('restart', 'none') or name:
+        raise ValueError
+    return verb.lower()
+
+
+def _revive(value: object) -> tuple[str, ...]:
+    states = tuple(word.upper() for word in opt.WORDS.convert(value))
+    if not {'FATAL', 'EXITED'}.issuperset(states):
+        raise ValueError
+    return states
+
+
+COMMAND = Kind('a program and its arguments', _command)
+ON_FAILURE = Kind('restart, none, or signal NAME', _on_failure)
+REVIVE = Kind('a list of FATAL and EXITED', _revive, show=', '.join)
+
+
+def _row(kind: Kind, default: Any, help_text: str, *, secret: bool = False, **more: Any) -> Any:
+    """Return a field with its option. `more` may hold:
+
+    - `computed_from`: what sets the field, from the values of the others, where the option is not given;
+    - `strictest`: what chooses among the values of several checks on one process, for a limit of restarts;
+    - `is_for_runs`: True where a run of the check depends on it, and not only what its result leads to.
+    """
+    option = Option('', kind, None if 'computed_from' in more else default, help_text, secret)
+    return field(default=default, metadata={'option': option, **more})
+
+
+@dataclass(frozen=True)
+class RestartLimits:
+    """How often a process may be restarted."""
+
+    backoff_delay: float = _row(
+        opt.DURATION, 10.0, 'least wait between two health restarts of a process', strictest=max
+    )
+    backoff_factor: float = _row(
+        opt.number(1), 2.0, 'by which that wait grows while the process is not healthy', strictest=max
+    )
+    backoff_limit: float = _row(
+        opt.DURATION, 300.0, 'to which it grows; healthy for so long: it starts over', strictest=max
+    )
+    max_restarts: int = _row(
+        opt.integer(1, 1000), 5, 'in restart_window; beyond it restarts are suspended', strictest=min
+    )
+    restart_window: float = _row(opt.POSITIVE_DURATION, 600.0, 'sliding', strictest=max)
+    max_restarting: int = _row(
+        opt.integer(1, 1000), 1, 'processes of one group in a health restart at the same time', strictest=min
+    )
+
+
+@dataclass(frozen=True)
+class Schedule(RestartLimits):
+    """When a check runs and what its results lead to."""
+
+    interval: float = _row(opt.POSITIVE_DURATION, 10.0, 'from the start of one run to the start of the next')
+    timeout: float = _row(
+        opt.POSITIVE_DURATION, 5.0, 'wall-clock deadline of one whole run, retries included', is_for_runs=True
+    )
+    num_retries: int = _row(opt.integer(0, 100), 0, 'immediate further tries inside that deadline', is_for_runs=True)
+    start_period: float = _row(opt.DURATION, 30.0, 'from process start: failures do not count until a pass or its end')
+    failure_threshold: int = _row(opt.integer(1, 1000), 3, 'failures in a row for unhealthy')
+    failure_window: int = _row(
+        opt.integer(1, 1000), 3, 'look at the last N runs: 3 in 5 (= failure_threshold)',
+        computed_from=lambda values: values['failure_threshold'],
+    )  # fmt: skip
+    success_threshold: int = _row(opt.integer(1, 1000), 1, 'passes in a row for healthy again')
+    stale_after: float = _row(
+        opt.POSITIVE_DURATION, 35.0, 'no result for so long: unknown (3 x interval + timeout)',
+        computed_from=lambda values: 3 * values['interval'] + values['timeout'],
+    )  # fmt: skip
+    on_failure: str = _row(ON_FAILURE, 'restart', 'what an unhealthy process gets')
+    revive: tuple[str, ...] = _row(REVIVE, (), 'bring back what supervisord gave up on')
+    pre_restart_signal: str | None = _row(opt.SIGNAL, None, 'sent before the stop, for a dump')
+    pre_restart_wait: float = _row(opt.DURATION, 0.0, 'between that signal and the stop')
+    pre_restart_command: str | None = _row(COMMAND, None, 'run before the stop, for a dump; no shell', secret=True)
+    pre_restart_timeout: float = _row(opt.POSITIVE_DURATION, 10.0, 'deadline of that command')
+
+
+def _rows() -> list[tuple[str, Any]]:
+    """Return name and metadata of each row: first those of Schedule itself, then the limits of restarts."""
+    limits = [one.name for one in fields(RestartLimits)]
+    rows = [(one.name, one.metadata) for one in fields(Schedule)]
+    return [row for row in rows if row[0] not in limits] + [row for row in rows if row[0] in limits]
+
+
+def _named(name: str, option: Option) -> Option:
+    return Option(name, option.kind, option.default, option.help, option.secret)
+
+
+# In the order in which they are documented.
+SCHEDULE_OPTIONS = tuple(_named(name, row['option']) for name, row in _rows())
+# What a run of a check depends on.
+RUN_FIELDS = tuple(name for name, row in _rows() if row.get('is_for_runs'))
+_COMPUTED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    name: row['computed_from'] for name, row in _rows() if 'computed_from' in row
+}
+
+
+def schedule_of(values: dict[str, Any]) -> Schedule:
+    """Return the schedule that the converted `values` of options say; what is missing has its default."""
+    names = {name for name, _ in _rows()}
+    known = {name: value for name, value in values.items() if name in names and value is not None}
+    base = {one.name: one.default for one in fields(Schedule)}
+    for name, compute in _COMPUTED.items():
+        known.setdefault(name, compute({**base, **known}))
+    return Schedule(**known)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from supervisor_checks_rpc.config.sections import build_spec
+from supervisor_checks_rpc.config.sections import fingerprint
+from supervisor_checks_rpc.config.sections import listed
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.restart_policy import strictest_limits
+from supervisor_checks_rpc.core.schedule import RUN_FIELDS
+from supervisor_checks_rpc.core.schedule import SCHEDULE_OPTIONS
+from supervisor_checks_rpc.core.schedule import RestartLimits
+from supervisor_checks_rpc.core.schedule import Schedule
+from supervisor_checks_rpc.core.schedule import schedule_of
+from supervisor_checks_rpc.protocol.worker_messages import dump_job
+from supervisor_checks_rpc.protocol.worker_messages import load_job
+
+# For each option another value than its default, as it stands in a file.
+OTHERS = {
+    'interval': '11s', 'timeout': '6s', 'num_retries': '2', 'start_period': '31s', 'failure_threshold': '4',
+    'failure_window': '7', 'success_threshold': '2', 'stale_after': '99s', 'on_failure': 'none', 'revive': 'FATAL',
+    'pre_restart_signal': 'QUIT', 'pre_restart_wait': '1s', 'pre_restart_command': 'true', 'pre_restart_timeout': '11s',
+    'backoff_delay': '11s', 'backoff_factor': '3', 'backoff_limit': '301s', 'max_restarts': '6',
+    'restart_window': '601s', 'max_restarting': '2',
+}  # fmt: skip
+
+
+def section(**more: str) -> dict[str, str]:
+    return {'type': 'tcp', 'processes': 'web', 'port': '80', **more}
+
+
+def test_each_field_of_a_schedule_is_an_option_and_nothing_else_is() -> None:
+    assert {option.name for option in SCHEDULE_OPTIONS} == {field.name for field in fields(Schedule)}
+    assert OTHERS.keys() == {option.name for option in SCHEDULE_OPTIONS}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_an_option_reaches_the_schedule_and_the_listing(name: str) -> None:
+    default, changed = build_spec('x', section(), {}), build_spec('x', section(**{name: OTHERS[name]}), {})
+    assert changed.error == ''
+    assert getattr(default.schedule, name) != getattr(changed.schedule, name)
+    assert name in {option.name for option, _ in listed(changed)}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_what_a_run_depends_on_reaches_the_worker_and_the_fingerprint(name: str) -> None:
+    default, changed = build_spec('x', section(), {}), build_spec('x', section(**{name: OTHERS[name]}), {})
+    _, arrived, _, _ = load_job(dump_job(1, changed, Process('web', 'web', 7), None))
+    is_for_runs = name in RUN_FIELDS
+    assert (getattr(arrived.schedule, name) == getattr(changed.schedule, name)) == is_for_runs
+    assert (fingerprint(default) != fingerprint(changed)) == is_for_runs
+
+
+def test_what_is_not_given_is_computed_from_what_is() -> None:
+    schedule = schedule_of({'interval': 60.0, 'timeout': 7.0, 'failure_threshold': 2, 'stale_after': None})
+    assert (schedule.stale_after, schedule.failure_window) == (187.0, 2)
+    assert schedule_of({}) == Schedule()
+
+
+@pytest.mark.parametrize('limit', [field.name for field in fields(RestartLimits)])
+def test_of_several_checks_the_strictest_value_of_each_limit_holds(limit: str) -> None:
+    low, high = Schedule(), replace(Schedule(), **{limit: getattr(Schedule(), limit) * 2})
+    values: set[Any] = {getattr(strictest_limits(pair), limit) for pair in ([low, high], [high, low])}
+    fewer_restarts_with_more = limit not in ('max_restarts', 'max_restarting')
+    assert values == {getattr(high if fewer_restarts_with_more else low, limit)}
