@@ -6,8 +6,10 @@ from pathlib import Path
 
 from setuptools import find_packages
 from setuptools import setup
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
+REPOSITORY = 'https://github.com/supervisor-checks-rpc/supervisor_checks_rpc'
 
 
 def read(name: str) -> str:
@@ -19,33 +21,70 @@ def version() -> str:
     return re.search(r"^__version__ = '([^']+)'$", read('supervisor_checks_rpc/__init__.py'), re.MULTILINE)[1]
 
 
+def description() -> str:
+    """Return README.md with links that work on a package index, which has no files of the repository."""
+
+    def absolute(match: re.Match[str]) -> str:
+        mark, text, target = match.groups()
+        return f'{mark}[{text}]({REPOSITORY}/{"raw" if mark else "blob"}/main/{target})'
+
+    return re.sub(r'(!?)\[([^\]]*)\]\((?!https?://|#)([^)]+)\)', absolute, read('README.md'))
+
+
+class SdistWithTests(sdist):
+    """A source distribution from which the tests run: with docs, examples, benchmarks and the tests' own files."""
+
+    def make_distribution(self) -> None:
+        folders = [f'{folder}/**/*' for folder in ('docs', 'etc', 'benchmarks', 'tests')]
+        for pattern in ('*.md', 'LICENSE', 'pyproject.toml', '.ci/run', '.gitignore', *folders):
+            found = (path for path in HERE.glob(pattern) if path.is_file() and '__pycache__' not in path.parts)
+            self.filelist.extend(sorted(str(path.relative_to(HERE)) for path in found))
+        self.filelist.remove_duplicates()
+        super().make_distribution()
+
+
 setup(
     name='supervisor_checks_rpc',
     version=version(),
-    description='Health checks for supervisord, as a plugin: ask it for health over XML-RPC, have the sick restarted.',
-    long_description=read('README.md'),
+    description='Health checks for supervisord, as a plugin: ask it for health, have unhealthy processes restarted.',
+    long_description=description(),
     long_description_content_type='text/markdown',
     author='The supervisor_checks_rpc developers',
     license='MIT',
+    url=REPOSITORY,
+    project_urls={
+        'Documentation': f'{REPOSITORY}/blob/main/docs/README.md',
+        'Changes': f'{REPOSITORY}/blob/main/CHANGES.md',
+        'Source': REPOSITORY,
+        'Issues': f'{REPOSITORY}/issues',
+    },
+    keywords='supervisor supervisord health healthcheck liveness readiness monitoring xml-rpc prometheus',
     classifiers=[
+        'Development Status :: 5 - Production/Stable',
         'Environment :: No Input/Output (Daemon)',
         'Intended Audience :: System Administrators',
+        'License :: OSI Approved :: MIT License',
         'Operating System :: POSIX',
         'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3 :: Only',
         'Topic :: System :: Boot',
         'Topic :: System :: Monitoring',
+        'Topic :: System :: Systems Administration',
+        'Typing :: Typed',
     ],
     python_requires='>=3.9',
     packages=find_packages(include=['supervisor_checks_rpc*']),
-    package_data={'supervisor_checks_rpc.plugin.http': ['static/*']},
+    package_data={'supervisor_checks_rpc': ['py.typed'], 'supervisor_checks_rpc.plugin.http': ['static/*']},
     data_files=[
         ('share/supervisor_checks_rpc', ['etc/supervisord.conf.example']),
         ('share/supervisor_checks_rpc/prometheus', sorted(glob('etc/prometheus/*'))),
     ],
+    cmdclass={'sdist': SdistWithTests},
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={
         'metrics': ['prometheus_client'],
         'test': [
+            'build',
             'pytest',
             'pytest-xdist',
             'pytest-rerunfailures',
@@ -55,7 +94,7 @@ setup(
             'mypy',
             'types-requests',
             'types-psutil',
-        ]
+        ],
     },
     entry_points={
         'console_scripts': [

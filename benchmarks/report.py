@@ -91,9 +91,16 @@ def markdown(rows: Iterable[Row], machine: Machine) -> str:
     return f'Measured on {machine.line()}.\n\n' + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
 
 
+# What README.md shows: the beginnings of scenario and what is measured.
+_IN_README = (
+    'footprint: 160 monitors', 'hung sweep: 64 processes last hung', 'cumulative memory: 200', 'cpu: 64', 'http check',
+    'restart gap: takes 0.5 s to stop, group of 1 CPU', '1000 processes CPU of supervisord',
+)  # fmt: skip
+
+
 def brief(rows: Iterable[Row], machine: Machine) -> str:
-    """Return what there is a target for as markdown, in few columns; what is missed is marked."""
-    shown = [cells(row) for row in rows if row.target or row.broken]
+    """Return the rows for README.md as markdown, in few columns; a figure that misses its target is bold."""
+    shown = [cells(row) for row in rows if row.broken or f'{row.scenario} {row.what}'.startswith(_IN_README)]
     lines = [('scenario', 'measured', 'peers', 'ours', 'target'), ('---',) * 5]
     lines += [(scenario, what, peers, f'**{ours}**' if met == 'NO' else ours, target)
               for scenario, what, peers, ours, _, target, met, *_ in shown]  # fmt: skip

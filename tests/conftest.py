@@ -1,20 +1,31 @@
-"""The table of faults (tests/faults), printed after the tests: collected from the reports, wherever these ran."""
+"""What is printed after the tests: the table of faults (tests/faults), and what was skipped for want of a tool."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+
+from tools import WANTS
 
 Row = tuple[str, str, int, list[str]]
 _rows: dict[str, list[Row]] = {}
+# For want of each tool and package, how many tests were skipped.
+_missing: Counter[str] = Counter()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup('faults')
     group.addoption('--fault-seconds', type=float, default=10, help='how long each test kills at random')
     group.addoption('--fault-seed', type=int, default=7, help='repeats the same choices')
+    parser.addoption('--require-tools', action='store_true', help='fail when a test was skipped for want of a tool')
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix('Skipped: ')
+        if reason.startswith(WANTS):
+            _missing[reason.removeprefix(WANTS)] += 1
     # A test that is tried again counts once.
     if report.when == 'teardown':
         rows = [value for name, value in report.user_properties if name == 'fault']
@@ -22,7 +33,19 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             _rows[report.nodeid] = rows
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _missing and session.config.getoption('require_tools') and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    _print_faults(terminalreporter, config)
+    if _missing:
+        tools = ', '.join(f'{count} without {tool}' for tool, count in sorted(_missing.items()))
+        terminalreporter.line(f'{sum(_missing.values())} tests were skipped for want of a tool: {tools}')
+
+
+def _print_faults(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = sorted(_merged().items())
     if not rows:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -129,6 +130,16 @@ def test_a_place_imports_only_places_above_it_in_the_table() -> None:
     places = list(ARROWS)
     for place, targets in ARROWS.items():
         assert set(targets.split()) <= set(places[: places.index(place)]), place
+
+
+def test_contributing_shows_the_table() -> None:
+    text = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    _, _, text = text.partition('<!-- arrows -->')
+    table, _, _ = text.partition('<!-- /arrows -->')
+    rows = re.findall(r'^\| (\*\*)?([a-z_/]+)(?:\*\*)? \| (.*?) ?\|$', table, re.MULTILINE)
+    shown = {place: targets for _, place, targets in rows if place != 'place'}
+    assert shown == ARROWS
+    assert {place for bold, place, _ in rows if bold} == set(KNOW_SUPERVISOR)
 
 
 def test_few_modules_are_at_the_top() -> None:

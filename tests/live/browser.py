@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 from typing import TypeVar
 
-import pytest
 import requests
+
+from tools import tool
 
 _ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'
 KEYS = {'Tab': '\ue004', 'Enter': '\ue007', 'Escape': '\ue00c', 'ArrowUp': '\ue013', 'ArrowDown': '\ue015'}
@@ -30,18 +31,11 @@ _ARGUMENTS = [
 T = TypeVar('T')
 
 
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.fail(f'{name} is missing: apt-get install chromium chromium-driver (.ci/run installs both)')
-    return path
-
-
 class Browser:
     """One Chromium with one window, from its start to `quit`."""
 
     def __init__(self) -> None:
-        chromium, driver = _tool('chromium'), _tool('chromedriver')
+        chromium, driver = tool('chromium'), tool('chromedriver')
         self._dir = Path(tempfile.mkdtemp(prefix='chromium', dir='/tmp'))
         self._session = ''
         self._driver = subprocess.Popen([driver, '--port=0'], stdout=subprocess.PIPE, text=True, cwd=self._dir)

@@ -19,6 +19,7 @@ from typing import Any
 import requests
 
 from harness import free_port
+from tools import tool
 from world import ROOT
 
 ETC = ROOT / 'etc' / 'prometheus'
@@ -27,8 +28,8 @@ ETC = ROOT / 'etc' / 'prometheus'
 class Daemon:
     """A program with an HTTP API in a directory of its own, from its start to `close`."""
 
-    def __init__(self, name: str, package: str) -> None:
-        assert shutil.which(name), f'there is no {name}: apt-get install {package}'
+    def __init__(self, name: str) -> None:
+        tool(name)
         self.name = name
         self.port = free_port()
         self.dir = Path(tempfile.mkdtemp(prefix=name))
@@ -71,7 +72,7 @@ class Prometheus(Daemon):
     def __init__(
         self, targets: Sequence[str], password: str, alertmanager: str = '', shard: tuple[int, int] = (0, 1)
     ) -> None:
-        super().__init__('prometheus', 'prometheus')
+        super().__init__('prometheus')
         (self.dir / 'supervisor.password').write_text(password)
         (self.dir / 'targets').mkdir()
         (self.dir / 'targets' / 'all.json').write_text(json.dumps([{'targets': targets}]))
@@ -121,7 +122,7 @@ class Alertmanager(Daemon):
     """One that tells whoever listens at `receiver` at once."""
 
     def __init__(self, receiver: str) -> None:
-        super().__init__('prometheus-alertmanager', 'prometheus-alertmanager')
+        super().__init__('prometheus-alertmanager')
         self.put('alertmanager.yml', 'http://127.0.0.1:8060', receiver)
         self.put('alertmanager.yml', 'group_wait: 30s', 'group_wait: 0s')
         # Without a port for others of its kind.

@@ -8,9 +8,7 @@ import csv
 import hashlib
 import http.client
 import json
-import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -36,6 +34,7 @@ from harness import healthcheck
 from harness import program
 from harness import section
 from supervisor_checks_rpc.plugin.http import handlers
+from tools import tool
 
 FAST = 'interval = 0.3\ntimeout = 0.5\nstart_period = 0\nfailure_threshold = 1\nbackoff_delay = 0'
 SLOW = 'interval = 10m\nstart_period = 0\nfailure_threshold = 1'
@@ -142,16 +141,6 @@ def report(sv: Supervisord, outcomes: dict[str, str]) -> None:
     for outcome in set(outcomes.values()):
         runs = tuple(run for run in due.runs if outcomes.get(run[1]) == outcome)
         assert listener.report(replace(due, runs=runs), outcome) == len(runs)
-
-
-def tool(name: str) -> str:
-    """Return the path of a program that has to be there in CI, and that nobody needs to have elsewhere."""
-    path = shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/usr/local/sbin')
-    if path is None and os.environ.get('CI') == 'true':
-        pytest.fail(f'{name} is missing; .ci/run installs it')
-    if path is None:
-        pytest.skip(f'needs {name} (apt-get install {name})')
-    return path
 
 
 # -- what it says
@@ -655,13 +644,6 @@ def test_under_haproxy(service):
                 sv.supervisor.startProcess('web')
             sv.wait(lambda: server() == ('UP', '200'), what='the backend to come back')
             assert through() == 200
-
-
-def test_in_ci_nothing_is_skipped(monkeypatch):
-    for setting, outcome in (('true', pytest.fail.Exception), ('', pytest.skip.Exception)):
-        monkeypatch.setenv('CI', setting)
-        with pytest.raises(outcome, match='no-such-program'):
-            tool('no-such-program')
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ from supervisor_checks_rpc.worker.exposition import COUNTERS
 from supervisor_checks_rpc.worker.exposition import Exposition
 from supervisor_checks_rpc.worker.exposition import Snapshot
 from supervisor_checks_rpc.worker.exposition import families
+from tools import tool
 from world import ROOT
 from world import run_python
 
@@ -278,8 +279,7 @@ def test_it_is_packed_for_who_can_unpack_it(accepted: str, is_packed: bool) -> N
 
 def promtool(*args: str) -> str:
     """Run promtool in etc/prometheus, and return what it says; it has to be content."""
-    assert shutil.which('promtool'), 'there is no promtool: apt-get install prometheus'
-    ended = subprocess.run(['promtool', *args], cwd=ETC, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([tool('promtool'), *args], cwd=ETC, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -301,7 +301,7 @@ def test_each_rule_is_tested_where_it_fires_and_where_it_does_not(tmp_path: Path
     assert count == 1
     (tmp_path / 'supervisor_health.rules.yml').write_text(wrong)
     shutil.copy(ETC / 'supervisor_health.rules.test.yml', tmp_path)
-    tests = ['promtool', 'test', 'rules', 'supervisor_health.rules.test.yml']
+    tests = [tool('promtool'), 'test', 'rules', 'supervisor_health.rules.test.yml']
     ended = subprocess.run(tests, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     failed = set(re.findall(r'alertname: ?(\w+), time', ended.stdout + ended.stderr))
     assert (ended.returncode, failed) == (1, {alert})
@@ -313,15 +313,14 @@ def test_the_configurations_are_such(name: str) -> None:
 
 
 def test_alertmanager_has_a_receiver_for_each_alert() -> None:
-    tool = shutil.which('amtool')
-    assert tool, 'there is no amtool: apt-get install prometheus-alertmanager'
+    amtool = tool('amtool')
     config = str(ETC / 'alertmanager.yml')
     for command, expected in (
         (['check-config', config], 'SUCCESS'),
         (['config', 'routes', 'test', f'--config.file={config}', 'severity=critical'], 'on-call'),
         (['config', 'routes', 'test', f'--config.file={config}', 'severity=warning'], 'operators'),
     ):
-        ended = subprocess.run([tool, *command], capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run([amtool, *command], capture_output=True, text=True, timeout=60, check=False)
         assert (ended.returncode, expected in ended.stdout) == (0, True), ended.stdout + ended.stderr
     severities = re.findall(r'severity: (\w+)', (ETC / 'supervisor_health.rules.yml').read_text())
     assert (set(severities), len(severities)) == ({'critical', 'warning'}, len(ALERTS))

@@ -1,0 +1,47 @@
+"""The programs that tests run beside Python, and the Debian packages that have them.
+
+`python3 tests/tools.py` prints the packages that are missing. It needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from glob import glob
+
+_PATH = f'{os.environ.get("PATH", os.defpath)}:/usr/sbin:/usr/local/sbin'
+PACKAGES = {
+    'haproxy': 'haproxy',
+    'curl': 'curl',
+    'openssl': 'openssl',
+    'chromium': 'chromium',
+    'chromedriver': 'chromium-driver',
+    'prometheus': 'prometheus',
+    'promtool': 'prometheus',
+    'prometheus-alertmanager': 'prometheus-alertmanager',
+    'amtool': 'prometheus-alertmanager',
+    'libfaketime.so.1': 'faketime',
+}
+# How the reason of a skip for want of a tool begins.
+WANTS = 'needs '
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program or library, None when it is not installed."""
+    if name.startswith('lib'):
+        return next(iter(sorted(glob(f'/usr/lib/*/faketime/{name}'))), None)
+    return shutil.which(name, path=_PATH)
+
+
+def tool(name: str) -> str:
+    """Return the path of a program or library; without it, skip the test that asks, and name the package."""
+    import pytest
+
+    path = find(name)
+    if path is None:
+        pytest.skip(f'{WANTS}{name}: apt-get install {PACKAGES[name]}')
+    return path
+
+
+if __name__ == '__main__':
+    print(*sorted({package for name, package in PACKAGES.items() if find(name) is None}))
