@@ -82,7 +82,6 @@ setup(
     cmdclass={'sdist': SdistWithTests},
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={
-        'metrics': ['prometheus_client'],
         'test': [
             'build',
             'pytest',

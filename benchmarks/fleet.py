@@ -25,16 +25,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.openmetrics.exposition import generate_latest
-
 from supervisor_checks_rpc.core.counters import BUCKETS
 from supervisor_checks_rpc.core.counters import OUTCOMES
 from supervisor_checks_rpc.core.model import HEALTHY
-from supervisor_checks_rpc.worker.exposition import COUNTERS
-from supervisor_checks_rpc.worker.exposition import STATES
-from supervisor_checks_rpc.worker.exposition import Snapshot
-from supervisor_checks_rpc.worker.exposition import families
+from supervisor_checks_rpc.protocol.metrics_snapshot import COUNTERS
+from supervisor_checks_rpc.protocol.metrics_snapshot import STATES
+from supervisor_checks_rpc.protocol.metrics_snapshot import Snapshot
+from supervisor_checks_rpc.worker.exposition import expose
 from tests.live.harness import free_port
 
 from . import report
@@ -56,30 +53,26 @@ _ASKED = {
 }
 
 
-class _Machine:
-    """A registry of what one machine tells at its scrape of this number: its checks pass, in changing times."""
+_CONTENT_TYPE = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 
-    def __init__(self, number: int, began: float) -> None:
-        runs = (number + 1) * _RUNS
-        counts = [0] * (len(OUTCOMES) + len(BUCKETS) + 1)
-        counts[0], counts[len(OUTCOMES) + 1], counts[len(OUTCOMES) + 2] = runs, runs - runs // 9, runs // 9
-        at = began + number * _EVERY
-        counters = [
-            COUNTERS.pack(at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
-            for place in range(_PROCESSES)
-        ]
-        names = [['ping'], [['web', f'web_{place:02}'] for place in range(_PROCESSES)]]
-        places = [[0, place] for place in range(_PROCESSES)]
-        states = str(STATES.index(HEALTHY)) * _PROCESSES
-        up, suspended = '1' * _PROCESSES, '0' * _PROCESSES
-        packed = b64encode(b''.join(counters)).decode()
-        self._snapshot = Snapshot(
-            0, at, json.dumps([*names, places]), [0] * _PROCESSES, up, suspended, states, packed
-        )  # fmt: skip
 
-    def collect(self) -> list[object]:
-        """Return all metrics."""
-        return [*families(self._snapshot)]
+def _text(number: int, began: float) -> bytes:
+    """Return what one machine exposes at its scrape of this number: its checks pass, in changing times."""
+    runs = (number + 1) * _RUNS
+    counts = [0] * (len(OUTCOMES) + len(BUCKETS) + 1)
+    counts[0], counts[len(OUTCOMES) + 1], counts[len(OUTCOMES) + 2] = runs, runs - runs // 9, runs // 9
+    at = began + number * _EVERY
+    counters = [
+        COUNTERS.pack(at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
+        for place in range(_PROCESSES)
+    ]
+    names = [['ping'], [['web', f'web_{place:02}'] for place in range(_PROCESSES)]]
+    places = [[0, place] for place in range(_PROCESSES)]
+    states = str(STATES.index(HEALTHY)) * _PROCESSES
+    up, suspended = '1' * _PROCESSES, '0' * _PROCESSES
+    packed = b64encode(b''.join(counters)).decode()
+    snapshot = Snapshot(0, at, json.dumps([*names, places]), [0] * _PROCESSES, up, suspended, states, packed)
+    return expose(snapshot, is_openmetrics=True).encode()
 
 
 async def _serve(port: int, texts: list[bytes]) -> None:
@@ -91,7 +84,7 @@ async def _serve(port: int, texts: list[bytes]) -> None:
                 path = (await reader.readuntil(b'\r\n\r\n')).split(b' ')[1]
                 text = texts[min(asked[path], len(texts) - 1)]
                 asked[path] += 1
-                head = f'Content-Type: {CONTENT_TYPE_LATEST}\r\nContent-Encoding: gzip\r\nContent-Length: {len(text)}'
+                head = f'Content-Type: {_CONTENT_TYPE}\r\nContent-Encoding: gzip\r\nContent-Length: {len(text)}'
                 writer.write(b'HTTP/1.1 200 OK\r\n' + head.encode() + b'\r\n\r\n' + text)
 
     server = await asyncio.start_server(answer, '127.0.0.1', port, backlog=4096)
@@ -139,7 +132,7 @@ def _value(port: int, expression: str) -> float:
 
 
 def _texts(scrapes: int, began: float) -> list[bytes]:
-    return [generate_latest(_Machine(number, began)) for number in range(scrapes)]
+    return [_text(number, began) for number in range(scrapes)]
 
 
 def watch(machines: int, minutes: int) -> None:

@@ -35,7 +35,7 @@ ARROWS = {
     'worker': 'check_modules check_modules/local core errors protocol',
     'plugin': 'config core errors protocol',
     'listener': 'config core errors protocol worker',
-    'plugin/http': 'core errors plugin protocol worker',
+    'plugin/http': 'core errors plugin protocol',
     'programs': 'check_modules core errors listener options protocol worker',
     'rpcinterface': 'config core errors options plugin plugin/http protocol',
     'controllerplugin': 'supervisorctl',

@@ -62,10 +62,8 @@ def _import_all() -> None:
         import_module(module)
     for module in ('transport.http_client', 'local.lazy_import'):
         import_module(f'{check_modules.__name__}.{module}')
-    with suppress(ImportError):  # the extra `metrics` need not be installed
-        import_module(f'{check_modules.__name__}.custom')
-        import_module(f'{__package__}.exposition')
-        import_module('prometheus_client.openmetrics.exposition')
+    import_module(f'{check_modules.__name__}.custom')
+    import_module(f'{__package__}.exposition')
 
 
 class RefusingRunner:

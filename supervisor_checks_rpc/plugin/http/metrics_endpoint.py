@@ -1,4 +1,4 @@
-"""GET /metrics: supervisord takes a snapshot, a worker process makes it a text, and supervisord passes that on."""
+"""GET /metrics: supervisord takes a snapshot, a worker process makes the text of it, and supervisord passes that on."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ...core.model import Result
 from ...core.monitor import Monitor
 from ...core.schedule import Schedule
 from ...core.text import printable_line
-from ...worker import exposition
-from ...worker.exposition import Snapshot
+from ...protocol import metrics_snapshot
+from ...protocol.metrics_snapshot import Snapshot
 from ..worker_link import MAX_PENDING
 from ..worker_link import PendingRun
 from .messages import DeferredReply
@@ -40,9 +40,8 @@ WORKER_KEY = ' metrics'
 # After as long Prometheus gives up (scrape_timeout).
 _SCHEDULE = Schedule(timeout=10.0)
 _GZIP = re.compile(r'\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))')
-_OPENMETRICS = 'application/openmetrics-text'
 _NO_PROCESS = Process('', '', 0)
-_STATES = {state: str(place) for place, state in enumerate(exposition.STATES)}
+_STATES = {state: str(place) for place, state in enumerate(metrics_snapshot.STATES)}
 # Unpacked on one turn of supervisord's loop, in a millisecond.
 _PIECE = 256 * 1024
 
@@ -74,7 +73,8 @@ class MetricsEndpoint:
             return error_reply(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
         if self._service.is_stopping():
             return error_reply(503, 'supervisord is stopping')
-        pending = self._scrape(_OPENMETRICS if _OPENMETRICS in asked.headers.get('accept', '') else '')
+        is_openmetrics = metrics_snapshot.OPENMETRICS in asked.headers.get('accept', '')
+        pending = self._scrape(metrics_snapshot.OPENMETRICS if is_openmetrics else '')
         if pending is None:
             return error_reply(503, f'{MAX_PENDING} runs are under way')
         is_packed = takes_gzip(asked.headers.get('accept-encoding', ''))
@@ -85,8 +85,7 @@ class MetricsEndpoint:
         pending = self._under_way.get(accept)
         if pending is not None and not pending.is_done():
             return pending
-        type_name = f'{exposition.__name__}:{exposition.Exposition.__name__}'
-        spec = CheckSpec(f'metrics {accept}', type_name, (), _SCHEDULE, {'accept': accept})
+        spec = CheckSpec(f'metrics {accept}', metrics_snapshot.EXPOSITION, (), _SCHEDULE, {'accept': accept})
         pending = self._service.worker(WORKER_KEY).submit(spec, _NO_PROCESS, self.snapshot())
         if pending is not None:
             self._under_way[accept] = pending
@@ -130,7 +129,7 @@ class MetricsEndpoint:
 
 
 def _in_a_row(counters: Iterable[Counters]) -> bytes:
-    """Return all values in a row, as exposition.COUNTERS has them."""
+    """Return all values in a row, as metrics_snapshot.COUNTERS has them."""
     values: list[float] = []
     for one in counters:
         values += (one.at, one.seconds, *one.counts)
@@ -140,7 +139,7 @@ def _in_a_row(counters: Iterable[Counters]) -> bytes:
 def _answer(result: Result | None, is_packed: bool) -> Reply:
     if result is None or result.outcome != PASSED or not isinstance(result.sample, str):
         reason = result.reason if result else ''
-        return error_reply(501 if result and result.invalid else 503, f'cannot make the metrics: {reason}')
+        return error_reply(503, f'cannot make the metrics: {reason}')
     packed = b64decode(result.sample)
     headers = {'Vary': 'Accept, Accept-Encoding'}
     if is_packed:

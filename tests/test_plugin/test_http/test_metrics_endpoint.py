@@ -37,14 +37,13 @@ from supervisor_checks_rpc.plugin.http.messages import Request
 from supervisor_checks_rpc.plugin.http.metrics_endpoint import MetricsEndpoint
 from supervisor_checks_rpc.plugin.http.metrics_endpoint import takes_gzip
 from supervisor_checks_rpc.plugin.service import HealthService
-from supervisor_checks_rpc.worker import exposition
-from supervisor_checks_rpc.worker.exposition import COUNTERS
+from supervisor_checks_rpc.protocol import metrics_snapshot
+from supervisor_checks_rpc.protocol.metrics_snapshot import COUNTERS
+from supervisor_checks_rpc.protocol.metrics_snapshot import Snapshot
 from supervisor_checks_rpc.worker.exposition import Exposition
-from supervisor_checks_rpc.worker.exposition import Snapshot
 from supervisor_checks_rpc.worker.exposition import families
 from tools import tool
 from world import ROOT
-from world import run_python
 
 NOBODY = Process('', '', 0)
 WEB = Process('web', 'web', 7)
@@ -153,7 +152,7 @@ def test_it_tells_of_each_check_and_each_process(service: Callable[..., HealthSe
     assert content_type.startswith('application/openmetrics-text; version=1.0.0')
     told = samples(text)
     states = {key[1:]: value for key, value in told.items() if key[0] == 'supervisor_health_state'}
-    assert len(states) == 4 * len(exposition.STATES)
+    assert len(states) == 4 * len(metrics_snapshot.STATES)
     assert {key for key, value in states.items() if value == 1} == {
         ('web', 'web', 'ping', 'healthy'),
         ('web', 'web', 'ready', 'unhealthy'),
@@ -219,23 +218,6 @@ def test_names_stay_names() -> None:
     assert '# EOF' not in text
     names = {sample.labels['process'] for family in parsed_text(text) for sample in family.samples if sample.labels}
     assert names == {HOSTILE}
-
-
-def test_without_prometheus_client_it_says_so() -> None:
-    json_reply = run_python('-c', (
-        'import sys\n'
-        'sys.modules["prometheus_client"] = None\n'
-        'from supervisor_checks_rpc.worker.exposition import Exposition\n'
-        'from supervisor_checks_rpc.errors import InvalidCheckConfig\n'
-        'try:\n'
-        '    Exposition({"accept": ""}).prepare()\n'
-        'except InvalidCheckConfig as why:\n'
-        '    print(why)\n'
-    ))  # fmt: skip
-    assert json_reply.stderr == ''
-    assert re.match(
-        r'cannot import prometheus_client \(.+\), try: \S+ -m pip install prometheus_client\n$', json_reply.stdout
-    )
 
 
 # -- asking
@@ -330,7 +312,7 @@ def names_of_series() -> set[str]:
     """The names of all series that there are."""
     counts = [1] * (len(OUTCOMES) + len(BUCKETS) + 1)
     snapshot = of_one('ping', ['web', 'web'], 1, 1, *counts)
-    return {sample.name for family in families(snapshot) for sample in family.samples}
+    return {f'{family.name}{suffix}' for family in families(snapshot) for suffix, _, _ in family.samples}
 
 
 @pytest.mark.parametrize('path', sorted(ETC.iterdir()), ids=lambda path: path.name)
