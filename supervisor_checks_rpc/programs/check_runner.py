@@ -37,8 +37,8 @@ from .process_setup import take_over_stdin
 from .restarter import Plugin
 from .restarter import Restarter
 from .restarter import fault_text
+from .retries import ListedProcess
 from .retries import RetriedCheck
-from .retries import Seen
 from .targets import Targets
 
 MAX_THREADS = 64
@@ -110,9 +110,11 @@ class CheckRunner:
         :raises CannotAsk: when supervisord does not answer.
         """
         infos = self._targets.among(self._client.call('supervisor.getAllProcessInfo'), self._client)
-        running = [Seen.of(info) for info in infos if info['statename'] == 'RUNNING']
+        running = [ListedProcess.of(info) for info in infos if info['statename'] == 'RUNNING']
         skipped = [
-            f'{Seen.of(info).namespec}  is {info["statename"]}' for info in infos if info['statename'] != 'RUNNING'
+            f'{ListedProcess.of(info).namespec}  is {info["statename"]}'
+            for info in infos
+            if info['statename'] != 'RUNNING'
         ]
         answers: SimpleQueue[tuple[int, list[Result | None]]] = SimpleQueue()
 
@@ -155,7 +157,7 @@ class CheckRunner:
         known = self._known
         self._known = {}
         for info in infos:
-            process = Seen.of(info)
+            process = ListedProcess.of(info)
             state = self._known[process.namespec] = known.get(process.namespec) or _Known(len(self._checks))
             if state.is_busy:
                 self._look_after(process, state)
@@ -164,7 +166,7 @@ class CheckRunner:
                 self._threads.submit(partial(self._examine, process, state, period))
         return '' if infos else f'there is no process {self._targets.text}'
 
-    def _look_after(self, process: Seen, state: _Known) -> None:
+    def _look_after(self, process: ListedProcess, state: _Known) -> None:
         took = time.monotonic() - state.since
         if took > self._longest + OVERDUE_SECONDS and not state.is_overdue:
             state.is_overdue = True
@@ -174,7 +176,7 @@ class CheckRunner:
     def _longest(self) -> float:
         return sum(check.longest for check in self._checks)
 
-    def _examine(self, process: Seen, state: _Known, period: int) -> None:
+    def _examine(self, process: ListedProcess, state: _Known, period: int) -> None:
         results = []
         try:
             for index, check in enumerate(self._checks):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -14,20 +13,18 @@ from typing import Any
 
 from .. import options as opt
 from ..check_modules.base import BaseCheck
-from ..check_modules.base import Measured
+from ..check_modules.bool_check import BoolCheck
+from ..check_modules.bool_check import is_bool_check
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..check_modules.legacy_options import Values
 from ..check_modules.legacy_options import split
-from ..check_modules.legacy_options import with_old_defaults
-from ..core.deadline import Deadline
+from ..check_modules.legacy_options import with_legacy_defaults
 from ..core.model import ERROR
 from ..core.model import FAILED
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
 from ..core.schedule import Schedule
-from ..core.text import formatted
-from ..errors import CheckFailed
 from ..errors import InvalidCheckConfig
 from ..worker.run import run_check
 from ..worker.runner import OVERDUE_SECONDS
@@ -39,13 +36,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Seen(Process):
+class ListedProcess(Process):
     """A process as supervisord tells of it: `info` is the struct of supervisor.getProcessInfo."""
 
     info: Info = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, info: Info) -> Seen:
+    def of(cls, info: Info) -> ListedProcess:
         """Return the process that `info` tells of."""
         age = max(int(info['now']) - int(info['start']), 0)
         return cls(info['group'], info['name'], int(info['pid']), time.monotonic() - age, info)
@@ -59,7 +56,7 @@ def read(check_class: Any, given: Mapping[str, Any]) -> tuple[Values, Values, li
     declared = getattr(check_class, 'OPTIONS', ())
     if not declared:
         return dict(given), {}, []
-    own, run = with_old_defaults(check_class.NAME, *split(declared, given))
+    own, run = with_legacy_defaults(check_class.NAME, *split(declared, given))
     return own, run, check_class.parse(own)[1] + opt.parse(RUN_OPTIONS, run)[1]
 
 
@@ -76,7 +73,7 @@ class RetriedCheck:
         if wrong:
             raise InvalidCheckConfig('; '.join(wrong))
         runs, _ = opt.parse(RUN_OPTIONS, run)
-        self._check = _made(name, check_class, own, run)
+        self._check = _make_check(name, check_class, own, run)
         self._num_retries: int = runs['num_retries']
         self._spec = CheckSpec(name, self._type, (), Schedule(timeout=runs['timeout']), own)
         # A process that is younger than the longest silence cannot have been silent for too long.
@@ -89,7 +86,7 @@ class RetriedCheck:
         tries = self._num_retries + 1
         return tries * self._spec.schedule.timeout + RETRY_PAUSE * sum(range(tries))
 
-    def run(self, process: Seen, sample: object, wait: Callable[[float], object]) -> Result | None:
+    def run(self, process: ListedProcess, sample: object, wait: Callable[[float], object]) -> Result | None:
         """Return the outcome of the last try; None if `wait(seconds)` between two tries says to leave off."""
         for attempt in count(1):
             result = self._try(process, sample)
@@ -102,53 +99,31 @@ class RetriedCheck:
                 return None
         return None
 
-    def _try(self, process: Seen, sample: object) -> Result:
+    def _try(self, process: ListedProcess, sample: object) -> Result:
         result = run_check(self._check, self._spec, process, sample)
         running = result.began - process.started
         if result.outcome == FAILED and running < self._start_period:
             reason = f'started {max(running, 0.0):.0f}s ago, does not count yet: {result.reason}'
             return result._replace(outcome=ERROR, reason=reason)
-        is_ours = not isinstance(self._check, _OldStyle)
+        is_ours = not isinstance(self._check, BoolCheck)
         if result.outcome == FAILED and is_ours and result.duration > self._spec.schedule.timeout + OVERDUE_SECONDS:
             return result._replace(outcome=ERROR, reason=f'stood still meanwhile, does not count: {result.reason}')
         return result
 
 
-class _OldStyle(BaseCheck):
-    """A check as supervisor_checks has them: made with `(config, log)`, called with a process_spec, returns a bool.
+def _make_check(name: str, check_class: Any, own: Mapping[str, Any], run: Mapping[str, Any]) -> BaseCheck:
+    def log(line: str) -> None:
+        _log.info('%s: %s', name, line)
 
-    What it logged last is the reason.
-    """
-
-    def __init__(self, name: str, check_class: Callable[..., Any], config: Mapping[str, Any]) -> None:
-        super().__init__({})
-        self._name = name
-        self._said = threading.local()
-        self._check = check_class(config, self._hear)
-
-    def _hear(self, message: object, *args: object) -> None:
-        self._said.line = formatted(str(message), args)
-        _log.info('%s: %s', self._name, self._said.line)
-
-    def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
-        """Call the check; true passes."""
-        assert isinstance(process, Seen)
-        self._said.line = ''
-        returned = self._check(dict(process.info))
-        if isinstance(returned, Measured):
-            return returned
-        if not returned:
-            raise CheckFailed(self._said.line or f'the check returned {returned!r}')
-        return Measured(self._said.line or 'the check passed')
-
-
-def _made(name: str, check_class: Any, own: Mapping[str, Any], run: Mapping[str, Any]) -> BaseCheck:
-    is_ours = isinstance(check_class, type) and issubclass(check_class, BaseCheck)
-    # Whoever overrides __call__ wants it called; `check` may be a helper of its own then.
-    if not is_ours or check_class.__call__ is not BaseCheck.__call__:
-        return _OldStyle(name, check_class, {**own, **run})
+    if is_bool_check(check_class):
+        return BoolCheck(check_class, {**own, **run}, log, _info_of, must_return_bool=False)
     if check_class.check is BaseCheck.check:
         raise InvalidCheckConfig(f'{check_class.__name__} has neither `check` nor `__call__`')
-    check: BaseCheck = check_class(own, lambda line: _log.info('%s: %s', name, line))
+    check: BaseCheck = check_class(own, log)
     check.prepare()
     return check
+
+
+def _info_of(process: Process) -> dict[str, Any]:
+    assert isinstance(process, ListedProcess)
+    return dict(process.info)

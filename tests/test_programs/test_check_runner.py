@@ -29,7 +29,7 @@ from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.programs import retries
 from supervisor_checks_rpc.programs.restarter import Plugin
 from supervisor_checks_rpc.programs.restarter import Restarter
-from supervisor_checks_rpc.programs.retries import Seen
+from supervisor_checks_rpc.programs.retries import ListedProcess
 from supervisor_checks_rpc.protocol.client import CannotAsk
 from supervisor_checks_rpc.protocol.client import Client
 from supervisor_checks_rpc.util import NotificationFile
@@ -267,7 +267,7 @@ def test_the_pauses_between_tries_are_three_and_six_seconds() -> None:
     pauses: list[float] = []
     with servers.free_port() as port:
         tried = retries.RetriedCheck('chk', tcp.TCPCheck, {'port': port})
-        result = tried.run(Seen('web', 'web', os.getpid()), None, pauses.append)
+        result = tried.run(ListedProcess('web', 'web', os.getpid()), None, pauses.append)
     assert pauses == [3, 6]
     assert result is not None
     assert (result.outcome, result.attempts) == (FAILED, 3)
@@ -276,7 +276,7 @@ def test_the_pauses_between_tries_are_three_and_six_seconds() -> None:
 def test_a_check_is_tried_no_more_when_the_program_ends() -> None:
     with servers.free_port() as port:
         tried = retries.RetriedCheck('chk', tcp.TCPCheck, {'port': port, 'num_retries': 100})
-        assert tried.run(Seen('web', 'web', os.getpid()), None, lambda pause: True) is None
+        assert tried.run(ListedProcess('web', 'web', os.getpid()), None, lambda pause: True) is None
 
 
 # -- which processes
@@ -327,11 +327,11 @@ class Restarts:
 
     def request(self) -> None:
         info = self.sv.supervisor_getProcessInfo('web')
-        self._restarter.request(Seen.of(info), info, 'it is sick')
+        self._restarter.request(ListedProcess.of(info), info, 'it is sick')
 
     def is_handled(self) -> bool:
         info = self.sv.supervisor_getProcessInfo('web')
-        return self._restarter.is_handled(Seen.of(info), info)
+        return self._restarter.is_handled(ListedProcess.of(info), info)
 
     def finish(self, seconds: float) -> None:
         self._restarter.finish(seconds)
@@ -535,14 +535,14 @@ def test_a_process_that_stays_sick_is_restarted_ever_more_rarely() -> None:
             now[0] = second
             info = sv.supervisor_getProcessInfo('web')
             before = len(sv.asked(START))
-            restarter.request(Seen.of(info), info, 'it is sick')
+            restarter.request(ListedProcess.of(info), info, 'it is sick')
             eventually(lambda: not restarter._owed)
             if len(sv.asked(START)) > before:
                 at.append(second)
         assert at == [0, 10, 30, 70, 150]
         info = sv.supervisor_getProcessInfo('web')
-        restarter.passed(Seen.of(info))
-        restarter.request(Seen.of(info), info, 'it is sick again')
+        restarter.passed(ListedProcess.of(info))
+        restarter.request(ListedProcess.of(info), info, 'it is sick again')
         eventually(lambda: len(sv.asked(START)) == 6)
 
 

@@ -1,4 +1,4 @@
-"""What medusa wants to have for a body: one that takes it in, and those that give it out bit by bit."""
+"""Bodies as medusa handles them: one that it fills, and those that it asks for more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .messages import DeferredReply
 
 
 class Body:
-    """The body of a request, read lest it be taken for the next request; what is too long is dropped."""
+    """The body of a request. It is read to its end, or medusa would take the rest for the next request."""
 
     def __init__(self, longest: int, found_end: Callable[[bytes], None]) -> None:
         self._longest = longest
@@ -21,37 +21,37 @@ class Body:
         self._read = b''
 
     def collect_incoming_data(self, data: bytes) -> None:
-        """Keep what may matter: one byte more than is taken tells that it is too long."""
+        """Keep `longest` bytes and one more, which tells that the body is too long; drop the rest."""
         self._read += data[: self._longest + 1 - len(self._read)]
 
     def found_terminator(self) -> None:
-        """Hand it over."""
+        """Hand the body over."""
         self._found_end(self._read)
 
 
 class Pieces:
-    """A body in pieces, one for each call and so for each turn of supervisord's loop, as fast as the caller reads."""
+    """A body in pieces, one for each turn of supervisord's loop, as fast as the client reads."""
 
     def __init__(self, pieces: Iterator[bytes], log: Any) -> None:
         self._next = guarded(log, lambda: next(pieces, b''))
 
     def more(self) -> bytes:
-        """Return the next piece, b'' at the end; after what broke there is nothing more."""
+        """Return the next piece; b'' at the end, and after a piece that raised."""
         return self._next() or b''
 
 
 class DeferredProducer:
-    """Sends a reply when it is ready; our Channel asks `callback` when that is (loop.Channel)."""
+    """Sends a deferred reply when it is ready; our Channel asks `callback` when that is (loop.Channel)."""
 
     delay = 0.05
 
-    def __init__(self, later: DeferredReply, send: Callable[[], None]) -> None:
-        self.callback = later
+    def __init__(self, reply: DeferredReply, send: Callable[[], None]) -> None:
+        self.callback = reply
         self._send = send
         self._is_sent = False
 
     def more(self) -> object:
-        """Say that there is nothing yet, or queue the reply behind this."""
+        """Say that there is nothing yet, or queue the reply behind this producer."""
         if not self._is_sent:
             if not self.callback.ready():
                 return NOT_DONE_YET

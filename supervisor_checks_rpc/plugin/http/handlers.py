@@ -1,7 +1,7 @@
-"""What we serve on supervisord's own HTTP servers: GET /health, the page /health/ for people, and GET /metrics.
+"""What is served on supervisord's own HTTP servers: GET /health, the page /health/ for people, and GET /metrics.
 
 supervisord's loop calls a handler with each request that it has read (supervisor/http.py, found_terminator), and goes
-on when it returns: nothing here waits, and nothing raises out.
+on when the handler returns: nothing here waits, and no exception escapes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ BROKEN = error_reply(500, 'internal error, see the log of supervisord')
 
 
 class Part(Protocol):
-    """What stands at some paths below `root`; of a body it takes `longest_body` bytes.
+    """What serves some paths below `root`, and reads at most `longest_body` bytes of a request's body.
 
-    One that `is_open` is there for everybody with `http_auth = false`.
+    With `http_auth = false` everybody may see a part that `is_open`.
     """
 
     root: str
@@ -47,10 +47,10 @@ class Part(Protocol):
     is_open: bool
 
     def is_at(self, path: str) -> bool:
-        """Tell whether it is what stands at `path`."""
+        """Tell whether it serves `path`."""
 
-    def reply(self, asked: Request) -> Reply | DeferredReply:
-        """Return what is answered."""
+    def reply(self, request: Request) -> Reply | DeferredReply:
+        """Return the reply to `request`."""
 
 
 def install_when_running(supervisord: Any, service: HealthService) -> None:
@@ -63,8 +63,8 @@ def install_when_running(supervisord: Any, service: HealthService) -> None:
 
 
 def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService) -> None:
-    """Serve the parts on each server, in front of supervisord's own, for those who know its user and password."""
-    # The last that is installed is asked first.
+    """Serve the parts on each server, before supervisord's own handlers, to who knows its user and password."""
+    # The handler that is installed last is asked first.
     parts: tuple[Part, ...] = (
         HealthEndpoint(service), StatusPage(service), MetricsEndpoint(service)
     )  # fmt: skip
@@ -75,10 +75,10 @@ def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService) -> N
 
 
 class Handler:
-    """A handler of medusa: lets in who may, and sends the reply of its part.
+    """A handler of medusa: tests user and password, and sends the reply of its part.
 
-    Not within supervisor's own supervisor_auth_handler, which raises for a login without a colon, prints one that it
-    cannot read, and sends a body after HEAD.
+    It does so itself, because supervisor's supervisor_auth_handler raises for a login without a colon, prints one that
+    it cannot read, and sends a body after HEAD.
     """
 
     def __init__(self, service: HealthService, part: Part, users: Mapping[str, str]) -> None:
@@ -109,24 +109,24 @@ class Handler:
         request.channel.set_terminator(length)
 
     def _answer(self, request: Any, headers: Mapping[str, str], body: bytes, closes: bool) -> None:
-        asked = Request(str(request.command), _target(request), headers, body)
-        reply = self._guarded_reply(asked) or BROKEN
+        reply = self._guarded_reply(Request(str(request.command), _target(request), headers, body)) or BROKEN
         if isinstance(reply, DeferredReply):
-            # Who asks for more over this connection before there is an answer would have none.
+            # A next request on this connection, before there is a reply to this one, would never be answered.
             request.channel.set_terminator(None)
             request.collector = Body(0, lambda _: None)
             made = guarded(self._service.log, reply.reply)
             producer = DeferredProducer(reply, lambda: self._send(request, made() or BROKEN, True))
             request.channel.push_with_producer(producer)
         else:
-            # One reply for each read: 256 KB of requests, sent at once, would hold supervisord up for a minute.
+            # One reply for each read: a client that sends 256 KB of requests at once would hold supervisord up for a
+            # minute.
             self._send(request, reply, closes or bool(request.channel.ac_in_buffer))
 
-    def _reply(self, asked: Request) -> Reply | DeferredReply:
+    def _reply(self, request: Request) -> Reply | DeferredReply:
         is_closed = self._users and (self._service.config.settings.http_auth or not self._part.is_open)
-        if is_closed and not encrypted_dictionary_authorizer(self._users).authorize(_login(asked)):
+        if is_closed and not encrypted_dictionary_authorizer(self._users).authorize(_login(request)):
             return LOGIN
-        return self._part.reply(asked)
+        return self._part.reply(request)
 
     def _send(self, request: Any, reply: Reply, closes: bool) -> None:
         request.reply_code = reply.status
@@ -152,7 +152,7 @@ class Handler:
 
 
 def _target(request: Any) -> str:
-    # Not `uri`: its path is unquoted already, so that a '?' in it may be part of a name, or not.
+    # Not `request.uri`: its path is unquoted already, so that a '?' in it may be part of a name.
     return str(request.request.split(' ')[1])
 
 
@@ -164,8 +164,8 @@ def _headers(request: Any) -> dict[str, str]:
     return {name: ', '.join(each) for name, each in values.items()}
 
 
-def _login(asked: Request) -> list[str]:
-    scheme, _, cookie = asked.headers.get('authorization', '').partition(' ')
+def _login(request: Request) -> list[str]:
+    scheme, _, cookie = request.headers.get('authorization', '').partition(' ')
     try:
         user, _, password = b64decode(cookie).decode().partition(':')
     except ValueError:

@@ -1,6 +1,6 @@
-"""The page GET /health: from a path and a query to a status and JSON, in one go and from memory.
+"""GET /health: from a path and a query to a status and JSON, at once and from memory.
 
-Its work and its size have a bound, whoever asks: it is supervisord's only thread that does it.
+Work and size are bounded whatever is asked for, because supervisord's only thread does the work.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ...core.patterns import matching
 from ...core.summary import summarized
 from ...core.text import printable_line
 from ...errors import UnknownName
+from .messages import GET_ONLY
 from .messages import Reply
 from .messages import Request
 from .messages import error_reply
@@ -44,14 +45,14 @@ class HealthEndpoint:
 
     @staticmethod
     def is_at(path: str) -> bool:
-        """Tell whether it is what stands at `path`."""
+        """Tell whether it serves `path`."""
         return path == PATH or path.startswith(f'{PATH}/')
 
-    def reply(self, asked: Request) -> Reply:
-        """Return what is answered."""
-        if asked.method not in ('GET', 'HEAD'):
-            return error_reply(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
-        path, _, query = asked.target.partition('?')
+    def reply(self, request: Request) -> Reply:
+        """Return the reply to `request`."""
+        if request.method not in ('GET', 'HEAD'):
+            return GET_ONLY
+        path, _, query = request.target.partition('?')
         filters = _filters(query)
         if len(query) > _LONGEST_QUERY or len(filters.get('processes', ())) > _MOST_PATTERNS:
             most = f'{_LONGEST_QUERY} characters and {_MOST_PATTERNS} processes'
@@ -68,18 +69,18 @@ class HealthEndpoint:
         record = self._service.record
         monitors = record.monitors()
         known = {monitor.spec.name for monitor in monitors}
-        # A section that cannot be used may not even say what it is for.
-        lost = [spec for check, spec in record.specs.items() if spec.error and check not in known]
+        # Sections that cannot be used, and have no monitors: they may not even say which processes they are for.
+        unmatched = [spec for check, spec in record.specs.items() if spec.error and check not in known]
         if name:
-            monitors, lost = record.monitors_of(self._service.processes.find(name[1:]).namespec), []
+            monitors, unmatched = record.monitors_of(self._service.processes.find(name[1:]).namespec), []
         if 'processes' in filters:
             wanted = self._wanted(filters['processes'])
-            monitors, lost = [m for m in monitors if (m.process.group, m.process.name) in wanted], []
+            monitors, unmatched = [m for m in monitors if (m.process.group, m.process.name) in wanted], []
         if 'checks' in filters:
             checks = _expected(filters['checks'], known.union(record.specs))
             monitors = [monitor for monitor in monitors if monitor.spec.name in checks]
-            lost = [spec for spec in lost if spec.name in checks]
-        return _verdict(monitors, lost, [] if name or filters else list(self._service.problems()))
+            unmatched = [spec for spec in unmatched if spec.name in checks]
+        return _verdict(monitors, unmatched, [] if name or filters else list(self._service.problems()))
 
     def _wanted(self, patterns: list[str]) -> set[tuple[str, str]]:
         processes = [(entry.group, entry.name, entry.is_listener) for entry in self._service.processes]
@@ -100,11 +101,11 @@ def _expected(checks: list[str], known: set[str]) -> list[str]:
     return checks
 
 
-def _verdict(monitors: list[Monitor], lost: list[CheckSpec], problems: list[str]) -> Reply:
-    state, counts, failing = summarized(monitors, len(lost))
+def _verdict(monitors: list[Monitor], unmatched: list[CheckSpec], problems: list[str]) -> Reply:
+    state, counts, failing = summarized(monitors, len(unmatched))
     rows = [(m.spec.name, m.process.namespec, m.state, m.reason()) for m in failing[:_MOST_SHOWN]]
-    rows += [(spec.name, '', model.INVALID, spec.error.splitlines()[0]) for spec in lost[:_MOST_SHOWN]]
-    if not monitors and not lost:
+    rows += [(spec.name, '', model.INVALID, spec.error.splitlines()[0]) for spec in unmatched[:_MOST_SHOWN]]
+    if not monitors and not unmatched:
         problems = [*problems, 'nothing is checked here']
     is_healthy = state == model.HEALTHY and not problems
     body = {
@@ -118,7 +119,7 @@ def _verdict(monitors: list[Monitor], lost: list[CheckSpec], problems: list[str]
 
 
 def _filters(query: str) -> Filters:
-    """Return what `query` names in `processes` and `checks`; '+' is no space, which no name has."""
+    """Return what `query` names in `processes` and `checks`; '+' is taken as it is: no name has a space."""
     found: dict[str, list[str]] = {}
     for part in query.split('&'):
         key, _, value = part.partition('=')

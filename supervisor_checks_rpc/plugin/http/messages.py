@@ -1,4 +1,4 @@
-"""What a caller asks over HTTP, and what is answered: at once, in pieces, or later."""
+"""An HTTP request, and the reply to it: at once, in pieces, or deferred."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
-from ...protocol import structs
+from ...protocol.structs import Struct
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request: the target as it stands in it, headers by their lower-case names, and the body.
+    """A request: its target as it was sent, headers by their lower-case names, and the body.
 
-    Of a body that is longer than the handler takes, the beginning, which is longer, too.
+    A body that is longer than the handler reads is cut one byte above that length.
     """
 
     method: str
@@ -27,7 +27,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered; of a body in pieces, one is asked for on each turn of supervisord's loop."""
+    """A reply; of a body in pieces, supervisord's loop asks for one on each of its turns."""
 
     status: int
     body: bytes | Iterator[bytes]
@@ -44,11 +44,14 @@ class DeferredReply:
     subscribe: Callable[[Callable[[], None]], None]
 
 
-def json_reply(status: int, struct: structs.Struct, headers: Mapping[str, str] | None = None) -> Reply:
+def json_reply(status: int, struct: Struct, headers: Mapping[str, str] | None = None) -> Reply:
     """Return `struct` as a reply in JSON."""
     return Reply(status, f'{json.dumps(struct)}\n'.encode('ascii'), headers or {})
 
 
 def error_reply(status: int, why: str, headers: Mapping[str, str] | None = None) -> Reply:
-    """Return the reply that says in one line why there is no other."""
+    """Return a reply that says in one line why there is no other."""
     return json_reply(status, {'error': why}, headers)
+
+
+GET_ONLY = error_reply(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})

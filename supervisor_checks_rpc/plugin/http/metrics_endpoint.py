@@ -26,6 +26,7 @@ from ...protocol import metrics_snapshot
 from ...protocol.metrics_snapshot import Snapshot
 from ..worker_link import MAX_PENDING
 from ..worker_link import PendingRun
+from .messages import GET_ONLY
 from .messages import DeferredReply
 from .messages import Reply
 from .messages import Request
@@ -41,7 +42,7 @@ WORKER_KEY = ' metrics'
 _SCHEDULE = Schedule(timeout=10.0)
 _GZIP = re.compile(r'\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))')
 _NO_PROCESS = Process('', '', 0)
-_STATES = {state: str(place) for place, state in enumerate(metrics_snapshot.STATES)}
+_STATES = {state: str(index) for index, state in enumerate(metrics_snapshot.STATES)}
 # Unpacked on one turn of supervisord's loop, in a millisecond.
 _PIECE = 256 * 1024
 
@@ -64,20 +65,20 @@ class MetricsEndpoint:
 
     @staticmethod
     def is_at(path: str) -> bool:
-        """Tell whether it is what stands at `path`."""
+        """Tell whether it serves `path`."""
         return path == PATH
 
-    def reply(self, asked: Request) -> Reply | DeferredReply:
-        """Return what is answered."""
-        if asked.method not in ('GET', 'HEAD'):
-            return error_reply(405, 'expected GET or HEAD', {'Allow': 'GET, HEAD'})
+    def reply(self, request: Request) -> Reply | DeferredReply:
+        """Return the reply to `request`."""
+        if request.method not in ('GET', 'HEAD'):
+            return GET_ONLY
         if self._service.is_stopping():
             return error_reply(503, 'supervisord is stopping')
-        is_openmetrics = metrics_snapshot.OPENMETRICS in asked.headers.get('accept', '')
+        is_openmetrics = metrics_snapshot.OPENMETRICS in request.headers.get('accept', '')
         pending = self._scrape(metrics_snapshot.OPENMETRICS if is_openmetrics else '')
         if pending is None:
             return error_reply(503, f'{MAX_PENDING} runs are under way')
-        is_packed = takes_gzip(asked.headers.get('accept-encoding', ''))
+        is_packed = takes_gzip(request.headers.get('accept-encoding', ''))
         return DeferredReply(pending.is_done, lambda: _answer(pending.result, is_packed), pending.call_when_done)
 
     def _scrape(self, accept: str) -> PendingRun | None:
@@ -120,12 +121,12 @@ class MetricsEndpoint:
         for monitor in monitors:
             checks.setdefault(monitor.spec.name, len(checks))
             by_process.setdefault(monitor.process.namespec, []).append(monitor)
-        processes = {namespec: place for place, namespec in enumerate(by_process)}
-        places = [[checks[monitor.spec.name], processes[monitor.process.namespec]] for monitor in monitors]
+        processes = {namespec: index for index, namespec in enumerate(by_process)}
+        indexes = [[checks[monitor.spec.name], processes[monitor.process.namespec]] for monitor in monitors]
         instances = [same[0].process for same in by_process.values()]
         told = [[printable_line(process.group), printable_line(process.name)] for process in instances]
         self._monitors, self._by_process = monitors, by_process
-        self._names = json.dumps([[printable_line(name) for name in checks], told, places], separators=(',', ':'))
+        self._names = json.dumps([[printable_line(name) for name in checks], told, indexes], separators=(',', ':'))
 
 
 def _in_a_row(counters: Iterable[Counters]) -> bytes:

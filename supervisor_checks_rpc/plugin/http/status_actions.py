@@ -1,4 +1,4 @@
-"""What the buttons of the page /health/ ask for: the same as the RPC methods, in JSON.
+"""What the buttons of the page /health/ do: the same as the RPC methods, asked for in JSON.
 
 A browser adds the user and password of whoever is logged in to all that it sends us, whichever page it shows. So what
 changes something needs what a page of another site cannot give: a content type and a header that it could not set
@@ -58,32 +58,32 @@ class StatusActions:
         """Return what the page has to hand back; '' when it has no buttons."""
         return self._token if self._service.config.settings.http_auth else ''
 
-    def press(self, asked: Request) -> Reply | DeferredReply:
+    def press(self, request: Request) -> Reply | DeferredReply:
         """Do what is asked for.
 
         :raises ActionRefused: when it cannot be read, or did not come from this page.
         :raises UnknownName: when there is no such check or process.
         :raises CannotRestart: when the process does not run.
         """
-        self._test_origin(asked)
-        if len(asked.body) > self._longest_body:
+        self._test_origin(request)
+        if len(request.body) > self._longest_body:
             raise ActionRefused(413, f'expected at most {self._longest_body} bytes')
-        order = _order(asked.body)
+        order = _order(request.body)
         action = self._actions.get(_text(order, 'action'))
         if action is None:
             raise ActionRefused(400, f'action must be one of {", ".join(self._actions)}')
         return action(order)
 
-    def _test_origin(self, asked: Request) -> None:
+    def _test_origin(self, request: Request) -> None:
         token = self.token()
         if not token:
             why = 'with http_auth = false everybody may see this page, and nobody may change anything'
             raise ActionRefused(403, why)
-        if asked.headers.get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
+        if request.headers.get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
             raise ActionRefused(415, 'expected application/json')
-        if not _is_same_site(asked.headers):
+        if not _is_same_site(request.headers):
             raise ActionRefused(403, 'a page of another site asked for it, or a proxy changed Host')
-        if not secrets.compare_digest(asked.headers.get('x-health-token', '').encode(), token.encode()):
+        if not secrets.compare_digest(request.headers.get('x-health-token', '').encode(), token.encode()):
             raise ActionRefused(403, 'expected the token of the page, which is another since supervisord was reloaded')
 
     def _run(self, order: Action) -> DeferredReply:
@@ -117,7 +117,7 @@ class StatusActions:
 
 
 def _is_same_site(headers: Mapping[str, str]) -> bool:
-    """Tell whether a page of ours asked, as far as the browser tells."""
+    """Tell whether a page of ours request, as far as the browser tells."""
     if headers.get('sec-fetch-site', 'same-origin') != 'same-origin':
         return False
     if 'origin' not in headers:

@@ -1,4 +1,4 @@
-"""What the page /health/ shows, as JSON in pieces: first everything, then what happened since.
+"""What the page /health/ shows, as JSON in pieces: first everything, then what has changed since.
 
 supervisord's only thread builds it, so a piece holds few monitors. Between two pieces its loop goes on, and the
 configuration may change: then the reply ends, says so, and the caller asks for everything anew.
@@ -25,23 +25,25 @@ from ...protocol import structs
 if TYPE_CHECKING:
     from ..service import HealthService
 
-# A piece of so many takes supervisord a millisecond or two; docs/page.md has figures.
-PAIRS = 50
-NAMES = 500
-# A state of a process is told as its place in this list, which table.js has, too.
+# So many in a piece take supervisord a millisecond or two; docs/page.md has figures.
+MONITORS_PER_PIECE = 50
+NAMES_PER_PIECE = 500
+# A process's state is sent as its index in this list, which table.js has, too.
 _STATES = (
     ProcessStates.STOPPED, ProcessStates.STARTING, ProcessStates.RUNNING, ProcessStates.BACKOFF,
     ProcessStates.STOPPING, ProcessStates.EXITED, ProcessStates.FATAL, ProcessStates.UNKNOWN,
 )  # fmt: skip
-_DIGITS = {state: str(place) for place, state in enumerate(_STATES)}
+_DIGITS = {state: str(index) for index, state in enumerate(_STATES)}
 
 
 class StatusData:
-    """All processes and their monitors. What a caller has seen is told by a mark, which it hands back."""
+    """All processes and their monitors, for pages that ask again and again.
 
-    def __init__(
-        self, service: HealthService, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    With each answer goes a mark, which the page hands back: it names the edition, which changes when processes or
+    monitors come or go, and the moment of the answer.
+    """
+
+    def __init__(self, service: HealthService, clock: Callable[[], float] = time.monotonic) -> None:
         self._service = service
         self._clock = clock
         self._life = uuid4().hex
@@ -50,36 +52,36 @@ class StatusData:
         self._monitors: list[Monitor] = []
 
     def pieces(self, seen: str, more: structs.Struct) -> Iterator[bytes]:
-        """Yield what happened since the mark `seen` as one JSON object, which begins with `more`.
+        """Yield what has changed since the mark `seen` as one JSON object, which begins with `more`.
 
-        Of another edition, which has other processes or monitors, everything.
+        With the mark of another edition, or none, yield everything.
         """
-        states = self._look()
+        states = self._refresh()
         monitors, names = self._monitors, self._names
         edition = f'{self._life}-{self._edition}'
         since = _since(seen, edition)
-        rows = [(row, monitor) for row, monitor in enumerate(monitors) if since is None or _is_news(monitor, since)]
-        # What happens from now on is told next time, be it that it is told this time, too.
+        rows = [(row, monitor) for row, monitor in enumerate(monitors) if since is None or _has_changed(monitor, since)]
+        # Changes from now on are sent next time, even if a later piece of this answer has them already.
         mark = f'{edition}@{self._clock()!r}'
         head = {**more, 'seen': mark, 'now': time.time(), 'whole': since is None, 'states': states}
         text = f'{_dump(head)[:-1]},"processes":['
         if since is None:
-            for part in _parts(names, NAMES):
+            for part in _split(names, NAMES_PER_PIECE):
                 yield f'{text}{_dump(part)[1:-1]}'.encode('ascii')
                 text = ','
             text = ''
         text += '],"rows":['
-        places = {(group, name): place for place, (group, name, _) in enumerate(names)} if since is None else None
-        for part in _parts(rows, PAIRS):
+        indexes = {(group, name): index for index, (group, name, _) in enumerate(names)} if since is None else None
+        for part in _split(rows, MONITORS_PER_PIECE):
             if not self._is_current(monitors):
                 break
-            yield f'{text}{self._rows(part, places)}'.encode('ascii')
+            yield f'{text}{self._rows(part, indexes)}'.encode('ascii')
             text = ','
         text = '' if text == ',' else text
         yield f'{text}],"complete":{_dump(self._is_current(monitors))}}}\n'.encode('ascii')
 
-    def _look(self) -> str:
-        """Take note of all processes and monitors; return the states of the processes, a digit for each."""
+    def _refresh(self) -> str:
+        """Bring processes and monitors up to now; return the states of the processes, a digit for each."""
         names, states = [], []
         for group, name, subprocess, is_listener in self._service.processes:
             names.append((group, name, is_listener))
@@ -94,14 +96,14 @@ class StatusData:
     def _is_current(self, monitors: list[Monitor]) -> bool:
         return self._service.record.monitors() == monitors
 
-    def _rows(self, part: Sequence[tuple[int, Monitor]], places: dict[tuple[str, str], int] | None) -> str:
+    def _rows(self, part: Sequence[tuple[int, Monitor]], indexes: dict[tuple[str, str], int] | None) -> str:
         rows = []
         for row, monitor in part:
             spec = monitor.spec
             rows.append([row, *self._row(monitor)])
-            if places is not None:
-                place = places[monitor.process.group, monitor.process.name]
-                rows[-1] += [place, spec.name, spec.type, spec.schedule.on_failure, spec.schedule.failure_threshold]
+            if indexes is not None:
+                index = indexes[monitor.process.group, monitor.process.name]
+                rows[-1] += [index, spec.name, spec.type, spec.schedule.on_failure, spec.schedule.failure_threshold]
         return _dump(rows)[1:-1]
 
     def _row(self, monitor: Monitor) -> list[object]:
@@ -110,8 +112,8 @@ class StatusData:
         ahead = at - now
         is_paused = now < monitor.paused_until < float('inf')
         is_run = monitor.is_checked(now) and not monitor.is_passive
-        # Only of what is sick it matters, and it takes longer to tell than all the rest.
-        status = self._service.status(monitor) if _is_sick(monitor) else None
+        # Only for these it matters, and it takes longer than all the rest.
+        status = self._service.status(monitor) if _needs_attention(monitor) else None
         return [
             monitor.state,
             round(monitor.since, 1),
@@ -129,12 +131,12 @@ class StatusData:
         ]
 
 
-def _is_news(monitor: Monitor, since: float) -> bool:
-    # When one that is sick is restarted depends on others, too.
-    return _is_sick(monitor) or monitor.updated_at >= since
+def _has_changed(monitor: Monitor, since: float) -> bool:
+    # The moment of its restart depends on other processes, too.
+    return _needs_attention(monitor) or monitor.updated_at >= since
 
 
-def _is_sick(monitor: Monitor) -> bool:
+def _needs_attention(monitor: Monitor) -> bool:
     """Tell whether it may be about to be restarted."""
     return monitor.state == model.UNHEALTHY or bool(not monitor.process.pid and monitor.spec.schedule.revive)
 
@@ -143,7 +145,7 @@ def _beginnings(monitor: Monitor) -> list[int]:
     """Return where in the history another instance of the process begins; its length is after the last result."""
     instances = [*[result.process for result in monitor.history], monitor.process]
     neighbours = zip(instances, instances[1:])
-    return [place for place, (one, other) in enumerate(neighbours, 1) if one is not other and one != other]
+    return [index for index, (one, other) in enumerate(neighbours, 1) if one is not other and one != other]
 
 
 def _since(seen: str, edition: str) -> float | None:
@@ -155,7 +157,7 @@ def _since(seen: str, edition: str) -> float | None:
         return None
 
 
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def _split(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 

@@ -1,6 +1,6 @@
-"""The page /health/ for people: its parts from memory, its data, and what its buttons ask for.
+"""The page /health/ for people: its static files, its data, and what its buttons do.
 
-Who may see it may also press its buttons, unless `http_auth = false` shows it to everybody: then it has none.
+Whoever may see the page may press its buttons. With `http_auth = false` everybody may see it, so it has no buttons.
 """
 
 from __future__ import annotations
@@ -72,31 +72,31 @@ class StatusPage:
         self._service = service
         self._data_source = StatusData(service)
         self._actions = StatusActions(service, self.longest_body)
-        # Read once: supervisord may change its directory and its user, and never waits for a disk.
+        # Read once, at the start: later supervisord may have another directory and user, and must not wait for a disk.
         self._static = {
             path: Reply(200, get_data(__package__, f'static/{name}') or b'', {}, content_type)
             for path, (name, content_type) in _STATIC.items()
         }
         self._data: Mapping[str, Callable[[Mapping[str, str]], Reply]] = {
-            f'{_PARTS}data': self._news,
-            f'{_PARTS}monitor': self._pair,
+            f'{_PARTS}data': self._changes,
+            f'{_PARTS}monitor': self._monitor_status,
         }
 
     @staticmethod
     def is_at(path: str) -> bool:
-        """Tell whether it is what stands at `path`."""
+        """Tell whether it serves `path`."""
         return path == _ROOT or path.startswith(_PARTS)
 
-    def reply(self, asked: Request) -> Reply | DeferredReply:
-        """Return what is answered."""
-        reply = self._reply(asked)
+    def reply(self, request: Request) -> Reply | DeferredReply:
+        """Return the reply to `request`."""
+        reply = self._reply(request)
         if isinstance(reply, Reply):
             return _safe(reply)
         return replace(reply, reply=lambda: _safe(reply.reply()))
 
-    def _reply(self, asked: Request) -> Reply | DeferredReply:
+    def _reply(self, request: Request) -> Reply | DeferredReply:
         try:
-            return self._part(asked)
+            return self._part(request)
         except ActionRefused as why:
             return error_reply(why.status, printable_line(str(why)), why.headers)
         except UnknownName as why:
@@ -104,38 +104,38 @@ class StatusPage:
         except CannotRestart as why:
             return error_reply(409, printable_line(str(why)))
 
-    def _part(self, asked: Request) -> Reply | DeferredReply:
-        path, _, query = asked.target.partition('?')
+    def _part(self, request: Request) -> Reply | DeferredReply:
+        path, _, query = request.target.partition('?')
         path = unquote(path)
         if path in self._static:
-            _expect(asked, 'GET', 'HEAD')
+            _expect(request, 'GET', 'HEAD')
             return self._static[path]
         if path not in self._data and path != _ACTION:
             raise ActionRefused(404, 'the page has no such part')
         if self._service.is_stopping():
             raise ActionRefused(503, 'supervisord is stopping')
         if path == _ACTION:
-            _expect(asked, 'POST')
-            return self._actions.press(asked)
-        _expect(asked, 'GET')
+            _expect(request, 'POST')
+            return self._actions.press(request)
+        _expect(request, 'GET')
         return self._data[path]({key: values[-1] for key, values in parse_qs(query[:_LONGEST_QUERY]).items()})
 
-    def _news(self, query: Mapping[str, str]) -> Reply:
+    def _changes(self, query: Mapping[str, str]) -> Reply:
         problems = [printable_line(problem) for problem in self._service.problems()]
         more = {'token': self._actions.token(), 'problems': problems}
         return Reply(200, self._data_source.pieces(query.get('seen', ''), more))
 
-    def _pair(self, query: Mapping[str, str]) -> Reply:
-        """Return all that is known of one monitor, the reasons of its history among it."""
+    def _monitor_status(self, query: Mapping[str, str]) -> Reply:
+        """Return all that is known of one monitor, with the reasons of its last results."""
         monitor = self._service.monitor(query.get('check', ''), query.get('process', ''))
         return json_reply(200, structs.status_struct(self._service.status(monitor), time.time()))
 
 
-def _expect(asked: Request, *methods: str) -> None:
-    if asked.method not in methods:
+def _expect(request: Request, *methods: str) -> None:
+    if request.method not in methods:
         raise ActionRefused(405, f'expected {" or ".join(methods)}', {'Allow': ', '.join(methods)})
 
 
 def _safe(reply: Reply) -> Reply:
-    """Return it with what tells a browser to trust nobody else with the page."""
+    """Return the reply with headers that have a browser show it to no other site."""
     return replace(reply, headers={**_HEADERS, **reply.headers})

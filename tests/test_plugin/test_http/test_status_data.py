@@ -17,8 +17,8 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.core.schedule import Schedule
-from supervisor_checks_rpc.plugin.http.status_data import NAMES
-from supervisor_checks_rpc.plugin.http.status_data import PAIRS
+from supervisor_checks_rpc.plugin.http.status_data import MONITORS_PER_PIECE
+from supervisor_checks_rpc.plugin.http.status_data import NAMES_PER_PIECE
 from supervisor_checks_rpc.plugin.http.status_data import StatusData
 
 EARLY = 1000.0
@@ -129,7 +129,7 @@ def test_a_piece_is_small_however_much_there_is() -> None:
     whole = list(stage.pieces())
     names = [piece.count(b'"g"') for piece in whole]
     monitors = [piece.count(b'no result yet') for piece in whole]
-    assert (sum(names), max(names), sum(monitors), max(monitors)) == (1000, NAMES, 1000, PAIRS)
+    assert (sum(names), max(names), sum(monitors), max(monitors)) == (1000, NAMES_PER_PIECE, 1000, MONITORS_PER_PIECE)
     assert len(json.loads(b''.join(whole))['rows']) == 1000
     quiet = list(stage.pieces(json.loads(b''.join(whole))['seen']))
     assert len(quiet) < 5
@@ -138,28 +138,29 @@ def test_a_piece_is_small_however_much_there_is() -> None:
 @pytest.mark.parametrize('more', [-150, -1, 1, 150])
 def test_what_changes_between_two_pieces_ends_the_reply(more: int) -> None:
     """It is JSON to its end, and says that it is not all; the caller asks again and has everything."""
-    stage = Stage(2 * PAIRS + 60)
+    stage = Stage(2 * MONITORS_PER_PIECE + 60)
     pieces = stage.pieces()
     json_reply = b''
-    while json_reply.count(b'no result yet') < PAIRS:
+    while json_reply.count(b'no result yet') < MONITORS_PER_PIECE:
         json_reply += next(pieces)
-    stage.have(2 * PAIRS + 60 + more)
+    stage.have(2 * MONITORS_PER_PIECE + 60 + more)
     told = json.loads(json_reply + b''.join(pieces))
-    assert (told['complete'], len(told['rows'])) == (False, PAIRS)
+    assert (told['complete'], len(told['rows'])) == (False, MONITORS_PER_PIECE)
     again = stage.told(told['seen'])
-    assert (again['complete'], again['whole'], len(again['rows'])) == (True, True, 2 * PAIRS + 60 + more)
+    assert (again['complete'], again['whole'], len(again['rows'])) == (True, True, 2 * MONITORS_PER_PIECE + 60 + more)
 
 
 def test_a_result_between_two_pieces_is_told_now_or_next_time() -> None:
-    stage = Stage(2 * PAIRS)
+    stage = Stage(2 * MONITORS_PER_PIECE)
     pieces = stage.pieces()
     json_reply = b''
-    while json_reply.count(b'no result yet') < PAIRS:
+    while json_reply.count(b'no result yet') < MONITORS_PER_PIECE:
         json_reply += next(pieces)
     stage.result(0)
-    stage.result(2 * PAIRS - 1)
+    stage.result(2 * MONITORS_PER_PIECE - 1)
     told = json.loads(json_reply + b''.join(pieces))
-    assert (told['complete'], row(told, 0)['letters'], row(told, 2 * PAIRS - 1)['letters']) == (True, '', 'p')
+    first, last = row(told, 0), row(told, 2 * MONITORS_PER_PIECE - 1)
+    assert (told['complete'], first['letters'], last['letters']) == (True, '', 'p')
     assert 0 in rows(stage.told(told['seen']))
 
 
