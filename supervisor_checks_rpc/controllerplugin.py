@@ -17,10 +17,10 @@ from supervisor.supervisorctl import ControllerPluginBase
 from .supervisorctl.commands import Commands
 from .supervisorctl.completion import Completion
 from .supervisorctl.console import CALL_ERRORS
-from .supervisorctl.console import PATIENCE
+from .supervisorctl.console import REPLY_TIMEOUT
 from .supervisorctl.console import Console
-from .supervisorctl.console import Unread
-from .supervisorctl.console import patience
+from .supervisorctl.console import OutputClosed
+from .supervisorctl.console import reply_timeout
 from .supervisorctl.usage import GENERIC
 from .supervisorctl.usage import SUCCESS
 from .supervisorctl.usage import Problem
@@ -47,17 +47,17 @@ class HealthControllerPlugin(ControllerPluginBase):
         console = Console(self.ctl)
         try:
             self.ctl.exitstatus = self._guarded([word for word in words if word != '--json'], console, as_json)
-        except Unread:
+        except OutputClosed:
             console.abandon()
             self.ctl.exitstatus = GENERIC
 
     def _guarded(self, words: Sequence[str], console: Console, as_json: bool) -> int:
-        """Carry it out, and let out nothing that supervisorctl would answer with a file and a line."""
+        """Carry out a command; supervisorctl would print file and line of an exception that escapes."""
         if {'help', '--help', '-h'}.intersection(words[:1]):
             console.say(help_text())
             return SUCCESS
         try:
-            with patience(PATIENCE):
+            with reply_timeout(REPLY_TIMEOUT):
                 return Commands(self._ask, console, as_json).carry_out(words)
         except Problem as why:
             problem = why

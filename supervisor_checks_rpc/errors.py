@@ -27,7 +27,7 @@ class CheckFailed(HealthError):
     """The process did not meet the check: the one way for a check to say `failed`.
 
     `reason` is one line for the log; `value` what was measured, if anything was; `sample` what the next run of
-    the check wants back.
+    the check gets back.
     """
 
     def __init__(self, reason: str, value: float | None = None, sample: object = None) -> None:

@@ -1,4 +1,4 @@
-"""Options, declared once as data: from a declaration come conversion, messages, defaults and listings.
+"""Options, declared as data: conversion, messages, defaults and listings come from the declaration.
 
 The spellings are those of supervisor (supervisor/datatypes.py), which this module does not import, so that the
 check library runs without it; a test holds the two together.
@@ -29,8 +29,8 @@ _DURATION = re.compile(r'(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?', re.ASCII)
 _DURATION_UNITS = {'ms': 0.001, None: 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
 _SIZE = re.compile(r'(\d+)\s*(kb|mb|gb)?', re.ASCII)
 _SIZE_UNITS = {None: 1, 'kb': 1024, 'mb': 1024**2, 'gb': 1024**3}
-# A year: longer is a typing error, and every sum of durations stays exact.
-_LONGEST = 366 * 86400
+# A year: a longer duration is a mistake, and sums of shorter ones stay exact.
+_LONGEST_SECONDS = 366 * 86400
 # The largest int of XML-RPC.
 MAX_INT = 2**31 - 1
 # Names of options have fewer characters.
@@ -69,7 +69,7 @@ def parse(
 ) -> tuple[dict[str, Any], list[str]]:
     """Read `given` by `options`; return the values and the problems, one line for each.
 
-    `others` are names that may be meant by one that is unknown, and are read elsewhere.
+    `others` are names of options that are read elsewhere; an unknown name may be a misspelling of one.
     """
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -96,7 +96,7 @@ def parse(
 
 @lru_cache(maxsize=1024)
 def _meant(name: str, among: tuple[str, ...]) -> str:
-    """Return the one of `among` that is most like `name`; '' if none is. Slow, and a thousand sections may have it."""
+    """Return the one of `among` that is most like `name`, '' if none is. Cached, since it is slow."""
     return next(iter(get_close_matches(name, among, 1)), '')
 
 
@@ -126,7 +126,7 @@ def _duration(value: object) -> float:
         if match is None:
             raise ValueError
         seconds = float(match[1]) * _DURATION_UNITS[match[2]]
-    if not 0 <= seconds <= _LONGEST:
+    if not 0 <= seconds <= _LONGEST_SECONDS:
         raise ValueError
     return seconds
 

@@ -1,8 +1,8 @@
 """The `health.*` methods of supervisord's XML-RPC interface, and the factory that supervisord calls for them.
 
 Each method is a guard around one call: arguments are tested first, faults are raised for unknown names, wrong
-arguments, shutdown and overload only. A sick process is a result. Docstrings are protocol: clients read them through
-system.methodHelp and system.methodSignature.
+arguments, shutdown and overload only. An unhealthy process is a result. Docstrings are protocol: clients read them
+through system.methodHelp and system.methodSignature.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
 from .options import Option
+from .plugin.guards import deferred
 from .plugin.http.handlers import install_when_running
-from .plugin.loop import deferred
 from .plugin.restarts import CannotRestart
 from .plugin.service import CannotReload
 from .plugin.service import HealthService
@@ -82,7 +82,7 @@ def _published(method: Callable[..., Any]) -> Callable[..., Any]:
             expected = types[signature.parameters[name].annotation]
             if type(value) is not expected:
                 raise incorrect(f'{name} must be {expected.__name__}, not {type(value).__name__}')
-            # supervisor reads any number of digits; one that no double holds would break each later answer.
+            # supervisor reads ints of any length; one that no double can hold would break each later reply.
             if isinstance(value, int) and abs(value) > MAX_INT:
                 raise incorrect(f'{name} must be at most {MAX_INT}')
         return self._guard(lambda: method(self, *args))
@@ -243,7 +243,7 @@ class HealthNamespaceRPCInterface:
 
         @return array result  An array of structs as of getCheckStatus, sorted by check and process; history is empty
         """
-        # 1,000 monitors with 20 results each would hold supervisord up for most of a second.
+        # The histories of 1,000 monitors would hold supervisord up for most of a second.
         return [self._status(monitor, with_history=False) for monitor in self._service.monitors()]
 
     @_published

@@ -125,13 +125,13 @@ class Supervisors:
         self._changed = threading.Condition()
         self.calls: list[tuple[float, str, str]] = []
         # Of each call whether it may wait for its answer.
-        self.patient: list[bool] = []
+        self.may_wait: list[bool] = []
 
-    def call(self, method: str, argument: str, patient: bool = False) -> str:
-        """Answer one call, at once also if it is `patient`."""
+    def call(self, method: str, argument: str, may_wait: bool = False) -> str:
+        """Answer one call, at once also if it `may_wait`."""
         with self._changed:
             self.calls.append((time.monotonic(), method, argument))
-            self.patient.append(patient)
+            self.may_wait.append(may_wait)
             self._changed.notify_all()
             if method == 'health.report':
                 return listener_messages.dump_taken(1, self._wait)

@@ -27,7 +27,7 @@ from supervisor_checks_rpc.supervisorctl import usage
 from supervisor_checks_rpc.supervisorctl.commands import are_healthy
 from supervisor_checks_rpc.supervisorctl.console import CALLERS
 from supervisor_checks_rpc.supervisorctl.console import completed
-from supervisor_checks_rpc.supervisorctl.console import patience
+from supervisor_checks_rpc.supervisorctl.console import reply_timeout
 from supervisor_checks_rpc.supervisorctl.table import Screen
 from supervisor_checks_rpc.supervisorctl.table import Table
 
@@ -494,8 +494,9 @@ def test_a_supervisord_that_says_nothing_is_given_up_on():
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         server.listen()
-        with patience(0.05), socket.create_connection(server.getsockname()) as silent, pytest.raises(socket.timeout):
-            silent.recv(1)
+        with reply_timeout(0.05), socket.create_connection(server.getsockname()) as silent:
+            with pytest.raises(socket.timeout):
+                silent.recv(1)
     assert socket.getdefaulttimeout() is None
 
 

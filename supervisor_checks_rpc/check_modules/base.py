@@ -1,4 +1,4 @@
-"""What every check is: options declared as data, and one verb."""
+"""BaseCheck: a check declares its options as data, and has one method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .legacy_options import RUN_OPTIONS
 from .legacy_options import split
 
 LOCALHOST = '127.0.0.1'
-# What a check of one's own needs: users import all of it from here.
+# What a custom check needs: users import it from here.
 __all__ = ['BaseCheck', 'Deadline', 'Measured', 'Process']
 
 # The default of supervisor_checks, for a check that is called without a schedule.
@@ -29,7 +29,7 @@ _TIMEOUT = 15.0
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run that passed has to tell: one line, a number if there is one, and what the next run wants back."""
+    """What a run that passed returns: a line, a number if one was measured, and what the next run gets back."""
 
     note: str
     value: float | None = None
@@ -39,10 +39,9 @@ class Measured:
 class BaseCheck:
     """A check: configuration in, `check(process, deadline)` out. It knows no retries, counters, threads or restarts.
 
-    A check of one's own declares OPTIONS and implements `check`; one written for supervisor_checks, which implements
-    `__call__` and `_validate_config`, works as it is. One that IS_QUICK asks
-    the kernel alone, and never has to wait. One that IS_PASSIVE never runs: its results come by health.beat, and it
-    has an option `ttl`.
+    A custom check declares OPTIONS and implements `check`; one written for supervisor_checks, which implements
+    `__call__` and `_validate_config`, works as it is. A check that IS_QUICK asks the kernel alone, and never waits. A
+    check that IS_PASSIVE never runs: its results come by health.beat, and it has an option `ttl`.
     """
 
     NAME: ClassVar[str | None] = None
@@ -77,7 +76,7 @@ class BaseCheck:
         :raises InvalidCheckConfig: when the configuration cannot be used.
         """
         if self.OPTIONS:
-            # Checks made by hand, as with supervisor_checks, carry what else is the schedule's, under its names.
+            # Checks made in code, as with supervisor_checks, carry timeout and retries among their options.
             own, run = split(self.OPTIONS, self._config)
             runs, wrong = opt.parse(RUN_OPTIONS, run)
             self._config, problems = self.parse(own)
@@ -86,7 +85,7 @@ class BaseCheck:
             self._timeout = runs['timeout']
 
     def prepare(self) -> None:
-        """Do what is slow the first time, before the clock of a run starts: import what the check needs."""
+        """Import what the check needs. Called once, before the first run, so that a slow import uses up no deadline."""
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Run the check on `process` before `deadline`; `sample` is what the last run on this instance left behind.

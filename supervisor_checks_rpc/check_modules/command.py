@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 _OUTPUT_KEPT = 4096
 _LINE_SHOWN = 200
-# How the shell says "cannot execute" and "not found".
+# The exit statuses of a shell for "cannot execute" and "not found".
 _NOT_RUN = (126, 127)
-# Children may keep the pipe open after the command's end, which then shows only by asking.
+# Children may keep the pipe open after the command has ended, so its end is polled for.
 _SHORTEST_POLL, _LONGEST_POLL = 0.001, 0.05
 _PIPE_SIZE = 65536
 _LONGEST_END = 0.5
@@ -155,7 +155,7 @@ def _follow(running: Popen[bytes], deadline: Deadline) -> bytes:
             output, is_open, pause = (output + data)[-_OUTPUT_KEPT:], bool(data), _SHORTEST_POLL
             continue
         pause = min(2 * pause, _LONGEST_POLL)
-    # One read empties the pipe; what its children go on writing is not waited for.
+    # One read empties the pipe; its children may go on writing, and are not waited for.
     if is_open and ready.poll(0):
         output += os.read(descriptor, _PIPE_SIZE)
     return output[-_OUTPUT_KEPT:]

@@ -17,7 +17,7 @@ from ..util import heartbeat_age
 from .base import BaseCheck
 from .base import Measured
 
-# Clocks are compared that tick in different places.
+# Tolerance, in seconds, between the clock of the file system and ours.
 _SLACK = 1.0
 # A program that still beats with supervisor_checks' own class toggles this bit of an unreadable, empty file.
 _SUPERVISOR_CHECKS_BEAT = 0o001

@@ -1,4 +1,4 @@
-"""supervisord.conf with its includes, read as supervisor reads it: what stands in which section. It knows no checks."""
+"""supervisord.conf with its includes, read as supervisor reads it: sections and options, without their meaning."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 _EXPANDED = re.compile(r'%%|%\(')
 _CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
-# Longer ones, as an expression or a command, take seconds to read, and supervisord reads them.
+# A longer regular expression or command takes seconds to parse, and supervisord parses them.
 _LONGEST_VALUE = 65536
 # How long it may take to read a file in a process of its own.
-_LONGEST = 60.0
+_LONGEST_READ_SECONDS = 60.0
 
 
 class CannotRead(HealthError):
@@ -34,7 +34,7 @@ class CannotRead(HealthError):
 
 
 class Section(NamedTuple):
-    """The options of a section: as they stand there, expanded, and a line for each that cannot be."""
+    """The options of a section: as they stand there, expanded, and a problem line for each that cannot be expanded."""
 
     raw: Mapping[str, str]
     given: Mapping[str, str]
@@ -49,7 +49,7 @@ class ConfFile(NamedTuple):
     skipped: list[str]
 
 
-# Reads the file at a path, with the options of the sections whose names begin with one of these.
+# Reads the file at a path, with the options of the sections whose names begin with one of the prefixes.
 Read = Callable[[str, tuple[str, ...]], ConfFile]
 
 
@@ -76,7 +76,7 @@ def read(path: str, prefixes: tuple[str, ...]) -> ConfFile:
 
 
 def read_apart(path: str, prefixes: tuple[str, ...]) -> ConfFile:
-    """Read as `read` does, in a process of its own: supervisor's parser brings 4 MiB of modules, and is needed once.
+    """Read as `read` does, in a process of its own: supervisor's parser would leave 4 MiB of modules in this one.
 
     :raises CannotRead: as `read`, or when there can be no such process.
     """
@@ -85,7 +85,7 @@ def read_apart(path: str, prefixes: tuple[str, ...]) -> ConfFile:
     try:
         done = subprocess.run(
             [sys.executable, '-c', code, path, *prefixes], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            timeout=_LONGEST, check=True,
+            timeout=_LONGEST_READ_SECONDS, check=True,
         )  # fmt: skip
         said = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as why:

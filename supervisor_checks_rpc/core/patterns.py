@@ -1,4 +1,4 @@
-"""Which processes a check is for."""
+"""Patterns of process names: which processes a check is for."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def _found(patterns: list[str], known: list[tuple[str, str, bool]]) -> set[tuple
 
 
 def _fitting(pattern: str) -> Callable[[str], object]:
-    """Return what tells whether a name fits; supervisord asks it about each process, for each section."""
+    """Return a function that tells whether a name fits `pattern`."""
     if not has_magic(pattern):
         return pattern.__eq__
     try:
         matches = re.compile(translate(pattern)).match
     except re.error:  # [c-b], before Python 3.11
         return pattern.__eq__
-    # A process may have a wildcard in its name.
+    # The name of a process may itself hold wildcards.
     return lambda name: name == pattern or matches(name)

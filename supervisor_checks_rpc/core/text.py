@@ -1,4 +1,4 @@
-"""Text that may leave: lines for logs, reasons and replies."""
+"""Text for logs, reasons and replies: one line, printable, of a bounded length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def printable_line(text: str) -> str:
 
 
 def formatted(msg: str, args: tuple[object, ...]) -> str:
-    """Return a line for a log: a `%` in it that fits no argument must not make a check of it."""
+    """Return `msg % args`; a `%` that fits no argument is left as it is, and does not make the check fail."""
     try:
         return msg % args if args else msg
     except (TypeError, ValueError):

@@ -165,7 +165,7 @@ class Scheduler:
         if not may_wait:
             self._take_reply(method, self._client.call(method, argument))
             return
-        future = self._waiting_calls.submit(self._client.call, method, argument, patient=True)
+        future = self._waiting_calls.submit(self._client.call, method, argument, may_wait=True)
         self._questions_under_way += asks
         future.add_done_callback(lambda done: self._inbox.put(_Reply(method, asks, done)))
 

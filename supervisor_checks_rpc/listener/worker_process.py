@@ -1,4 +1,4 @@
-"""A worker process, as the listener keeps one for each section of custom code: if it dies, that check alone suffers."""
+"""A worker process of the listener, one for each section with custom code: its death costs that check alone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..protocol.spawn import spawn_worker
 from ..worker.runner import Done
 
 # How long after its timeout a run may take to answer; the first includes the start of Python and of the custom code.
-GRACE = 2.0
-FIRST_GRACE = 10.0
+GRACE_SECONDS = 2.0
+FIRST_GRACE_SECONDS = 10.0
 ENDED = 'its worker process ended'
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class _Job:
 
 
 class WorkerProcess:
-    """Runs checks in a worker process of its own; what the worker does not answer in time is an error."""
+    """Runs a check in a worker process of its own; a run that it does not answer in time is an error."""
 
     def __init__(self, max_concurrent: int, memory: int) -> None:
         self._max_concurrent = max_concurrent
@@ -54,7 +54,7 @@ class WorkerProcess:
             try:
                 sock = self._sock or self._start()
                 self._last_number += 1
-                grace = GRACE if self._answered else FIRST_GRACE
+                grace = GRACE_SECONDS if self._answered else FIRST_GRACE_SECONDS
                 late = time.monotonic() + spec.schedule.timeout + grace
                 self._jobs[self._last_number] = _Job(spec, process, done, late)
                 sock.sendall(worker_messages.dump_job(self._last_number, spec, process, sample))
@@ -72,7 +72,7 @@ class WorkerProcess:
             self._kill()
 
     def _kill(self) -> None:
-        # It may have ended by itself, and been buried.
+        # It may have ended by itself, and been reaped.
         if self._pid:
             with suppress(ProcessLookupError):
                 os.killpg(self._pid, signal.SIGKILL)
@@ -101,7 +101,7 @@ class WorkerProcess:
         return ours
 
     def _read(self, sock: socket.socket, pid: int) -> None:
-        """Take in answers until the worker ends or is late; then bury it, and say so to all who wait."""
+        """Take in answers until the worker ends or is late; then reap it, and end all its runs as errors."""
         buffered = b''
         reason = ''
         while not reason:
@@ -117,7 +117,7 @@ class WorkerProcess:
                 reason = ENDED
             except encoding.BadMessage as why:
                 reason = f'its worker process was ended: {why}'
-        self._bury(sock, pid, reason)
+        self._reap(sock, pid, reason)
 
     def _answer(self, line: bytes) -> None:
         with self._lock:
@@ -140,7 +140,7 @@ class WorkerProcess:
             late = next((job for job in self._jobs.values() if now > job.late), None)
         return f'its worker process did not answer within {late.spec.schedule.timeout:g}s and was ended' if late else ''
 
-    def _bury(self, sock: socket.socket, pid: int, reason: str) -> None:
+    def _reap(self, sock: socket.socket, pid: int, reason: str) -> None:
         # Not reaped yet, so that the number is still that of its group: of all that it forked.
         os.killpg(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)

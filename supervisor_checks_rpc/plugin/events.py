@@ -13,7 +13,7 @@ from ..core.text import printable_line
 
 
 class ProcessHealthEvent(events.Event):
-    """Something about the health of a process; `check` is '' where all its checks are meant."""
+    """A change of the health of a process; `check` is '' when it is about all its checks."""
 
     def __init__(self, process: Process, check: str, state: str, reason: str) -> None:
         self._process = process
@@ -37,11 +37,11 @@ class ProcessHealthUnhealthyEvent(ProcessHealthEvent):
 
 
 class ProcessHealthRestartedEvent(ProcessHealthEvent):
-    """A sick process is restarted."""
+    """An unhealthy process is restarted."""
 
 
 class ProcessHealthSuspendedEvent(ProcessHealthEvent):
-    """A sick process was restarted too often, and is not any more."""
+    """Restarts of an unhealthy process are suspended: they did not help."""
 
 
 events.register('PROCESS_HEALTH', ProcessHealthEvent)

@@ -1,8 +1,8 @@
-"""What a person asks of supervisord, as far as its events do not tell.
+"""Notices that an operator stops, starts or signals a process over XML-RPC, where no event tells of it.
 
-supervisor.stopProcess on a process that is STOPPING is a fault and leaves no trace (supervisor/rpcinterface.py), so an
-operator's stop in the middle of our restart would be lost, and so would the start of an operator's restart. We look
-over the shoulder of the XML-RPC interface: the call goes through as it is, and we hear of it.
+supervisor.stopProcess on a process that is STOPPING is a fault and leaves no trace (supervisor/rpcinterface.py). So an
+operator's stop in the middle of our restart would be lost, and so would the start of an operator's restart. The
+methods of the XML-RPC interface are wrapped: each call is noted, and goes through as it is.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from supervisor.options import split_namespec
 
 _VERBS = ('stop', 'start', 'signal')
-Heard = Callable[[str, str, str], None]
+Note = Callable[[str, str, str], None]
 
 
-def watch(httpservers: Any, heard: Heard) -> None:
-    """Call `heard(verb, group, name)` for every stop, start and signal asked over XML-RPC.
+def watch(httpservers: Any, note: Note) -> None:
+    """Call `note(verb, group, name)` for every stop, start and signal asked over XML-RPC.
 
     `name` is '' for a whole group, and `group` as well for all processes.
     """
@@ -27,7 +27,7 @@ def watch(httpservers: Any, heard: Heard) -> None:
         for verb in _VERBS:
             for method in (f'{verb}Process', f'{verb}ProcessGroup', f'{verb}AllProcesses'):
                 original = getattr(interface, method)
-                setattr(interface, method, MethodType(_overheard(original, method, verb, heard), interface))
+                setattr(interface, method, MethodType(_noted(original, method, verb, note), interface))
 
 
 def _interfaces(httpservers: Any) -> Iterator[Any]:
@@ -40,12 +40,12 @@ def _interfaces(httpservers: Any) -> Iterator[Any]:
                 yield interface
 
 
-def _overheard(original: Callable[..., Any], method: str, verb: str, heard: Heard) -> Callable[..., Any]:
+def _noted(original: Callable[..., Any], method: str, verb: str, note: Note) -> Callable[..., Any]:
     def call(_self: Any, *args: Any, **kwargs: Any) -> Any:
         if method.endswith('AllProcesses'):
-            heard(verb, '', '')
+            note(verb, '', '')
         elif args and isinstance(args[0], str):
-            heard(verb, *((args[0], '') if method.endswith('Group') else _split(args[0])))
+            note(verb, *((args[0], '') if method.endswith('Group') else _split(args[0])))
         return original(*args, **kwargs)
 
     return call

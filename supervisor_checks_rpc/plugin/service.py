@@ -31,9 +31,9 @@ from ..errors import UnknownName
 from ..protocol import listener_messages
 from . import operator_actions
 from .announcements import Announcements
-from .loop import Channel
-from .loop import Doorbell
-from .loop import guarded
+from .channel import Channel
+from .doorbell import Doorbell
+from .guards import guarded
 from .on_demand import OnDemandRuns
 from .processes import Processes
 from .processes import running_instance
@@ -102,7 +102,7 @@ class HealthService:
     def _on_running(self, _event: object) -> None:
         restarts = self._remediation.restarts
         self._doorbell = Doorbell(guarded(self.log, restarts.advance), guarded(self.log, self._on_loop_turn))
-        self._doorbell.hear_signals()
+        self._doorbell.ring_at_signals()
         httpservers = self._supervisord.options.httpservers
         for _, server in httpservers:
             server.channel_class = Channel

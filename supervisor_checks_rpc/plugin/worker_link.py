@@ -1,7 +1,7 @@
 """The plugin's end of a worker process: started at the first need, never waited for.
 
-The worker is a child of supervisord like any other, so supervisord reaps it (waitpid(-1)); it tells us through
-`pidhistory`, as it tells its own processes.
+The worker is a child of supervisord like any other, so supervisord reaps it (waitpid(-1)), and calls `finish` of what
+stands under its pid in `pidhistory`, as it does for its own processes.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 
 # How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
-GRACE = 2.0
-FIRST_GRACE = 10.0
-# A worker that has had nothing to do for so long is sent home.
-IDLE = 60.0
+GRACE_SECONDS = 2.0
+FIRST_GRACE_SECONDS = 10.0
+# A worker that has had nothing to do for so long is ended.
+IDLE_SECONDS = 60.0
 MAX_PENDING = 10_000
-# That of the metrics of 30,000 checked processes.
+# Long enough for the metrics of 30,000 monitors.
 _LONGEST_ANSWER = 4 * 1024 * 1024
 
 
 class PendingRun:
-    """A run on demand that is under way; `result` comes when it comes."""
+    """A run on demand that is under way; `result` is None until there is one."""
 
     def __init__(self, spec: CheckSpec, process: Process) -> None:
         self.spec = spec
@@ -47,16 +47,16 @@ class PendingRun:
         self._callers: list[Callable[[], None]] = []
 
     def call_when_done(self, caller: Callable[[], None]) -> None:
-        """Have `caller` called when the result comes; it must not raise."""
+        """Have `caller` called when there is a result; it must not raise."""
         self._callers.append(caller)
 
     def finish(self, result: Result) -> None:
-        """Set the result, and tell those who wait for it."""
+        """Set the result, and call those who wait for it."""
         self.result = result
-        self.tell()
+        self.call_waiting()
 
-    def tell(self) -> None:
-        """Tell those who wait that there is a result, before the loop asks for it on its next turn."""
+    def call_waiting(self) -> None:
+        """Call those who wait for the result, instead of on the loop's next turn."""
         callers, self._callers = self._callers, []
         for caller in callers:
             caller()
@@ -66,23 +66,23 @@ class PendingRun:
         return self.result is not None
 
     def fail(self, reason: str) -> None:
-        """End it as an error: the check could not be carried out. Nobody is told: one who waits may be asking."""
+        """Set an error as the result. Nobody is called: the caller that waits may be the one that asks right now."""
         self.result = not_run(self.spec, self.process, reason)
 
 
 class _Child(dispatcher):
     """One worker process: its socket in supervisord's loop, and its pid until supervisord has reaped it."""
 
-    def __init__(self, sock: socket.socket, pid: int, heard: Callable[[bytes], None], ended: Callable[[], None]):
+    def __init__(self, sock: socket.socket, pid: int, on_line: Callable[[bytes], None], ended: Callable[[], None]):
         self.pid = pid
         self.answered = False
-        self._heard = heard
+        self._on_line = on_line
         self._ended = ended
         self._in = b''
         self._out = bytearray()
         dispatcher.__init__(self, sock)
 
-    def say(self, line: bytes) -> None:
+    def send_line(self, line: bytes) -> None:
         """Send a line, now if the socket takes it."""
         self._out += line
         self.handle_write()
@@ -112,18 +112,18 @@ class _Child(dispatcher):
         *lines, self._in = (self._in + data).split(b'\n')
         for line in lines:
             self.answered = True
-            self._heard(line)
+            self._on_line(line)
         if not data or len(self._in) > _LONGEST_ANSWER:
             self._ended()
 
     def handle_error(self) -> None:
-        """End the worker: what came from it could not be used."""
+        """End the worker: what it sent could not be used."""
         self._ended()
 
     def finish(self, pid: int, status: int) -> None:
-        """Take note that supervisord has reaped it: the pid may be another's from now on."""
+        """Take note that supervisord has reaped the worker: its pid may be another process's from now on."""
         self.pid = 0
-        # What it forked and left behind is still in its group.
+        # What it forked is still in its process group.
         with suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
         self.exit = decode_wait_status(status)[1]
@@ -148,7 +148,7 @@ class WorkerLink:
         self._pending: dict[int, PendingRun] = {}
         self._numbers: dict[tuple[str, Process], int] = {}
         self._last_number = 0
-        self._heard_at = clock()
+        self._last_answer_at = clock()
 
     def submit(self, spec: CheckSpec, process: Process, sample: object) -> PendingRun | None:
         """Have `spec` run on `process`. The same run, if it is under way already, serves both callers.
@@ -167,39 +167,40 @@ class WorkerLink:
             pending.fail(f'cannot start the worker process: {why}')
             return pending
         if not self._pending:
-            self._heard_at = self._clock()
+            self._last_answer_at = self._clock()
         self._last_number += 1
         self._pending[self._last_number] = pending
         self._numbers[spec.name, process] = self._last_number
-        child.say(worker_messages.dump_job(self._last_number, spec, process, sample))
+        child.send_line(worker_messages.dump_job(self._last_number, spec, process, sample))
         return pending
 
     def replace_if_late(self) -> None:
-        """Replace the worker when it is late. To be called on every turn of the loop.
+        """Replace the worker when it has not answered in time. To be called on every turn of supervisord's loop.
 
-        It answers in any order and keeps more waiting than it runs, so it is late when it said nothing at all.
+        It answers in any order, and has more runs waiting than it carries out at once. So it is late when it has
+        answered none of them.
         """
-        grace = GRACE if self._child and self._child.answered else FIRST_GRACE
-        if not self._pending or self._clock() <= self._heard_at + grace:
+        grace = GRACE_SECONDS if self._child and self._child.answered else FIRST_GRACE_SECONDS
+        if not self._pending or self._clock() <= self._last_answer_at + grace:
             return
         timeout = min(pending.spec.schedule.timeout for pending in self._pending.values())
-        if self._clock() > self._heard_at + timeout + grace:
+        if self._clock() > self._last_answer_at + timeout + grace:
             self._end(f'the worker process did not answer within {timeout:g}s and was replaced')
 
     def end_if_idle(self) -> None:
-        """Send a worker home that has nothing to do."""
-        if not self._pending and self._child and self._clock() - self._heard_at > IDLE:
+        """End a worker that has had nothing to do for IDLE_SECONDS."""
+        if not self._pending and self._child and self._clock() - self._last_answer_at > IDLE_SECONDS:
             self.close()
 
     def close(self) -> None:
-        """Send the worker home. Those who wait are told: there may be no next turn of the loop."""
+        """End the worker. Those who wait for it are called now: there may be no next turn of the loop."""
         waiting = list(self._pending.values())
-        # It leaves by itself, with the commands that it runs; SIGCONT: one that stands still would not see why. Custom
-        # code may hold the interpreter, which would never see it.
+        # A worker ends by itself when its socket closes, and ends the commands that it runs; SIGCONT lets a stopped one
+        # see that. Custom code may hold the interpreter and never see it, so it is killed.
         self._hang_up(signal.SIGCONT if self._memory is None else signal.SIGKILL)
-        self._fail_all('the worker process was sent home: supervisord is stopping, or its settings changed')
+        self._fail_all('the worker process was ended: supervisord is stopping, or its settings changed')
         for pending in waiting:
-            pending.tell()
+            pending.call_waiting()
 
     def _start(self) -> _Child:
         ours, theirs = socket.socketpair()
@@ -216,7 +217,7 @@ class WorkerLink:
         return child
 
     def _answer(self, line: bytes) -> None:
-        self._heard_at = self._clock()
+        self._last_answer_at = self._clock()
         try:
             answer = worker_messages.load_answer(line, self._run_of)
         except encoding.BadMessage as why:
@@ -239,7 +240,7 @@ class WorkerLink:
         self._end('the worker process ended while the check ran')
 
     def _end(self, reason: str) -> None:
-        """Replace the worker: it is killed, what it was doing is an error, and the next call starts another."""
+        """Kill the worker: its runs end as errors, and the next run starts another worker."""
         child = self._hang_up(signal.SIGKILL)
         if child:
             self._log.warn(f'health: {reason} (pid {child.pid or child.exit})')
@@ -260,4 +261,4 @@ class WorkerLink:
             pending.fail(reason)
         self._pending.clear()
         self._numbers.clear()
-        self._heard_at = self._clock()
+        self._last_answer_at = self._clock()

@@ -1,7 +1,7 @@
-"""CheckRunner: the loop of a program that runs checks on ticks, and has restarted what fails them.
+"""CheckRunner: an event listener that runs checks on ticks, and restarts the processes that fail them.
 
-It is what the seven programs and programs of one's own are made of. Each event is acknowledged at once; the work is
-done in threads, and a process whose last run is still under way is skipped.
+The seven programs are made of it, and so are your own. Each event is acknowledged at once; the work is done in threads,
+and a process whose last run is still under way is skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..protocol.client import ShuttingDown
 from ..worker.runner import OVERDUE_SECONDS
-from .process_setup import End
+from .process_setup import ExitRequest
 from .process_setup import Threads
 from .process_setup import take_over_stdin
 from .restarter import Plugin
@@ -43,9 +43,9 @@ from .targets import Targets
 
 MAX_THREADS = 64
 # supervisord waits for us as long as `stopwaitsecs` says (10 s) before it sends SIGKILL.
-FINISH = 8.0
-# A check that does not let go in this time is left behind.
-LINGER = 0.5
+FINISH_SECONDS = 8.0
+# How long the end of the program waits for checks that are still running.
+LINGER_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class CheckRunner:
     """Runs checks on the processes of a group, or on one process: `CheckRunner(name, group, checks).run()`.
 
     `checks` holds pairs of a class and its configuration. They run in this order until one fails; then the process is
-    restarted. A check that could not be carried out is logged, and restarts nothing.
+    restarted. A check that could not be carried out is logged, and leads to no restart.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class CheckRunner:
         env: Mapping[str, str] | None = None, *, everything: bool = False, exclude: Sequence[str] = (),
         client: Client | None = None,
     ) -> None:  # fmt: skip
-        """Make the checks. The name of the process may be left out: `(check_name, process_group, checks_config)`.
+        """Make the checks. `process_name` may be left out: `(check_name, process_group, checks_config)`.
 
         :raises InvalidCheckConfig: when a check cannot be used, or nothing would ever be checked.
         :raises CannotAsk: when supervisord did not start this program.
@@ -81,7 +81,7 @@ class CheckRunner:
         self._plugin = Plugin(self._client)
         self._restarter = Restarter(self._client, self._plugin)
         self._threads = Threads(MAX_THREADS)
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _ProcessState] = {}
         self._periods: SimpleQueue[int] = SimpleQueue()
         self._ending = threading.Event()
         self._complaint = ''
@@ -91,16 +91,16 @@ class CheckRunner:
         stdin, stdout = take_over_stdin(), event_stream.take_over_stdout()
         logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO, stream=sys.stderr)
         _log.info('%s: checking %s', self._name, self._targets.text)
-        with End() as end:
-            threading.Thread(target=self._conduct, daemon=True).start()
-            threading.Thread(target=self._listen, args=(stdin, stdout, end), daemon=True).start()
-            signal_name = end.wait()
+        with ExitRequest() as exit_request:
+            threading.Thread(target=self._run_on_ticks, daemon=True).start()
+            threading.Thread(target=self._listen, args=(stdin, stdout, exit_request), daemon=True).start()
+            signal_name = exit_request.wait()
             self._ending.set()
             if signal_name:
                 _log.info('%s: leaving, %s', self._name, signal_name)
-                self._restarter.finish(FINISH)
+                self._restarter.finish(FINISH_SECONDS)
         if any(known.is_busy for known in list(self._known.values())):
-            last_word = threading.Timer(LINGER, os._exit, [0])
+            last_word = threading.Timer(LINGER_SECONDS, os._exit, [0])
             last_word.daemon = True
             last_word.start()
 
@@ -126,7 +126,7 @@ class CheckRunner:
         answered = dict(answers.get() for _ in running)
         return [result for number in sorted(answered) for result in answered[number] if result], skipped
 
-    def _listen(self, stdin: BinaryIO, stdout: BinaryIO, end: End) -> None:
+    def _listen(self, stdin: BinaryIO, stdout: BinaryIO, exit_request: ExitRequest) -> None:
         ticks = event_stream.Ticks()
         # When supervisord is gone, the pipe to it is broken.
         with suppress(OSError):
@@ -136,37 +136,37 @@ class CheckRunner:
                     self._periods.put(period)
                 elif event.get('eventname') not in event_stream.TICKS:
                     self._complain(f'cannot use event {event.get("eventname")}, expected TICK_5, TICK_60 or TICK_3600')
-        end.tell()
+        exit_request.set()
 
-    def _conduct(self) -> None:
-        """Sweep on each tick, for ever."""
+    def _run_on_ticks(self) -> None:
+        """Run the checks on each tick, for ever."""
         while not self._ending.is_set():
             period = self._periods.get()
             while not self._periods.empty():
                 period = self._periods.get()
             try:
-                self._complain(self._sweep(period))
+                self._complain(self._begin_checks(period))
             except (CannotAsk, xmlrpc.client.Error) as why:
                 self._complain('' if isinstance(why, ShuttingDown) else fault_text(why))
             except Exception:
                 _log.exception('%s: internal error, next try at the next tick', self._name)
 
-    def _sweep(self, period: int) -> str:
-        """Begin to check all that run and are not being checked; return what there is to complain about."""
+    def _begin_checks(self, period: int) -> str:
+        """Begin to check all running processes that are not being checked; return what is wrong, '' if nothing is."""
         infos = self._targets.among(self._client.call('supervisor.getAllProcessInfo'), self._client)
         known = self._known
         self._known = {}
         for info in infos:
             process = ListedProcess.of(info)
-            state = self._known[process.namespec] = known.get(process.namespec) or _Known(len(self._checks))
+            state = self._known[process.namespec] = known.get(process.namespec) or _ProcessState(len(self._checks))
             if state.is_busy:
-                self._look_after(process, state)
+                self._warn_if_overdue(process, state)
             elif info['statename'] == 'RUNNING' and not self._restarter.is_handled(process, info):
                 state.is_busy, state.since = True, time.monotonic()
-                self._threads.submit(partial(self._examine, process, state, period))
+                self._threads.submit(partial(self._check_process, process, state, period))
         return '' if infos else f'there is no process {self._targets.text}'
 
-    def _look_after(self, process: ListedProcess, state: _Known) -> None:
+    def _warn_if_overdue(self, process: ListedProcess, state: _ProcessState) -> None:
         took = time.monotonic() - state.since
         if took > self._longest + OVERDUE_SECONDS and not state.is_overdue:
             state.is_overdue = True
@@ -176,7 +176,7 @@ class CheckRunner:
     def _longest(self) -> float:
         return sum(check.longest for check in self._checks)
 
-    def _examine(self, process: ListedProcess, state: _Known, period: int) -> None:
+    def _check_process(self, process: ListedProcess, state: _ProcessState, period: int) -> None:
         results = []
         try:
             for index, check in enumerate(self._checks):
@@ -184,7 +184,7 @@ class CheckRunner:
                 if result is None or self._ending.is_set():
                     return
                 state.samples[index] = result.sample
-                self._tell(result, state, index)
+                self._log_result(result, state, index)
                 results.append(result)
                 if result.outcome == FAILED:
                     break
@@ -198,8 +198,8 @@ class CheckRunner:
         finally:
             state.is_busy = state.is_overdue = False
 
-    def _tell(self, result: Result, state: _Known, index: int) -> None:
-        """Log what is news, and every failure."""
+    def _log_result(self, result: Result, state: _ProcessState, index: int) -> None:
+        """Log a result that is new, and every failure."""
         news = (result.outcome, result.reason if result.outcome == ERROR else '')
         if result.outcome == FAILED or news != state.told[index]:
             level = logging.INFO if result.outcome == PASSED else logging.WARNING
@@ -207,7 +207,7 @@ class CheckRunner:
         state.told[index] = news
 
     def _verdict(self, results: Sequence[Result]) -> tuple[str, str, str]:
-        """Return type, outcome and reason of all results together: they are one check for whoever looks."""
+        """Return type, outcome and reason of all results together: in the record they are one check."""
         if len(self._checks) == 1:
             return results[0].type, results[0].outcome, results[0].reason
         outcomes = {result.outcome for result in results}
@@ -215,14 +215,14 @@ class CheckRunner:
         return 'complex', outcome, '; '.join(f'{r.type} {r.outcome}: {r.reason}' for r in results)
 
     def _complain(self, complaint: str) -> None:
-        """Log what keeps us from working, once, and that it is over."""
+        """Log what keeps the program from working, once, and that it is over."""
         if complaint != self._complaint:
             level = logging.ERROR if complaint else logging.INFO
             _log.log(level, '%s: %s', self._name, complaint or 'checking again')
             self._complaint = complaint
 
 
-class _Known:
+class _ProcessState:
     """What is kept of one process from one run of its checks to the next."""
 
     def __init__(self, checks: int) -> None:

@@ -1,6 +1,6 @@
 """The programs: supervisor_{http,tcp,xmlrpc,memory,cpu,file,complex}_check.
 
-Their options come from what the checks declare; here stands only what supervisor_checks calls otherwise.
+Their flags come from the options that the checks declare; this file adds the spellings of supervisor_checks.
 """
 
 from __future__ import annotations
@@ -36,37 +36,38 @@ from .retries import read
 
 PASSWORD = 'HEALTHCHECK_PASSWORD'
 LOCAL = 'http://localhost:9001'
-_OURS: Any = object()
+_SAME: Any = object()
 
 
 @dataclass(frozen=True)
-class _Old:
-    """What supervisor_checks calls an option, beside our name, and its default there, if it is not ours."""
+class _Legacy:
+    """The flags that supervisor_checks has for an option beside our name, and its default there if it differs."""
 
     flags: tuple[str, ...]
-    default: Any = _OURS
+    default: Any = _SAME
 
 
-_RUN = {'timeout': _Old(('-t',)), 'num_retries': _Old(('-r',))}
-_OLD: Mapping[str, Mapping[str, _Old]] = {
+_RUN = {'timeout': _Legacy(('-t',)), 'num_retries': _Legacy(('-r',))}
+_LEGACY: Mapping[str, Mapping[str, _Legacy]] = {
     'http': {
-        'url': _Old(('-u',)), 'port': _Old(('-p',)), 'method': _Old(('-m',)), 'headers': _Old(('-H',)),
-        'json': _Old(('-j',)), 'body': _Old(('-b',)), 'username': _Old(('-U',)), 'password': _Old(('-P',)), **_RUN,
+        'url': _Legacy(('-u',)), 'port': _Legacy(('-p',)), 'method': _Legacy(('-m',)), 'headers': _Legacy(('-H',)),
+        'json': _Legacy(('-j',)), 'body': _Legacy(('-b',)), 'username': _Legacy(('-U',)),
+        'password': _Legacy(('-P',)), **_RUN,
     },
-    'tcp': {'port': _Old(('-p',)), **_RUN},
+    'tcp': {'port': _Legacy(('-p',)), **_RUN},
     'xmlrpc': {
-        'url': _Old(('-u',)), 'port': _Old(('-p',)), 'sock_path': _Old(('-s', '--socket-path')),
-        'sock_dir': _Old(('-S', '--socket-dir')), 'method': _Old(('-m',)), 'username': _Old(('-U',)),
-        'password': _Old(('-P',)), **_RUN,
+        'url': _Legacy(('-u',)), 'port': _Legacy(('-p',)), 'sock_path': _Legacy(('-s', '--socket-path')),
+        'sock_dir': _Legacy(('-S', '--socket-dir')), 'method': _Legacy(('-m',)), 'username': _Legacy(('-U',)),
+        'password': _Legacy(('-P',)), **_RUN,
     },
-    'memory': {'max_rss': _Old(('-m', '--msx-rss')), 'cumulative': _Old(('-c',))},
+    'memory': {'max_rss': _Legacy(('-m', '--msx-rss')), 'cumulative': _Legacy(('-c',))},
     'cpu': {
-        'max_cpu': _Old(('-p', '--max-cpu-percent')),
-        'sustained': _Old(('-i', '--interval'), opt.REQUIRED),
+        'max_cpu': _Legacy(('-p', '--max-cpu-percent')),
+        'sustained': _Legacy(('-i', '--interval'), opt.REQUIRED),
     },
     'file': {
-        'max_age': _Old(('-t', '--timeout')), 'fail_on_error': _Old(('-x',), False),
-        'filepath': _Old(('-f', '--file')), 'root_dir': _Old(('-d',)),
+        'max_age': _Legacy(('-t', '--timeout')), 'fail_on_error': _Legacy(('-x',), False),
+        'filepath': _Legacy(('-f', '--file')), 'root_dir': _Legacy(('-d',)),
     },
 }  # fmt: skip
 
@@ -112,17 +113,17 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         f'SUPERVISOR_SERVER_URL, with --once then {LOCAL})')  # fmt: skip
     if kind == 'complex':
         add('-c', '--check-config', metavar='JSON', required=True, help='{"http": {"port": ...}, "memory": {...}}; '
-            'types: ' + ' '.join(_OLD))  # fmt: skip
+            'types: ' + ' '.join(_LEGACY))  # fmt: skip
     else:
         for option in _options(kind):
-            _add(parser, option, _OLD[kind].get(option.name, _Old(())))
+            _add(parser, option, _LEGACY[kind].get(option.name, _Legacy(())))
     if kind in ('http', 'xmlrpc', 'complex'):
         add('--password-file', metavar='FILE', help=f'holds the password; it can also be in {PASSWORD}')
     return parser
 
 
 def _options(kind: str) -> list[Option]:
-    """Return the options of a program, those of its tries included where it has them."""
+    """Return the options of a program, with those of its retries where it has them."""
     runs = [
         Option(o.name, o.kind, RETRIES[kind] if o.name == 'num_retries' else o.default, o.help)
         for o in RUN_OPTIONS
@@ -131,8 +132,8 @@ def _options(kind: str) -> list[Option]:
     return [*check_modules.built_in(kind).OPTIONS, *runs]
 
 
-def _add(parser: argparse.ArgumentParser, option: Option, old: _Old) -> None:
-    default = option.default if old.default is _OURS else old.default
+def _add(parser: argparse.ArgumentParser, option: Option, legacy: _Legacy) -> None:
+    default = option.default if legacy.default is _SAME else legacy.default
     settings: dict[str, Any] = {'dest': option.name}
     if option.kind is opt.BOOLEAN:
         settings.update(action='store_false' if default else 'store_true')
@@ -141,13 +142,13 @@ def _add(parser: argparse.ArgumentParser, option: Option, old: _Old) -> None:
     text = f'switch off: {option.help}' if settings.get('action') == 'store_false' else option.help
     if option.kind is not opt.BOOLEAN and default not in (None, opt.REQUIRED) and not option.secret:
         text += f' (default: {option.kind.show(default)})'
-    parser.add_argument(*_flags(option, old), **settings, help=text.replace('%', '%%'))
+    parser.add_argument(*_flags(option, legacy), **settings, help=text.replace('%', '%%'))
 
 
-def _flags(option: Option, old: _Old) -> list[str]:
+def _flags(option: Option, legacy: _Legacy) -> list[str]:
     name = option.name.replace('_', '-')
-    is_switched_off = option.kind is opt.BOOLEAN and option.default and old.default is _OURS
-    return [*old.flags, f'--no-{name}' if is_switched_off else f'--{name}']
+    is_switched_off = option.kind is opt.BOOLEAN and option.default and legacy.default is _SAME
+    return [*legacy.flags, f'--no-{name}' if is_switched_off else f'--{name}']
 
 
 def _single(kind: str, args: argparse.Namespace) -> tuple[type[BaseCheck], dict[str, Any]]:
@@ -158,7 +159,7 @@ def _single(kind: str, args: argparse.Namespace) -> tuple[type[BaseCheck], dict[
     problems = []
     for line in read(check_class, given)[2]:
         name, colon, text = line.partition(':')
-        flags = '/'.join(_flags(options[name], _OLD[kind].get(name, _Old(())))) if name in options else name
+        flags = '/'.join(_flags(options[name], _LEGACY[kind].get(name, _Legacy(())))) if name in options else name
         problems.append(flags + colon + text)
     if problems:
         raise InvalidCheckConfig('; '.join(problems))
@@ -175,8 +176,8 @@ def _complex(args: argparse.Namespace) -> list[tuple[type[BaseCheck], dict[str, 
         raise InvalidCheckConfig(f'{what}: expected an object, {{"http": {{...}}, "memory": {{...}}}}')
     checks, problems = [], []
     for kind, given in members.items():
-        if kind not in _OLD:
-            problems.append(f'no check {kind!r}, expected some of: {" ".join(sorted(_OLD))}')
+        if kind not in _LEGACY:
+            problems.append(f'no check {kind!r}, expected some of: {" ".join(sorted(_LEGACY))}')
         elif not isinstance(given, dict):
             problems.append(f'{kind}: expected an object of options')
         else:
@@ -189,7 +190,7 @@ def _complex(args: argparse.Namespace) -> list[tuple[type[BaseCheck], dict[str, 
 
 
 def _with_password(given: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options with the password from where it is kept, if a user name asks for one."""
+    """Return the options with the password from the file or the environment, if a user name is given."""
     path = getattr(args, 'password_file', None)
     password = os.environ.get(PASSWORD)
     if path and getattr(args, 'password', None) is not None:
@@ -219,7 +220,7 @@ def _runner(args: argparse.Namespace, checks: Iterable[tuple[type[BaseCheck], di
 
 
 def _client(args: argparse.Namespace) -> Client | None:
-    """Return the client for a program that is used by hand; None for one that supervisord starts."""
+    """Return the client for a program that is run by hand; None for one that supervisord starts."""
     url = args.serverurl or (args.once and (os.environ.get('SUPERVISOR_SERVER_URL') or LOCAL))
     if not url:
         return None

@@ -1,4 +1,4 @@
-"""What a program stands in: its threads, its standard input, and its end."""
+"""What a program needs around its work: threads, standard input, and signals that end it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Threads:
-    """A pool of daemon threads: unlike those of concurrent.futures, none keeps this program from its end."""
+    """A pool of daemon threads, which unlike those of concurrent.futures do not keep Python from exiting."""
 
     def __init__(self, size: int) -> None:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -40,20 +40,20 @@ class Threads:
             self._idle.release()
 
 
-class End:
-    """The end of the program: a signal, or `tell`. Signals are ignored from then on, until the `with` block ends.
+class ExitRequest:
+    """A signal or a call of `set` that asks the program to exit; further signals are ignored in the `with` block.
 
-    They come through a pipe. A handler alone would wait, perhaps for ever, for a system call that the main thread
+    Signals are read from a pipe, because a handler is not called while the main thread waits in a system call that it
     entered at the moment of the signal.
     """
 
     def __init__(self) -> None:
-        self._told, self._tell = os.pipe()
-        os.set_blocking(self._tell, False)
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
 
-    def __enter__(self) -> End:
+    def __enter__(self) -> ExitRequest:
         self._handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-        self._wakeup = signal.set_wakeup_fd(self._tell)
+        self._wakeup = signal.set_wakeup_fd(self._write_end)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,20 +61,20 @@ class End:
         for number, handler in self._handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
-    def tell(self) -> None:
-        """Say that it is the end."""
-        os.write(self._tell, b'\0')
+    def set(self) -> None:
+        """Ask the program to exit."""
+        os.write(self._write_end, b'\0')
 
     def wait(self) -> str:
-        """Wait for the end; return the name of the signal, if it was one."""
-        number = os.read(self._told, 1)[0]
+        """Wait for the request; return the name of the signal, '' if it was none."""
+        number = os.read(self._read_end, 1)[0]
         return signal.Signals(number).name if number else ''
 
 
 def take_over_stdin() -> BinaryIO:
-    """Return the way from supervisord, and leave /dev/null there: children of checks inherit it, and might read it.
+    """Return the stream from supervisord, and put /dev/null at descriptor 0: children of checks inherit that.
 
-    Not sys.stdin: the thread that reads it would keep its lock, without which Python cannot end.
+    sys.stdin cannot be used: the thread that reads it would hold its lock, without which Python cannot exit.
     """
     private = os.fdopen(os.dup(0), 'rb')
     null = os.open(os.devnull, os.O_RDONLY)

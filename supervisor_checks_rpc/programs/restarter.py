@@ -1,7 +1,7 @@
-"""What a program of its own asks of supervisord: a restart that leaves nothing STOPPED, and a place in the record.
+"""How a drop-in program has processes restarted over XML-RPC, without ever leaving one STOPPED.
 
-Where the plugin is loaded, the restart is one call. Else it is a stop and a start, and what we stopped is remembered
-until its start is certain: supervisord never revives a STOPPED process by itself.
+Where the plugin is loaded, the restart is one call. Otherwise it is a stop and a start, and a process that we stopped
+is remembered until its start is certain: supervisord never starts a STOPPED process by itself.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ..protocol.client import ShuttingDown
 
 # supervisor.xmlrpc.Faults
 _BAD_NAME, _ALREADY_STARTED = 10, 60
-# For so long the answer to "is the plugin loaded?" is not asked for again.
-ASK_AGAIN = 60.0
+# For so long we do not ask again whether the plugin is loaded.
+PLUGIN_KNOWN_SECONDS = 60.0
 # An instance that is still there so long after its restart was asked for may be restarted again.
-GIVEN_UP = 60.0
-POLL = 0.1
-UNCERTAIN = 0.5
+GIVEN_UP_SECONDS = 60.0
+POLL_SECONDS = 0.1
+UNCERTAIN_SECONDS = 0.5
 FIRST_DELAY, LONGEST_DELAY = 5.0, 300.0
 # From one restart of a process to the next, if no pass was in between; it doubles each time.
-BRAKE, LONGEST_BRAKE = 10.0, 300.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 10.0, 300.0
 
 Info = Mapping[str, Any]
 _log = logging.getLogger(__name__)
 
 
 class Plugin:
-    """The `health.*` methods of supervisord, if it has them."""
+    """The plugin in supervisord, if it is loaded there."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -48,17 +48,17 @@ class Plugin:
         self._complaint = ''
 
     def is_loaded(self) -> bool:
-        """Tell whether supervisord has them.
+        """Tell whether supervisord has the methods `health.*`.
 
         :raises CannotAsk: when it does not answer.
         """
-        if self._clock() - self._asked > ASK_AGAIN:
+        if self._clock() - self._asked > PLUGIN_KNOWN_SECONDS:
             self._loaded = 'health.reportCheck' in self._client.call('system.listMethods')
             self._asked = self._clock()
         return self._loaded
 
     def report(self, check: str, process: Process, type_name: str, outcome: str, reason: str, stale_after: int) -> None:
-        """Put a result in the record. If that fails, checks and restarts go on without."""
+        """Report a result to the record. If that fails, checks and restarts go on."""
         complaint = ''
         try:
             if self.is_loaded():
@@ -76,13 +76,13 @@ class Plugin:
 
 
 @dataclass(eq=False)
-class _Owed:
-    """A restart that was asked for: `step` is what to do next, `instance` the pid and start that are to go."""
+class _Restart:
+    """A restart under way: `step` is what to do next, `instance` the pid and start time that are to be replaced."""
 
     namespec: str
     instance: tuple[int, int]
     reason: str
-    step: Callable[[_Owed, Info], bool]
+    step: Callable[[_Restart, Info], bool]
     delay: float
     next_at: float = 0.0
     in_supervisords_hands: bool = False
@@ -90,16 +90,16 @@ class _Owed:
 
 
 @dataclass(frozen=True)
-class _Last:
-    """The last restart of a process that has not passed since: of which instance, when, and how long it holds."""
+class _LastRestart:
+    """The last restart of a process that has not passed since: of which instance, when, and the wait after it."""
 
     instance: tuple[int, int]
     at: float
-    brake: float
+    wait: float
 
 
 class Restarter:
-    """Restarts processes, one thread a step at a time: each instance once, and one that stays sick ever more rarely."""
+    """Restarts processes, in one thread: each instance once, and a process that stays unhealthy after growing waits."""
 
     def __init__(
         self, client: Client, plugin: Plugin, first_delay: float = FIRST_DELAY,
@@ -110,8 +110,8 @@ class Restarter:
         self._first_delay = first_delay
         self._clock = clock
         self._changed = threading.Condition()
-        self._owed: dict[str, _Owed] = {}
-        self._last: dict[str, _Last] = {}
+        self._under_way: dict[str, _Restart] = {}
+        self._last: dict[str, _LastRestart] = {}
         self._ending = False
         self._thread: threading.Thread | None = None
 
@@ -122,13 +122,13 @@ class Restarter:
             if self._ending or self.is_handled(process, info):
                 return
             last = self._last.get(namespec)
-            if last and now < last.at + last.brake:
-                wait = last.at + last.brake - now
+            if last and now < last.at + last.wait:
+                wait = last.at + last.wait - now
                 _log.warning('%s is not restarted again for another %.0fs: %s', namespec, wait, reason)
                 return
-            brake = min(2 * last.brake, LONGEST_BRAKE) if last else BRAKE
-            self._last[namespec] = _Last(instance_of(info), now, brake)
-            self._owed[namespec] = _Owed(namespec, instance_of(info), reason, self._begin, self._first_delay)
+            wait_before_next = min(2 * last.wait, LONGEST_WAIT_SECONDS) if last else FIRST_WAIT_SECONDS
+            self._last[namespec] = _LastRestart(instance_of(info), now, wait_before_next)
+            self._under_way[namespec] = _Restart(namespec, instance_of(info), reason, self._begin, self._first_delay)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True)
                 self._thread.start()
@@ -138,121 +138,121 @@ class Restarter:
         """Tell whether the restart of this very instance was asked for."""
         with self._changed:
             last = self._last.get(process.namespec)
-            is_recent = last and last.instance == instance_of(info) and self._clock() - last.at < GIVEN_UP
-            return bool(is_recent) or process.namespec in self._owed
+            is_recent = last and last.instance == instance_of(info) and self._clock() - last.at < GIVEN_UP_SECONDS
+            return bool(is_recent) or process.namespec in self._under_way
 
     def passed(self, process: Process) -> None:
-        """Take note that the process is well: its next restart need not wait."""
+        """Take note that the process passed: its next restart need not wait."""
         self._last.pop(process.namespec, None)
 
     def finish(self, seconds: float) -> None:
-        """Start what we have stopped, for `seconds` at most, and begin nothing any more."""
+        """Begin no more restarts, and for at most `seconds` start what we have stopped."""
         with self._changed:
             self._ending = True
-            for owed in list(self._owed.values()):
-                owed.next_at = 0.0
+            for restart in list(self._under_way.values()):
+                restart.next_at = 0.0
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._owed, seconds)
-            for owed in self._owed.values():
-                _log.error('%s was stopped for its restart and is not started yet: start it', owed.namespec)
+            self._changed.wait_for(lambda: not self._under_way, seconds)
+            for restart in self._under_way.values():
+                _log.error('%s was stopped for its restart and is not started yet: start it', restart.namespec)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._owed)
+                self._changed.wait_for(lambda: self._under_way)
                 now = self._clock()
-                due = [owed for owed in self._owed.values() if now >= owed.next_at]
-            for owed in due:
-                is_over = self._advance(owed)
+                due = [restart for restart in self._under_way.values() if now >= restart.next_at]
+            for restart in due:
+                is_over = self._advance(restart)
                 with self._changed:
                     if is_over:
-                        del self._owed[owed.namespec]
+                        del self._under_way[restart.namespec]
                     self._changed.notify_all()
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
 
-    def _advance(self, owed: _Owed) -> bool:
-        """Look at the process and do the next step; tell whether the restart is over."""
-        step = owed.step
+    def _advance(self, restart: _Restart) -> bool:
+        """Look at the process and make the next step; return whether the restart is over."""
+        step = restart.step
         try:
-            info = self._client.call('supervisor.getProcessInfo', owed.namespec)
-            return owed.step(owed, info)
+            info = self._client.call('supervisor.getProcessInfo', restart.namespec)
+            return restart.step(restart, info)
         except ShuttingDown as why:
-            _log.info('%s: %s', owed.namespec, why)
+            _log.info('%s: %s', restart.namespec, why)
             return True
         except xmlrpc.client.Fault as fault:
-            _log.error('%s: %s', owed.namespec, fault_text(fault))
+            _log.error('%s: %s', restart.namespec, fault_text(fault))
             return fault.faultCode == _BAD_NAME or step == self._begin
         except Exception as why:
-            # What was asked for may have happened, or not: the next look at the process tells.
-            if owed.complaint != fault_text(why):
-                owed.complaint = fault_text(why)
-                _log.warning('%s: %s', owed.namespec, owed.complaint)
-            owed.next_at = self._clock() + UNCERTAIN
-            if owed.step == self._begin:
-                self._last.pop(owed.namespec, None)
-            return owed.step == self._begin
+            # The call may have had its effect or not: the next look at the process tells.
+            if restart.complaint != fault_text(why):
+                restart.complaint = fault_text(why)
+                _log.warning('%s: %s', restart.namespec, restart.complaint)
+            restart.next_at = self._clock() + UNCERTAIN_SECONDS
+            if restart.step == self._begin:
+                self._last.pop(restart.namespec, None)
+            return restart.step == self._begin
 
-    def _begin(self, owed: _Owed, info: Info) -> bool:
+    def _begin(self, restart: _Restart, info: Info) -> bool:
         if self._ending:
             return True
-        if instance_of(info) != owed.instance or info['statename'] != 'RUNNING':
-            _log.info('%s is not restarted: it is %s, pid %d', owed.namespec, info['statename'], info['pid'])
+        if instance_of(info) != restart.instance or info['statename'] != 'RUNNING':
+            _log.info('%s is not restarted: it is %s, pid %d', restart.namespec, info['statename'], info['pid'])
             return True
         with_plugin = self._plugin.is_loaded()
-        _log.warning('restarting %s (pid %d): %s', owed.namespec, info['pid'], owed.reason)
+        _log.warning('restarting %s (pid %d): %s', restart.namespec, info['pid'], restart.reason)
         if with_plugin:
-            self._plugin.restart(owed.namespec)
+            self._plugin.restart(restart.namespec)
             return True
-        # Before the call: whatever becomes of the answer, it is ours to start from here on.
-        owed.step = self._after_stop
+        # Set before the call: if its reply is lost, the process may be stopped all the same, and we have to start it.
+        restart.step = self._after_stop
         try:
-            self._client.call('supervisor.stopProcess', owed.namespec, False)
+            self._client.call('supervisor.stopProcess', restart.namespec, False)
         except xmlrpc.client.Fault as fault:
-            _log.warning('cannot stop %s: %s', owed.namespec, fault_text(fault))
+            _log.warning('cannot stop %s: %s', restart.namespec, fault_text(fault))
             return True
         return False
 
-    def _after_stop(self, owed: _Owed, info: Info) -> bool:
+    def _after_stop(self, restart: _Restart, info: Info) -> bool:
         if info['statename'] == 'STOPPING':
             return False
         if info['statename'] == 'STOPPED':
-            return self._start(owed)
-        # The stop did not reach it, or it was faster: what runs, or ended by itself, is not ours to start.
-        _log.info('%s: %s, pid %d, without our start', owed.namespec, info['statename'], info['pid'])
-        if instance_of(info) == owed.instance:
-            self._last.pop(owed.namespec, None)
+            return self._start(restart)
+        # The stop was lost, or the process ended before it: we did not stop it, so we do not start it.
+        _log.info('%s: %s, pid %d, without our start', restart.namespec, info['statename'], info['pid'])
+        if instance_of(info) == restart.instance:
+            self._last.pop(restart.namespec, None)
         return True
 
-    def _after_start(self, owed: _Owed, info: Info) -> bool:
+    def _after_start(self, restart: _Restart, info: Info) -> bool:
         state = info['statename']
         if state == 'BACKOFF':
-            owed.in_supervisords_hands = True
+            restart.in_supervisords_hands = True
         if state in ('BACKOFF', 'STOPPING'):
             return False
-        if state == 'FATAL' or (state == 'STOPPED' and not owed.in_supervisords_hands):
-            return self._start(owed)
+        if state == 'FATAL' or (state == 'STOPPED' and not restart.in_supervisords_hands):
+            return self._start(restart)
         return True
 
-    def _start(self, owed: _Owed) -> bool:
-        owed.step = self._after_start
+    def _start(self, restart: _Restart) -> bool:
+        restart.step = self._after_start
         try:
-            self._client.call('supervisor.startProcess', owed.namespec, False)
+            self._client.call('supervisor.startProcess', restart.namespec, False)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _ALREADY_STARTED:
-                how = 'it is left STOPPED' if self._ending else f'next try in {owed.delay:g}s'
-                _log.error('cannot start %s, %s: %s', owed.namespec, how, fault_text(fault))
-                owed.next_at = self._clock() + owed.delay
-                owed.delay = min(2 * owed.delay, LONGEST_DELAY)
+                how = 'it is left STOPPED' if self._ending else f'next try in {restart.delay:g}s'
+                _log.error('cannot start %s, %s: %s', restart.namespec, how, fault_text(fault))
+                restart.next_at = self._clock() + restart.delay
+                restart.delay = min(2 * restart.delay, LONGEST_DELAY)
                 return self._ending
-        _log.info('restarted %s', owed.namespec)
+        _log.info('restarted %s', restart.namespec)
         return True
 
 
 def instance_of(info: Info) -> tuple[int, int]:
-    """Return what tells the instances of a process apart: its pid and when it was started."""
+    """Return the pid and the start time of a process, which no two of its instances share."""
     return int(info['pid']), int(info['start'])
 
 
 def fault_text(why: BaseException) -> str:
-    """Say in one line what went wrong."""
+    """Return in one line what went wrong."""
     return printable_line(why.faultString if isinstance(why, xmlrpc.client.Fault) else str(why) or type(why).__name__)

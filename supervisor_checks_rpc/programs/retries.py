@@ -1,4 +1,4 @@
-"""A check as the programs run it: its tries, with the pauses between them, end in one of the three outcomes."""
+"""A check as the programs run it: with retries, and pauses between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..errors import InvalidCheckConfig
 from ..worker.run import run_check
 from ..worker.runner import OVERDUE_SECONDS
 
-RETRY_PAUSE = 3.0
+RETRY_PAUSE_SECONDS = 3.0
 
 Info = Mapping[str, Any]
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ListedProcess(Process):
-    """A process as supervisord tells of it: `info` is the struct of supervisor.getProcessInfo."""
+    """A process as supervisord lists it: `info` is the struct of supervisor.getProcessInfo."""
 
     info: Info = field(default_factory=dict, compare=False)
 
@@ -49,9 +49,9 @@ class ListedProcess(Process):
 
 
 def read(check_class: Any, given: Mapping[str, Any]) -> tuple[Values, Values, list[str]]:
-    """Read a configuration as supervisor_checks has it: the options of the check, those of its tries, and the problems.
+    """Read a configuration as supervisor_checks has it: the check's options, its timeout and retries, and the problems.
 
-    What a check that declares no options is given is its own affair, and so are its tries.
+    A check that declares no options gets all that is given, and reads it itself.
     """
     declared = getattr(check_class, 'OPTIONS', ())
     if not declared:
@@ -61,10 +61,10 @@ def read(check_class: Any, given: Mapping[str, Any]) -> tuple[Values, Values, li
 
 
 class RetriedCheck:
-    """One check of a program: what it is, how long a try may take, and how many there are."""
+    """One check of a program, with the timeout of one try and the number of retries."""
 
     def __init__(self, name: str, check_class: Any, given: Mapping[str, Any]) -> None:
-        """Make the check; with the options, names and defaults of supervisor_checks.
+        """Make the check, with the names and defaults of supervisor_checks.
 
         :raises InvalidCheckConfig: when it cannot be used.
         """
@@ -76,23 +76,23 @@ class RetriedCheck:
         self._check = _make_check(name, check_class, own, run)
         self._num_retries: int = runs['num_retries']
         self._spec = CheckSpec(name, self._type, (), Schedule(timeout=runs['timeout']), own)
-        # A process that is younger than the longest silence cannot have been silent for too long.
+        # A process younger than `max_age` cannot have been silent for so long.
         is_heartbeat = any(option.name == 'max_age' for option in getattr(check_class, 'OPTIONS', ()))
         self._start_period = opt.DURATION.convert(own['max_age']) if is_heartbeat else 0.0
 
     @property
     def longest(self) -> float:
-        """The seconds that all tries take at most, if the check keeps to its time."""
+        """The most seconds that all tries take together, if the check keeps to its timeout."""
         tries = self._num_retries + 1
-        return tries * self._spec.schedule.timeout + RETRY_PAUSE * sum(range(tries))
+        return tries * self._spec.schedule.timeout + RETRY_PAUSE_SECONDS * sum(range(tries))
 
     def run(self, process: ListedProcess, sample: object, wait: Callable[[float], object]) -> Result | None:
-        """Return the outcome of the last try; None if `wait(seconds)` between two tries says to leave off."""
+        """Return the result of the last try; None if `wait(seconds)`, called between two tries, returns true."""
         for attempt in count(1):
             result = self._try(process, sample)
             if result.outcome != FAILED or attempt > self._num_retries:
                 return result._replace(attempts=attempt)
-            pause = RETRY_PAUSE * attempt
+            pause = RETRY_PAUSE_SECONDS * attempt
             _log.info('%s: %s %s failed, next try in %gs: %s', self._spec.name, process.namespec, self._type, pause,
                       result.reason)  # fmt: skip
             if wait(pause):

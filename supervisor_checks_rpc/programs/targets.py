@@ -1,4 +1,4 @@
-"""Which processes a program is for: those that it was told, but never itself, and event listeners only by name."""
+"""Which processes a program checks: never itself, and event listeners only by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Targets:
-    """The processes that a group, a name or neither stands for, less those that are excluded."""
+    """The processes of a group, of a name, or all of them, without those that are excluded."""
 
     def __init__(
         self, group: str | None, name: str | None, everything: bool, exclude: Iterable[str], own_group: str
@@ -33,7 +33,7 @@ class Targets:
         wanted = EVERYTHING if everything else name or f'{glob.escape(group or "")}:*'
         self._patterns = (wanted, *(f'!{pattern}' for pattern in exclude))
         self._own_group = own_group
-        # In a group that was named all is meant, be it a pool of event listeners.
+        # A group that is named is checked even if it is a pool of event listeners.
         self._spares_listeners = bool(everything or name) and glob.has_magic(wanted.partition(':')[0])
         self._groups: set[str] = set()
         self._listeners: set[str] = set()
@@ -41,7 +41,7 @@ class Targets:
         self.text = 'everything' if everything else name or f'{group}:*'
 
     def among(self, infos: Iterable[Info], client: Client) -> list[Info]:
-        """Return those of the processes that are meant.
+        """Return those of the processes that are to be checked.
 
         :raises CannotAsk: when supervisord does not tell which of them are event listeners.
         """

@@ -1,7 +1,7 @@
 """A client of supervisord's XML-RPC: a deadline, few turns of supervisord's loop, and errors that say what to do.
 
-With many processes each turn costs supervisord milliseconds: a call that is patient costs none, where the plugin is
-loaded (plugin.loop.Channel), and takes a second at most.
+With many processes each turn of its loop costs supervisord milliseconds. Where the plugin is loaded, a call that
+`may_wait` causes none, and takes a second at most (plugin.channel.Channel).
 
 supervisor.xmlrpc.SupervisorTransport has no timeout and one connection, which two threads cannot share; and it sends
 head and body one after the other, which supervisord reads in two turns of its loop.
@@ -43,7 +43,7 @@ class Client:
         if username:
             token = base64.b64encode(f'{username}:{password}'.encode()).decode()
             self._head += f'Authorization: Basic {token}\r\n'
-        # Connections that wait for the next call, of whichever thread; those of patient calls apart.
+        # Open connections for the next calls, of whichever thread; those of calls that may wait apart.
         self._kept: dict[bool, list[socket.socket]] = {False: [], True: []}
 
     def __del__(self) -> None:
@@ -65,15 +65,15 @@ class Client:
         username = environ.get('SUPERVISOR_USERNAME') or username
         return cls(url, username, environ.get('SUPERVISOR_PASSWORD') or password)
 
-    def call(self, method: str, *args: Any, patient: bool = False) -> Any:
-        """Call `method` and return what it returns; one that is `patient` may take a second.
+    def call(self, method: str, *args: Any, may_wait: bool = False) -> Any:
+        """Call `method` and return what it returns; one that `may_wait` takes up to a second.
 
         :raises CannotAsk: when there is no answer, or a fault that means that nobody can answer.
         :raises xmlrpc.client.Fault: for any other fault.
         """
         body = xmlrpc.client.dumps(args, method).encode('ascii', 'xmlcharrefreplace')
         try:
-            (value,), _ = xmlrpc.client.loads(self._post(body, patient))
+            (value,), _ = xmlrpc.client.loads(self._post(body, may_wait))
         except PermissionError:
             raise CannotAsk(
                 f'cannot connect to supervisord at {self._url}: permission denied: run this program as the owner of '
@@ -86,11 +86,11 @@ class Client:
             raise CannotAsk(f'cannot ask supervisord at {self._url}: {text}') from None
         return value
 
-    def _post(self, body: bytes, patient: bool) -> str:
-        head = f'{self._head}Prefer: wait=1\r\n' if patient else self._head
+    def _post(self, body: bytes, may_wait: bool) -> str:
+        head = f'{self._head}Prefer: wait=1\r\n' if may_wait else self._head
         request = f'{head}Content-Length: {len(body)}\r\n\r\n'.encode() + body
-        kept = self._kept[patient]
-        # A supervisord that was reloaded has closed it, and did not read this. Or another thread was faster.
+        kept = self._kept[may_wait]
+        # A supervisord that was reloaded has closed the connection unread; or another thread took the last one.
         with suppress(ConnectionError, http.client.RemoteDisconnected, IndexError):
             return self._exchange(kept.pop(), request, kept)
         return self._exchange(self._connect(), request, kept)

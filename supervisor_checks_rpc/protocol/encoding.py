@@ -20,7 +20,7 @@ _Value = TypeVar('_Value')
 
 
 class BadMessage(HealthError):
-    """What came in is not what was agreed on."""
+    """A message that does not have the form of its kind."""
 
 
 # Value, attempts, sample, invalid: as most results have them.
@@ -28,7 +28,7 @@ USUAL = [None, 1, None, False]
 
 
 def usual_fields(result: Result) -> tuple[object, ...]:
-    """Return what every result has, its times in whole units: a float takes several times as long to write and read."""
+    """Return the fields that every result sets. Times are in whole units: floats take far longer to write and read."""
     times = round(result.duration * 1e6), round(result.at * 1e3), round(result.began * 1e6)
     return (result.outcome, printable_line(result.reason), *times)
 
@@ -45,7 +45,7 @@ def read_result(
     if outcome is None:
         raise ValueError(f'no outcome {said!r}')
     value, attempts, sample, invalid = rest
-    # In half the time that it takes by the names of the fields.
+    # _make takes half the time of a call with the names of the fields.
     return Result._make((
         check,
         type_name,

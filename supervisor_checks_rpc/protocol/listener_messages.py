@@ -1,4 +1,4 @@
-"""What the listener and supervisord say to each other in takeDue and report, as JSON.
+"""The messages between listener and supervisord, takeDue and report, as JSON.
 
 A thousand results have to cost supervisord's only thread few milliseconds. So names stand once and then as indexes,
 and rows travel as columns: Python's garbage collector would look at each row.
@@ -35,8 +35,10 @@ _Leased = TypeVar('_Leased', LeasedRun, Monitor)
 
 @dataclass(frozen=True)
 class Due:
-    """What `takeDue` answers: the runs, each with the seconds until it begins; where the definitions stand; and
-    the seconds until more is due."""
+    """The reply to takeDue: the leased runs, each with the seconds until it begins, and the seconds until more is due.
+
+    `path` and `generation` say which definitions of the checks hold.
+    """
 
     path: str
     generation: str
@@ -50,12 +52,10 @@ def dump_due(
     path: str, generation: str, max_concurrent: int, wait: float, runs: Iterable[LeasedRun],
     fingerprints: Mapping[str, str],
 ) -> str:  # fmt: skip
-    """Return the answer to `takeDue`: names stand once, then indexes, so that 1,000 runs stay small.
-
-    Columns and not rows, as in a report: Python's garbage collector would look at each row, in supervisord.
-    """
+    """Return the reply to `takeDue`."""
     checks: dict[str, int] = {}
-    # By identity, all checks of a process have the same: to hash a frozen dataclass takes longer than all the rest.
+    # By identity, since all monitors of a process share the object: hashing a frozen dataclass takes longer than all
+    # the rest.
     places: dict[int, int] = {}
     processes: list[Process] = []
     columns: tuple[list[object], ...] = ([], [], [], [])
@@ -103,7 +103,7 @@ def load_due(text: str) -> Due:
 def _due(data: Any) -> Due:
     version = printable_line(str(data['version']))
     if version != __version__:
-        # After an upgrade: a listener is started anew with each reload, and what supervisord has imported stays.
+        # After an upgrade: a reload starts a new listener, but supervisord keeps the modules that it has imported.
         raise BadMessage(
             f'supervisord runs version {version} of supervisor_checks_rpc and the listener {__version__}: '
             'restart supervisord'
@@ -124,7 +124,7 @@ def _due(data: Any) -> Due:
 
 
 def dump_report(generation: str, results: Sequence[tuple[int, Result]], listener: str = '') -> str:
-    """Return the argument of `report`: leases and their results, and who asks for what is due, if anyone."""
+    """Return the argument of `report`: leases and their results, and the listener if it also asks for what is due."""
     columns = list(zip(*((lease, *usual_fields(result)) for lease, result in results)))
     rests = enumerate(other_fields(result) for _, result in results)
     rest = [[number, *values] for number, values in rests if values != USUAL]

@@ -16,10 +16,10 @@ from .. import options
 from ..core import model
 from . import table
 from .console import CALLERS
-from .console import PATIENCE
+from .console import REPLY_TIMEOUT
 from .console import Console
 from .console import completed
-from .console import patience
+from .console import reply_timeout
 from .table import Struct
 from .table import namespec
 from .usage import BAD_NAME
@@ -36,7 +36,7 @@ _NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 
 
 def are_healthy(statuses: Iterable[Struct]) -> bool:
-    """Tell whether all are healthy, those aside that are paused, and there is one (as health.getHealth has it)."""
+    """Tell whether all are healthy, paused ones aside, and there is one (as health.getHealth has it)."""
     return {status['state'] for status in statuses} - {model.PAUSED} == {model.HEALTHY}
 
 
@@ -76,7 +76,7 @@ class Commands:
         return {check['name']: check for check in self._ask('listChecks')}
 
     def _chosen(self, words: list[str]) -> list[Struct]:
-        """Return what is known of those that `words` mean, sorted by process and check.
+        """Return the status of the monitors that `words` mean, sorted by process and check.
 
         :raises Problem: when there is none.
         """
@@ -90,7 +90,7 @@ class Commands:
         raise Problem(f'{words[-1]}: ERROR ({what})', UNKNOWN_NAME)
 
     def _exact(self, words: list[str]) -> list[Struct]:
-        """Return what is known of one process by its full name: that of all is long, with its history."""
+        """Return the status of one process by its full name: that of all processes is long, with histories."""
         try:
             answer = self._ask('getCheckStatus' if len(words) > 1 else 'getProcessStatus', *words)
         except xmlrpc.client.Fault as fault:
@@ -100,7 +100,7 @@ class Commands:
         return answer if isinstance(answer, list) else [answer]
 
     def status(self, words: list[str]) -> int:
-        """Tell what is known; of all with what is wrong with the configuration, which is not healthy either."""
+        """Print what is known; for all also what is wrong with the configuration, which is not healthy either."""
         statuses = self._chosen(words)
         checks = self._checks()
         problems = self._ask('getHealth')['problems'] if words in ([], ['all']) else []
@@ -116,7 +116,7 @@ class Commands:
 
     def _say_status(self, statuses: Iterable[Struct], checks: Mapping[str, Struct]) -> None:
         actions = {name: check['on_failure'] for name, check in checks.items()}
-        # One that a program of its own runs has no section.
+        # An external check has no section.
         rows = [table.status_row(status, actions.get(status['check'], 'none')) for status in statuses]
         if rows:
             self._say_rows(table.STATUS, rows)
@@ -124,7 +124,7 @@ class Commands:
             self._console.say(_NO_CHECKS)
 
     def history(self, words: list[str]) -> int:
-        """Tell the last results, newest last."""
+        """Print the last results, newest last."""
         results = [result for status in self._chosen(words) for result in status['history']]
         results.sort(key=lambda result: result['at'])
         if self._as_json:
@@ -136,7 +136,7 @@ class Commands:
     # -- runs on demand
 
     def run(self, words: list[str]) -> int:
-        """Have checks run, and tell the results."""
+        """Have checks run, and print the results."""
         statuses = self._chosen(words)
         checks = self._checks()
         monitors = [status for status in statuses if status['check'] in checks]
@@ -144,17 +144,17 @@ class Commands:
             raise Problem(f'{words[-1]}: ERROR (a program of its own runs this check)' if statuses else _NO_CHECKS)
         # At worst they run one after the other (max_concurrent = 1).
         longest = CALLERS * max(checks[monitor['check']]['timeout'] for monitor in monitors)
-        with patience(PATIENCE + longest):
+        with reply_timeout(REPLY_TIMEOUT + longest):
             results = self._results(monitors)
         if self._as_json:
             self._say_json(table.by_process(results))
         return SUCCESS if all(result['outcome'] == model.PASSED for result in results) else GENERIC
 
     def _results(self, monitors: Sequence[Struct]) -> list[Struct]:
-        """Have the checks run, tell each result as it comes, and return them all."""
+        """Have the checks run, print each result as it comes, and return them all."""
         widest = [table.widest_result_row(monitor) for monitor in monitors]
         lines = table.Table(self._console.screen, table.RESULT, widest)
-        self._tell(lines.heading())
+        self._print(lines.heading())
         results: list[Struct] = []
         waiting = {(namespec(monitor), monitor['check']): None for monitor in monitors}
         began = time.monotonic()
@@ -169,17 +169,17 @@ class Commands:
         return results
 
     def _result(self, monitor: Struct, answer: Any, lines: table.Table) -> Struct:
-        """Tell the result of one run and return it; a fault that concerns this run only is an error."""
+        """Print the result of one run and return it; a fault that concerns this run alone is an error."""
         if isinstance(answer, xmlrpc.client.Fault) and answer.faultCode != SHUTDOWN_STATE:
-            self._tell(str(of_fault(f'{namespec(monitor)} {monitor["check"]}', answer)))
+            self._print(str(of_fault(f'{namespec(monitor)} {monitor["check"]}', answer)))
             return {**table.names(monitor), 'outcome': model.ERROR, 'reason': answer.faultString}
         if isinstance(answer, Exception):
             raise answer
         result: Struct = answer
-        self._tell(lines.line(table.result_row(result)))
+        self._print(lines.line(table.result_row(result)))
         return result
 
-    # -- what it changes
+    # -- changes
 
     def pause(self, words: list[str]) -> int:
         """Stop checking, for a time or until resumed."""
@@ -205,7 +205,7 @@ class Commands:
         return self._each('resetRestarts', [(process,) for process in processes], 'restarts reset')
 
     def reload(self, _words: list[str]) -> int:
-        """Read the checks anew, and tell what is wrong with them."""
+        """Have the checks read again, and print what is wrong with them."""
         try:
             changes = self._ask('reloadChecks')
         except xmlrpc.client.Fault as fault:
@@ -217,7 +217,7 @@ class Commands:
         return GENERIC if problems else SUCCESS
 
     def _monitors(self, words: list[str]) -> list[tuple[str, ...]]:
-        """Return check and process of each monitor that is meant; a monitor of '' is all of them."""
+        """Return check and process of each monitor that is meant; '' stands for all."""
         if words == ['all']:
             return [('', '')]
         return [(status['check'], namespec(status)) for status in self._chosen(words)]
@@ -236,7 +236,7 @@ class Commands:
                 self._console.say(f'{label}: {said}')
         return exitstatus
 
-    # -- how it is said
+    # -- output
 
     def _say_json(self, document: object) -> None:
         self._console.say(json.dumps(document, indent=2))
@@ -246,6 +246,6 @@ class Commands:
         for line in (lines.heading(), *map(lines.line, rows)):
             self._console.say(line)
 
-    def _tell(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if not self._as_json:
             self._console.say(line)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.patterns import matching
 from .console import CALL_ERRORS
-from .console import patience
+from .console import reply_timeout
 from .usage import COMMANDS
 
 # Nobody waits longer for a list of names.
@@ -44,7 +44,7 @@ class Completion:
         # A character that readline takes for the end of a word: `text` is but the last part of it.
         known = len(word) - len(text)
         try:
-            with patience(_PATIENCE):
+            with reply_timeout(_PATIENCE):
                 names = self._names([one for one in words if one != '--json'], word)
         except CALL_ERRORS:
             return []

@@ -1,4 +1,4 @@
-"""What supervisorctl says while it works, and how long it waits: lines, progress, calls at the same time."""
+"""How supervisorctl prints while it works, how long it waits, and calls at the same time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .table import Screen
 
 # What a call of supervisord may end with.
 CALL_ERRORS = (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError)
-# So many seconds supervisord may take for an answer that it only has to look up.
-PATIENCE = 20.0
-# So many runs are asked for at the same time.
+# Seconds that supervisord may take for a reply that needs no run of a check.
+REPLY_TIMEOUT = 20.0
+# How many runs are asked for at the same time.
 CALLERS = 32
 _REFRESH = 0.25
 _ERASE = '\r\033[K'
@@ -34,13 +34,13 @@ _ERASE = '\r\033[K'
 T = TypeVar('T')
 
 
-class Unread(Exception):
-    """Nobody reads our output any more."""
+class OutputClosed(Exception):
+    """The reader of our output has left."""
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """Give up on a supervisord that says nothing for so long: its own transport would wait for ever."""
+def reply_timeout(seconds: float) -> Iterator[None]:
+    """Set how long a call may wait for supervisord: supervisor's own transport would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -50,7 +50,7 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 class Console:
-    """Lines for the standard output of a controller, each of them there at once."""
+    """Prints lines to the standard output of a controller, each at once."""
 
     def __init__(self, controller: Any, environ: Mapping[str, str] = os.environ) -> None:
         self._ctl = controller
@@ -60,25 +60,25 @@ class Console:
     def say(self, text: str) -> None:
         """Write a line.
 
-        :raises Unread: when the reader of a pipe has left.
+        :raises OutputClosed: when the reader of a pipe has left.
         """
         self.erase()
         self._write(lambda: self._ctl.output(text))
 
     def progress(self, text: str) -> None:
-        """Write a line that the next one takes the place of; on a terminal only."""
+        """Write a line that the next one replaces; on a terminal only."""
         if self.screen.redraws:
             self._shows_progress = True
             self._write(lambda: self._ctl.stdout.write(_ERASE + self.screen.cut(text)))
 
     def erase(self) -> None:
-        """Take the line of progress away."""
+        """Remove the line of progress."""
         if self._shows_progress:
             self._shows_progress = False
             self._write(lambda: self._ctl.stdout.write(_ERASE))
 
     def abandon(self) -> None:
-        """Send what is left to nowhere: Python would complain about it at its end."""
+        """Discard what was not written: Python would complain about it at its exit."""
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._ctl.stdout.fileno())
@@ -89,7 +89,7 @@ class Console:
             write()
             self._ctl.stdout.flush()
         except BrokenPipeError:
-            raise Unread from None
+            raise OutputClosed from None
 
 
 def completed(call: Callable[[T], Any], items: Sequence[T]) -> Iterator[tuple[T, Any] | None]:
@@ -103,7 +103,7 @@ def completed(call: Callable[[T], Any], items: Sequence[T]) -> Iterator[tuple[T,
     for item in items:
         todo.put(item)
     for _ in range(min(CALLERS, len(items))):
-        # Not waited for at the end of the program: Ctrl-C has to work while they wait.
+        # Daemon threads, so that Ctrl-C works while they wait.
         threading.Thread(target=_work, args=(call, todo, done, is_over), daemon=True).start()
     left = len(items)
     try:

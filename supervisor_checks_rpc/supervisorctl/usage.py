@@ -1,4 +1,4 @@
-"""The subcommands of `health`, their usage, and what is said and returned to the shell when one goes wrong."""
+"""The subcommands of `health`: their usage, their error messages and their exit statuses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ Exit status: 0 all are healthy (paused ones aside), or have passed, or it is don
 
 
 class Problem(Exception):
-    """Why a command cannot be carried out, for the person, and its exit status."""
+    """A command cannot be carried out: the message for the user, and the exit status."""
 
     def __init__(self, text: str, exitstatus: int = GENERIC) -> None:
         super().__init__(text)
@@ -87,7 +87,7 @@ def misused(name: str, why: str) -> Problem:
 
 
 def of_fault(label: str, fault: xmlrpc.client.Fault) -> Problem:
-    """Return what a fault means to who asked about `label`."""
+    """Return the problem that a fault of a call about `label` means."""
     if fault.faultCode == UNKNOWN_METHOD:
         return Problem(_NO_INTERFACE, NO_INTERFACE)
     if fault.faultCode == SHUTDOWN_STATE:
@@ -98,7 +98,7 @@ def of_fault(label: str, fault: xmlrpc.client.Fault) -> Problem:
 
 
 def of_error(why: Exception, url: str) -> Problem:
-    """Return what an error of a call means, in supervisorctl's own words where it has any (Controller.upcheck)."""
+    """Return the problem that an error of a call means, in supervisorctl's own words (Controller.upcheck)."""
     if isinstance(why, xmlrpc.client.Fault):
         return of_fault('health', why)
     if isinstance(why, xmlrpc.client.ProtocolError):

@@ -43,11 +43,11 @@ class Turns:
 
 
 @contextlib.contextmanager
-def patient(sv: Supervisord, count: int) -> Iterator[list[Client]]:
-    """Yield clients whose connections are known to be patient."""
+def waiting_clients(sv: Supervisord, count: int) -> Iterator[list[Client]]:
+    """Yield clients whose last call said that it may wait."""
     clients = [Client(f'unix://{sv.socket}') for _ in range(count)]
     for client in clients:
-        client.call('health.getAPIVersion', patient=True)
+        client.call('health.getAPIVersion', may_wait=True)
     yield clients
     clients.clear()
 
@@ -62,8 +62,8 @@ def test_a_call_takes_one_turn_be_it_long_or_short(sv):
     assert turns.more() <= 100 + SLACK
 
 
-def test_patient_calls_take_no_turn(sv):
-    with patient(sv, 20) as clients:
+def test_calls_that_may_wait_take_no_turn(sv):
+    with waiting_clients(sv, 20) as clients:
         turns = Turns(sv)
         bodies = [xmlrpc.client.dumps(('own', 'x' * 50_000), 'health.getCheckStatus').encode() for _ in clients]
         for client, body in zip(clients, bodies):
@@ -91,13 +91,13 @@ def _more_within(sv: Supervisord, seconds: float) -> float:
 
 
 def sends(client: Client, body: bytes) -> None:
-    """Make a patient call without waiting for the answer."""
+    """Make a call that may wait, without waiting for the reply."""
     head = f'POST /RPC2 HTTP/1.1\r\nPrefer: wait=1\r\nContent-Length: {len(body)}\r\n\r\n'
     client._kept[True][0].sendall(head.encode() + body)
 
 
-def test_a_patient_call_is_answered_when_the_loop_turns_for_another(sv):
-    with patient(sv, 1) as (client,):
+def test_a_call_that_may_wait_is_answered_when_the_loop_turns_for_another(sv):
+    with waiting_clients(sv, 1) as (client,):
         before = time.monotonic()
         for _ in range(5):
             sends(client, xmlrpc.client.dumps((), 'health.getAPIVersion').encode())
@@ -108,13 +108,13 @@ def test_a_patient_call_is_answered_when_the_loop_turns_for_another(sv):
             assert b'1.0' in client._kept[True][0].recv(65536)
         # One that nobody helps has its answer all the same.
         client._kept[True][0].settimeout(30)
-        assert client.call('health.getAPIVersion', patient=True) == '1.0'
+        assert client.call('health.getAPIVersion', may_wait=True) == '1.0'
         assert time.monotonic() - before < 30
 
 
-def test_a_connection_is_as_patient_as_its_last_call(sv):
+def test_a_connection_may_wait_when_its_last_call_may(sv):
     """And one that was, and is not any more, is answered at once again."""
-    with patient(sv, 1) as (client,):
+    with waiting_clients(sv, 1) as (client,):
         client._kept[False] = client._kept[True]
         client.call('health.getAPIVersion')
         turns = Turns(sv)
@@ -123,9 +123,9 @@ def test_a_connection_is_as_patient_as_its_last_call(sv):
         assert turns.more() > 10
 
 
-def test_patient_callers_that_leave_or_talk_nonsense_leave_nothing_behind(sv):
+def test_callers_that_may_wait_and_leave_or_talk_nonsense_leave_nothing_behind(sv):
     fds = least(sv.fds)
-    with patient(sv, 20) as clients:
+    with waiting_clients(sv, 20) as clients:
         for number, client in enumerate(clients):
             sock = client._kept[True].pop()
             head = b'POST /RPC2 HTTP/1.1\r\nPrefer: wait=1\r\nContent-Length: 9999\r\n\r\n'

@@ -232,7 +232,7 @@ def test_it_asks_ahead_when_there_is_time_and_waits_for_the_answer() -> None:
     supervisors = Supervisors(wait=2.0)
     with sweeping(supervisors):
         times = [now for now, _, _ in supervisors.wait(4)]
-        assert supervisors.patient[:4] == [False, True, True, True]
+        assert supervisors.may_wait[:4] == [False, True, True, True]
     gaps = [later - earlier for earlier, later in zip(times, times[1:])]
     assert all(2.0 - CALL_AHEAD_SECONDS - 0.01 <= gap < 2.0 for gap in gaps)
 
@@ -241,9 +241,9 @@ def test_a_tick_asks_nothing_while_the_answer_is_on_its_way() -> None:
     released = threading.Event()
 
     class Slow(Supervisors):
-        def call(self, method: str, argument: str, patient: bool = False) -> str:
-            answer = super().call(method, argument, patient)
-            if patient:
+        def call(self, method: str, argument: str, may_wait: bool = False) -> str:
+            answer = super().call(method, argument, may_wait)
+            if may_wait:
                 released.wait(20)
             return answer
 
@@ -253,7 +253,7 @@ def test_a_tick_asks_nothing_while_the_answer_is_on_its_way() -> None:
         for serial in range(10):
             scheduler.tick(tick(serial))
         time.sleep(0.1)
-        assert supervisors.patient == [False, True]
+        assert supervisors.may_wait == [False, True]
         released.set()
 
 
@@ -430,8 +430,8 @@ def test_a_pass_that_is_no_news_waits_for_others(tmp_path: Path) -> None:
     asked, came = supervisors.of('health.takeDue')[1][0], supervisors.of('health.report')[-1][0]
     assert came - asked >= 1.0
     # What was news was not to wait for its answer, this may.
-    calls = zip(supervisors.calls, supervisors.patient)
-    assert [patient for (_, method, _), patient in calls if method == 'health.report'] == [False, True]
+    calls = zip(supervisors.calls, supervisors.may_wait)
+    assert [may_wait for (_, method, _), may_wait in calls if method == 'health.report'] == [False, True]
 
 
 def test_what_waits_travels_with_the_next_question(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_what_waits_travels_with_the_next_question(tmp_path: Path) -> None:
             assert reported(supervisors, 2)[11].outcome == PASSED
     report = supervisors.of('health.report')[-1]
     assert json.loads(report[2])['listener'] == 'health:health#123'
-    assert supervisors.patient[supervisors.calls.index(report)]
+    assert supervisors.may_wait[supervisors.calls.index(report)]
 
 
 def test_what_waits_travels_together(tmp_path: Path) -> None:

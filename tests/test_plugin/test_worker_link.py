@@ -14,7 +14,7 @@ from fakes import Log
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
-from supervisor_checks_rpc.plugin.worker_link import IDLE
+from supervisor_checks_rpc.plugin.worker_link import IDLE_SECONDS
 from supervisor_checks_rpc.plugin.worker_link import WorkerLink
 
 WEB = Process('web', 'web', os.getpid(), 1.0)
@@ -62,7 +62,7 @@ def test_the_worker_is_started_at_the_first_need_and_leaves_when_idle(world: Wor
     assert not world.children
     assert world.run(port) == world.run(port) == PASSED
     (pid,) = world.children
-    world.now += IDLE - 1
+    world.now += IDLE_SECONDS - 1
     world.link.end_if_idle()
     assert os.waitpid(pid, os.WNOHANG) == (0, 0)
     world.now += 2

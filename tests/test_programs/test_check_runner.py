@@ -45,7 +45,7 @@ import sys, time
 from supervisor_checks_rpc import check_runner, errors
 from supervisor_checks_rpc.programs import retries
 from supervisor_checks_rpc.check_modules import base, http, tcp
-retries.RETRY_PAUSE = 0.01
+retries.RETRY_PAUSE_SECONDS = 0.01
 
 class Example(base.BaseCheck):
     NAME = 'example'
@@ -252,7 +252,7 @@ def test_a_port_expression_that_does_not_match_is_an_error() -> None:
 
 def test_every_bad_status_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """http.py:56-68: the status was looked at outside of the retries, one 503 was a restart."""
-    monkeypatch.setattr(retries, 'RETRY_PAUSE', 0.01)
+    monkeypatch.setattr(retries, 'RETRY_PAUSE_SECONDS', 0.01)
     replies = iter([servers.reply(503), servers.reply(503), servers.reply(200)])
 
     def talk(server: servers.Server, connection: Any) -> None:
@@ -340,7 +340,7 @@ class Restarts:
         """Wait until these are all that were asked to change something."""
         changes = ('supervisor.stopProcess', 'supervisor.startProcess', 'health.restartProcess')
         eventually(lambda: [call[0] for call in self.sv.calls if call[0] in changes] == list(methods))
-        eventually(lambda: not self._restarter._owed)
+        eventually(lambda: not self._restarter._under_way)
         assert [call[0] for call in self.sv.calls if call[0] in changes] == list(methods)
 
 
@@ -536,7 +536,7 @@ def test_a_process_that_stays_sick_is_restarted_ever_more_rarely() -> None:
             info = sv.supervisor_getProcessInfo('web')
             before = len(sv.asked(START))
             restarter.request(ListedProcess.of(info), info, 'it is sick')
-            eventually(lambda: not restarter._owed)
+            eventually(lambda: not restarter._under_way)
             if len(sv.asked(START)) > before:
                 at.append(second)
         assert at == [0, 10, 30, 70, 150]
@@ -656,7 +656,10 @@ def test_the_record_has_the_results_where_the_plugin_is_loaded(tmp_path: Path) -
     assert sv.reports == [('example_check', 'web:a', 'complex', 'error', reason, 45)]
 
 
-@pytest.mark.parametrize('body', ['time.sleep(60)', 'while True: pass', 'retries.RETRY_PAUSE = 60; return True'])
+LONG_PAUSE = 'retries.RETRY_PAUSE_SECONDS = 60; return True'
+
+
+@pytest.mark.parametrize('body', ['time.sleep(60)', 'while True: pass', LONG_PAUSE])
 def test_a_sigterm_ends_it_within_a_second(tmp_path: Path, body: str) -> None:
     """check_runner.py:221-225: only a flag was set, `supervisorctl stop` took ten seconds and ended in SIGKILL."""
     code = example(f"self._log('begun'); {body}" if 'while' not in body else f"self._log('begun')\n        {body}")

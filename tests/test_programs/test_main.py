@@ -116,7 +116,7 @@ def test_the_defaults_are_those_of_supervisor_checks() -> None:
     for kind, num_retries in (('http', 2), ('tcp', 2), ('xmlrpc', 2), ('memory', 0), ('cpu', 0), ('file', 0)):
         args = main._parser(kind).parse_args(NEEDED[kind].split(' '))
         tried = retries.RetriedCheck('chk', *main._single(kind, args))
-        pauses = retries.RETRY_PAUSE * sum(range(num_retries + 1))
+        pauses = retries.RETRY_PAUSE_SECONDS * sum(range(num_retries + 1))
         assert tried.longest == 15 * (num_retries + 1) + pauses
     args = main._parser('file').parse_args(['-t', '30'])
     assert main._single('file', args)[1]['fail_on_error'] is False

@@ -1,7 +1,7 @@
-"""The commands that checks run, and their end: none outlives this process, however that ends.
+"""The commands that checks run: none outlives this process, however that ends.
 
-A thread that dies with its process cannot end its command, and SIGKILL asks nobody. So a small shell reads from us
-which commands run, and kills those that are left when the pipe breaks.
+A process that is killed by SIGKILL cannot end its commands. So a small shell beside it is told which commands run, and
+kills those that are left when its standard input closes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LAST_STARTS = 1.0
 
 
 class ChildProcesses:
-    """Knows the commands that run, each the leader of a process group."""
+    """The commands that run now, each the leader of a process group."""
 
     def __init__(self, shell: str = '/bin/sh') -> None:
         self._shell = shell
@@ -70,24 +70,24 @@ class ChildProcesses:
         self._say(f'+ {group}\n')
 
     def ended(self, group: int) -> None:
-        """Take note that it runs no more, or is nobody's business any more."""
+        """Take note that the command does not run any more, or need not be killed any more."""
         self._say(f'- {group}\n')
 
     def close(self) -> None:
-        """Have no more commands started: what runs now is all."""
+        """Have no more commands started from now on."""
         with self._changed:
             self._is_closed = True
             self._changed.wait_for(lambda: not self._starting, _LAST_STARTS)
 
     def _say(self, line: str) -> None:
-        # Without a shell commands run as well.
+        # Commands run even if there is no shell to end them.
         with self._changed, suppress(OSError):
             popen = self._popen or self._started()
             assert popen.stdin is not None
             try:
                 os.write(popen.stdin.fileno(), line.encode())
             except BrokenPipeError:
-                # Somebody killed it; the next command has another.
+                # The shell was killed; the next command starts another.
                 popen.stdin.close()
                 popen.wait()
                 self._popen = None
@@ -95,7 +95,8 @@ class ChildProcesses:
     def _started(self) -> Popen[bytes]:
         import subprocess
 
-        # A session of its own: no signal to our group is for it. No environment: it may hold logins.
+        # In a session of its own, so that it gets no signal to our group, and without our environment, which may hold
+        # logins.
         self._popen = subprocess.Popen(
             [self._shell, '-c', _SHELL],
             stdin=subprocess.PIPE,
@@ -106,10 +107,10 @@ class ChildProcesses:
             start_new_session=True,
         )
         assert self._popen.stdin is not None
-        # One that somebody stopped must not stop us.
+        # A shell that was stopped must not make us wait.
         os.set_blocking(self._popen.stdin.fileno(), False)
         return self._popen
 
 
-# One for this process. Made at import, but it starts nothing before the first command.
+# The one for this process. Nothing is started before the first command.
 CHILD_PROCESSES = ChildProcesses()

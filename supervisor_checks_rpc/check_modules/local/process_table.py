@@ -1,4 +1,4 @@
-"""Look at a process, or at it and all its descendants, with one reading of the process table for a whole sweep."""
+"""Reads numbers of a process and its descendants; the process table is read once for all checks that run together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def described(process: Process, count: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _handle(pid: int) -> psutil.Process:
-    # Half of the cost of a look at a process. It looks at whoever has the pid now.
+    # Making the handle is half of the cost. It reads whichever process has the pid now.
     import psutil
 
     return psutil.Process(pid)
@@ -54,7 +54,7 @@ def observe(
             deadline.remaining()
             found[pid] = read(_handle(pid))
         except DeadlineExceeded as late:
-            # Not the fault of the process.
+            # We are too slow, so the process has not failed.
             raise HealthError(f'cannot look at {process.namespec} and its children in time: {late.reason}') from None
         except psutil.NoSuchProcess:
             # A child that ends meanwhile uses nothing any more.
@@ -73,7 +73,7 @@ def _with_descendants(pid: int, cumulative: bool) -> Iterator[int]:
 
 
 class ProcessTable:
-    """Who is whose child, read once for all checks of a sweep: each reading costs a walk over all processes."""
+    """Parents and children of all processes. A reading walks over all of them, so it serves all checks of a second."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Searching what a service said, or the name of a process, by a regular expression: that may take for ever, and no
-other thread runs meanwhile.
+"""Regular expressions with a limit of time.
 
-So expressions that can explode are searched for in a process of their own, with a limit.
+A search may take for ever, and holds the interpreter, so that no other thread runs meanwhile. So expressions that can
+backtrack without end are searched in a process of their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Seconds of CPU for one search.
 LIMIT = 1.0
-# One that took more keeps the others waiting, so it is left alone for so long.
+# A search that took longer kept others waiting: its expression is an error for so many seconds.
 PAUSE = 60.0
 # A socket without a timeout would wait for ever.
 _NO_TIME = 0.001

@@ -1,4 +1,4 @@
-"""Hosts: their names, their addresses, and URLs as reasons show them."""
+"""Host names, their addresses, and URLs as reasons show them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shown(url: str) -> str:
 
 
 def without_query(path: str) -> str:
-    """Return the path for a listing or a message; somebody may have written a whole URL, with a user and a password."""
+    """Return a path without its query, for listings and messages; a whole URL also without its user and password."""
     before, mark, _ = path.partition('?')
     return _LOGIN.sub('//', before) + ('?...' if mark else '')
 
@@ -60,7 +60,7 @@ def resolve(
 ) -> list[tuple[int, Any]]:
     """Return the addresses of `host`, each with its family.
 
-    :raises HealthError: when there are none, which is no failure of the process.
+    :raises HealthError: when there are none: that is an error, not a failure of the process.
     """
     try:
         found = lookup(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)

@@ -1,4 +1,4 @@
-"""One HTTP request within a deadline: requests, on the connections of sockets.
+"""One HTTP request within a deadline: requests prepares it, http.client writes it, a deadline socket carries it.
 
 Imported by the first check that runs, never by supervisord, because it imports requests.
 """
@@ -54,12 +54,12 @@ class Request:
 
     @property
     def data(self) -> bytes:
-        """What is sent. Not kept: there may be one for each of a thousand ports, with the same long body."""
+        """The bytes to send. Made for each run: there may be a thousand ports, and the same long body for each."""
         return self._head + cast(bytes, self.prepared.body or b'')
 
 
 class Reply:
-    """A reply whose body is read only when asked for; `via` says what led to it, if redirects did."""
+    """A reply whose body is read only when asked for; `via` names the redirects that led to it."""
 
     def __init__(self, response: http.client.HTTPResponse, via: str) -> None:
         self.status = response.status
@@ -68,7 +68,7 @@ class Reply:
 
     @property
     def is_short(self) -> bool:
-        """Tell whether the whole body is known to fit into BODY_CAP."""
+        """Tell whether the length of the body is known, and at most BODY_CAP."""
         length = self._response.length
         return length is not None and length <= BODY_CAP
 
@@ -94,7 +94,7 @@ class Reply:
 
 
 class Client:
-    """What the runs of one check share; it holds nothing of a run, neither connection nor cookie."""
+    """What all runs of one check share. No connection and no cookie outlives a run."""
 
     def __init__(self, verify: bool, ca_file: str | None) -> None:
         self._connector = Connector(verify, ca_file)

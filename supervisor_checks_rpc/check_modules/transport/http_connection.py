@@ -1,4 +1,4 @@
-"""What carries a request of requests: its bytes, and a connection for each, over TLS if need be.
+"""From a prepared request to its bytes, and from its URL to a connection, with TLS where the scheme asks for it.
 
 Imported by the first check that runs, never by supervisord, because it imports requests.
 """
@@ -44,7 +44,7 @@ class Address:
 
 
 class _Writer(HTTPConnection):
-    """Has http.client write a request down, instead of sending it."""
+    """Collects the bytes that http.client would send."""
 
     def __init__(self, address: Address) -> None:
         super().__init__(address.host, address.port)
@@ -57,7 +57,7 @@ class _Writer(HTTPConnection):
 
 
 def head_of(request: requests.PreparedRequest, address: Address) -> bytes:
-    """Return `request` as it is sent, but for its body.
+    """Return the bytes of `request` that are sent before its body.
 
     :raises http.client.InvalidURL: when the host is none.
     """

@@ -1,4 +1,4 @@
-"""One exchange of HTTP on a connection that keeps to a deadline."""
+"""One request and its reply on a connection with a deadline; the checks http and xmlrpc share it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def exchange(sock: socket.socket, request: bytes, method: str) -> http.client.HT
 
 @contextmanager
 def verdicts() -> Iterator[None]:
-    """Raise a HealthError for what http.client and the connection raise inside."""
+    """Turn what http.client and the connection raise inside into a HealthError."""
     try:
         yield
     except (OSError, http.client.HTTPException) as why:

@@ -1,4 +1,4 @@
-"""Ports: a number, or what an expression finds in the name of a process."""
+"""The option `port`: a number, or a regular expression that finds one in the name of the process."""
 
 from __future__ import annotations
 

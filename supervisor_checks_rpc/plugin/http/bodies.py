@@ -8,7 +8,7 @@ from typing import Any
 
 from supervisor.http import NOT_DONE_YET
 
-from ..loop import guarded
+from ..guards import guarded
 from .messages import DeferredReply
 
 
@@ -41,7 +41,7 @@ class Pieces:
 
 
 class DeferredProducer:
-    """Sends a deferred reply when it is ready; our Channel asks `callback` when that is (loop.Channel)."""
+    """Sends a deferred reply when it is ready; our Channel asks `callback` when that is (channel.Channel)."""
 
     delay = 0.05
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from supervisor import events
 from supervisor.http import encrypted_dictionary_authorizer
 
-from ..loop import guarded
+from ..guards import guarded
 from .bodies import Body
 from .bodies import DeferredProducer
 from .bodies import Pieces

@@ -37,7 +37,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class DeferredReply:
-    """A reply that is made when `ready()`; `subscribe` is called with what to call then (see loop.deferred)."""
+    """A reply that is made when `ready()`; `subscribe` is called with what to call then (see guards.deferred)."""
 
     ready: Callable[[], bool]
     reply: Callable[[], Reply]

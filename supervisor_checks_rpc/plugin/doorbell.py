@@ -1,0 +1,79 @@
+"""What wakes supervisord's loop, which sleeps up to a second in poll.
+
+The loop calls readable(), writable() and handle_error() unguarded (supervisor/supervisord.py, runforever): an exception
+there ends supervisord.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+
+from supervisor.medusa.asyncore_25 import dispatcher
+
+
+@cache
+def _silence_children() -> None:
+    """Have a child of supervisord ring no bell between fork and exec, where the descriptor is closed already.
+
+    Python would complain on the standard error of the program that is to be started. Once in the life of supervisord,
+    reloads included: a function that was registered stays.
+    """
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+
+class Doorbell(dispatcher):
+    """Wakes supervisord's loop from poll, and calls `answer` on its next turn.
+
+    `on_turn` is called on every turn of the loop, once a second at least; the bell rings when it returns true. The bell
+    can also ring at signals: SIGCHLD alone does not end a poll (PEP 475), so that a process would be reaped up to a
+    second late.
+    """
+
+    def __init__(self, answer: Callable[[], object], on_turn: Callable[[], object]) -> None:
+        self._bell, ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._answer = answer
+        self._on_turn = on_turn
+        dispatcher.__init__(self, ear)
+
+    def ring_at_signals(self) -> None:
+        """Ring at every signal that supervisord handles."""
+        _silence_children()
+        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+
+    def ring(self) -> None:
+        """Have `answer` called on the loop's next turn."""
+        # When the socket is full, the bell rings already.
+        with suppress(OSError):
+            self._bell.send(b'\0')
+
+    def readable(self) -> bool:
+        """Call `on_turn`, since supervisord's loop asks this on every turn; always true."""
+        if self._on_turn():
+            self.ring()
+        return True
+
+    def writable(self) -> bool:
+        """Never true: nothing is sent through this end."""
+        return False
+
+    def handle_read(self) -> None:
+        """Call `answer`."""
+        self.recv(4096)
+        self._answer()
+
+    def handle_error(self) -> None:
+        """Go on: `answer` is guarded, and what could not be read is read at the next ring."""
+
+    def close(self) -> None:
+        """Leave the loop. Our descriptors are closed before a reload closes all that it finds (options.cleanup_fds)."""
+        current = signal.set_wakeup_fd(-1)
+        if current not in (-1, self._bell.fileno()):
+            signal.set_wakeup_fd(current)
+        self._bell.close()
+        dispatcher.close(self)

@@ -1,0 +1,40 @@
+"""How supervisord's loop may call us: guarded, and without waiting for a reply."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.http import NOT_DONE_YET
+
+
+def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` as supervisord may call it: an exception is logged, and the result is None."""
+
+    def guarded_call(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception:
+            log.critical(f'health: internal error, supervisord goes on: {traceback.format_exc()}')
+            return None
+
+    return guarded_call
+
+
+def deferred(
+    ready: Callable[[], bool], answer: Callable[[], Any], subscribe: Callable[[Callable[[], None]], None] | None = None
+) -> Callable[[], Any]:
+    """Return a deferred reply to an RPC: `answer()` as soon as `ready()`; neither may block.
+
+    supervisor/xmlrpc.py knows one by being a plain function with a `delay`. Our Channel also asks `ready`, and calls
+    `subscribe` with what to call when the answer may be ready.
+    """
+
+    def onwait() -> Any:
+        return answer() if ready() else NOT_DONE_YET
+
+    onwait.delay = 0.05  # type: ignore[attr-defined]
+    onwait.ready = ready  # type: ignore[attr-defined]
+    onwait.subscribe = subscribe  # type: ignore[attr-defined]
+    return onwait
