@@ -72,9 +72,10 @@ def told(what: str, samples: Iterator[tuple[int, Sample]]) -> bool:
 
 
 def day(hours: int) -> Iterator[tuple[int, Sample]]:
-    """Yield at each simulated hour what the record and the remediation of the sick hold, in this process."""
+    """Yield at each simulated hour what the record and the remediation hold in memory, in this process."""
     # The fakes of the tests are modules of their folder.
-    sys.path += [str(Path(__file__).parents[1] / 'tests')]
+    tests = Path(__file__).parents[1] / 'tests'
+    sys.path += [str(tests), str(tests / 'test_plugin')]
     from test_histories import Bench  # type: ignore[import-not-found]
     from test_histories import spec
 
@@ -82,7 +83,7 @@ def day(hours: int) -> Iterator[tuple[int, Sample]]:
     for hour in range(1, hours + 1):
         for _ in range(_HOUR // _TICK):
             bench.now += _TICK
-            # Each process is sick for a minute of each hour, and one after the other.
+            # Each process is unhealthy for a minute of each hour, and one after the other.
             sick = f'w_{int(bench.now) // 60 % 60}'
             bench.probe(lambda run, sick=sick: 'F' if run.process.name == sick else 'P')
             bench.act()
@@ -92,7 +93,7 @@ def day(hours: int) -> Iterator[tuple[int, Sample]]:
         gc.collect()
         restarts = sum(program.stops for program in bench.programs)
         yield hour, {'MiB': measure.rss([os.getpid()]), 'thousand objects': len(gc.get_objects()) / 1e3}
-    assert restarts or hours == 0, 'nobody was sick'
+    assert restarts or hours == 0, 'nothing was restarted'
 
 
 def on_demand(supervisord: Supervisord, services: Services, runs: int) -> Iterator[tuple[int, Sample]]:

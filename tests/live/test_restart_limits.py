@@ -1,4 +1,4 @@
-"""The limits, in a real supervisord: when a sick process is restarted, and when it is not."""
+"""The limits of restarts, in a real supervisord: when an unhealthy process is restarted, and when it is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we do, tick by tick, beside what others do: the state machines are those of FIELD-NOTES, section 5.
+"""What we do, tick by tick, beside what others do: as their documentation and code describe them.
 
 Record, Health, RestartPolicy, Remediation and Restarts are real; supervisord is a fake, and time a number.
 """
