@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tools import INSTALL
 from tools import WANTS
 
 Row = tuple[str, str, int, list[str]]
@@ -24,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix('Skipped: ')
-        if reason.startswith(WANTS):
+        if reason.startswith(WANTS) and INSTALL in reason:
             _missing[reason.removeprefix(WANTS)] += 1
     # A test that is tried again counts once.
     if report.when == 'teardown':

@@ -22,8 +22,9 @@ PACKAGES = {
     'amtool': 'prometheus-alertmanager',
     'libfaketime.so.1': 'faketime',
 }
-# How the reason of a skip for want of a tool begins.
+# How the reason of a skip for want of a tool begins, and what it says about the package.
 WANTS = 'needs '
+INSTALL = ': apt-get install '
 
 
 def find(name: str) -> str | None:
@@ -39,7 +40,7 @@ def tool(name: str) -> str:
 
     path = find(name)
     if path is None:
-        pytest.skip(f'{WANTS}{name}: apt-get install {PACKAGES[name]}')
+        pytest.skip(f'{WANTS}{name}{INSTALL}{PACKAGES[name]}')
     return path
 
 
