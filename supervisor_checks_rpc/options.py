@@ -27,12 +27,17 @@ _TRUE = ('yes', 'true', 'on', '1')
 _FALSE = ('no', 'false', 'off', '0')
 _DURATION = re.compile(r'(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?', re.ASCII)
 _DURATION_UNITS = {'ms': 0.001, None: 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
-_SIZE = re.compile(r'(\d+)\s*(kb|mb|gb)?', re.ASCII)
-_SIZE_UNITS = {None: 1, 'kb': 1024, 'mb': 1024**2, 'gb': 1024**3}
+_SIZE = re.compile(r'(\d+(?:\.\d+)?)\s*([kmg]b?)?', re.ASCII)
+_SIZE_UNITS = {None: 1, 'k': 1024, 'm': 1024**2, 'g': 1024**3}
 # A year: a longer duration is a mistake, and sums of shorter ones stay exact.
 _LONGEST_SECONDS = 366 * 86400
 # The largest int of XML-RPC.
 MAX_INT = 2**31 - 1
+# What Docker and Kubernetes call options of ours.
+_ELSEWHERE = {
+    'retries': 'failure_threshold', 'periodseconds': 'interval', 'initialdelayseconds': 'start_period',
+    'timeoutseconds': 'timeout', 'failurethreshold': 'failure_threshold', 'successthreshold': 'success_threshold',
+}  # fmt: skip
 # Names of options have fewer characters.
 _LONGEST_NAME = 100
 
@@ -88,15 +93,17 @@ def parse(
             shown = _shown(option, given[name])
             problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')
     for name in sorted(str(name) for name in given if name not in known):
-        meant = _meant(name[:_LONGEST_NAME], (*known, *others))
+        meant = _meant(name[:_LONGEST_NAME], tuple(sorted({*known, *others})))
         hint = f' (did you mean {meant}?)' if meant else ''
-        problems.append(f'{name}: unknown option, expected one of: {" ".join(sorted(known))}{hint}')
+        problems.append(f'{name}: unknown option, expected one of: {" ".join(sorted({*known, *others}))}{hint}')
     return values, problems
 
 
 @lru_cache(maxsize=1024)
 def _meant(name: str, among: tuple[str, ...]) -> str:
     """Return the one of `among` that is most like `name`, '' if none is. Cached, since it is slow."""
+    if _ELSEWHERE.get(name) in among:
+        return _ELSEWHERE[name]
     return next(iter(get_close_matches(name, among, 1)), '')
 
 
@@ -142,9 +149,10 @@ def _size(value: object) -> int:
     if isinstance(value, bool):
         raise ValueError
     match = _SIZE.fullmatch(str(value).strip().lower())
-    if match is None:
+    if match is None or (match[2] is None and '.' in match[1]):
         raise ValueError
-    return int(match[1]) * _SIZE_UNITS[match[2]]
+    number, unit = match[1], match[2] and match[2][0]
+    return int(float(number) * _SIZE_UNITS[unit]) if '.' in number else int(number) * _SIZE_UNITS[unit]
 
 
 def _text(value: object) -> str:

@@ -392,7 +392,7 @@ def failing_struct(monitor: Monitor) -> structs.Struct:
     }
 
 
-def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface:
+def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface | None:
     """Return the interface, as supervisord asks for it with the options of `[rpcinterface:health]`.
 
     Called once for each HTTP server, and before supervisord daemonizes: no thread, socket or process starts here. It
@@ -400,6 +400,13 @@ def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespac
     """
     service = getattr(supervisord, 'health_service', None)
     if service is None:
-        service = supervisord.health_service = HealthService(supervisord)
-        install_when_running(supervisord, service)
+        try:
+            service = HealthService(supervisord)
+            install_when_running(supervisord, service)
+        except Exception:
+            # supervisord would not start. Without an interface its other interfaces work on.
+            log = supervisord.options.logger
+            log.critical(f'health: internal error, supervisord starts without health checks: {traceback.format_exc()}')
+            return None
+        supervisord.health_service = service
     return HealthNamespaceRPCInterface(service)

@@ -311,7 +311,7 @@ def test_each_message_of_the_page_is_one_of_the_code():
 NO_TROUBLE = (
     'Basic realm', 'Authorization: Basic', 'User-Agent: ', 'Content-Type: ', 'Connection: ', 'default-src',
     'text/plain; ',
-    'import sys;', 'An event listener of supervisord for', 'the answer to ', 'the argument of ',
+    'import sys;', '(--', 'An event listener of supervisord for', 'the answer to ', 'the argument of ',
     '… is no text',
     'a time is not finite', 'a number is not finite', 'columns of different lengths',
     'there is at least one address', 'paused ', 'restarts reset',

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import signal
@@ -591,3 +592,27 @@ def test_a_process_is_one_instance_for_as_long_as_its_pid(running: Running) -> N
     events.notify(events.ProcessStateRunningEvent(web, ProcessStates.STARTING))
     status = running.call('getCheckStatus', 'ping', 'web')
     assert (status['state'] == 'healthy', status['outcome'], len(status['history'])) == (False, '', 1)
+
+
+# -- the factory
+
+
+def test_a_configuration_that_is_a_file_object_keeps_supervisord_from_nothing() -> None:
+    """django-supervisor starts supervisord so."""
+    events.clear()
+    supervisord = fakes.Supervisord('', 'web=7')
+    supervisord.options.configfile = io.StringIO('[supervisord]')
+    interface = make_health_rpcinterface(supervisord)
+    assert interface is not None
+    (problem,) = interface.getHealth()['problems']
+    assert problem.endswith('supervisord got its configuration as a file object, expected a file')
+
+
+def test_whatever_breaks_in_the_factory_supervisord_starts() -> None:
+    events.clear()
+    supervisord = fakes.Supervisord('', 'web=7')
+    del supervisord.options.pidhistory, supervisord.options.here, supervisord.process_groups
+    supervisord.options.configfile = '/no/such/file'
+    assert make_health_rpcinterface(supervisord) is None
+    (line,) = [line for line in supervisord.options.logger.lines if 'starts without health checks' in line]
+    assert 'AttributeError' in line

@@ -59,7 +59,12 @@ def _environment(value: object) -> dict[str, str]:
     return {key: text.strip('\'"') for key, _, text in pairs}
 
 
-COMMAND = opt.Kind('a program and its arguments', _arguments, show=shlex.join)
+def _program_of(text: str) -> str:
+    """Return the name of the program: an argument may be a password."""
+    return text.strip().partition(' ')[0].strip('\'"')
+
+
+COMMAND = opt.Kind('a program and its arguments', _arguments, show=lambda words: words[0], redact=_program_of)
 ENVIRONMENT = opt.Kind('KEY=value pairs separated by commas', _environment)
 
 

@@ -41,9 +41,14 @@ def _members(value: object) -> tuple[Member, ...]:
     loaded = opt.JSON.convert(value)
     if isinstance(loaded, dict) and loaded and all(isinstance(options, dict) for options in loaded.values()):
         return tuple(Member(name, name, options) for name, options in loaded.items())
-    if isinstance(loaded, list) and loaded:
-        return tuple(Member(str(name), str(type_name), options) for name, type_name, options in loaded)
+    if isinstance(loaded, list) and loaded and all(map(_is_resolved, loaded)):
+        return tuple(Member(name, type_name, options) for name, type_name, options in loaded)
     raise ValueError
+
+
+def _is_resolved(fields: object) -> bool:
+    # Anything else is refused as a whole: a part of it that a message quotes may be a password.
+    return isinstance(fields, list) and [type(field) for field in fields] == [str, str, dict]
 
 
 def _require(value: object) -> str | int:

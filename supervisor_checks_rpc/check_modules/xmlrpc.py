@@ -80,7 +80,7 @@ class XMLRPCCheck(BaseCheck):
         opt.Option('sock_path', SOCKET_PATH, help='the Unix socket to call, instead of a port'),
         opt.Option('sock_dir', SOCKET_PATH, help='the folder of one Unix socket for each process: PROCESS_NAME.sock'),
         opt.Option('method', METHOD, 'status', 'the method to call, without arguments'),
-        opt.Option('username', opt.TEXT, help='the user for basic authentication'),
+        opt.Option('username', opt.TEXT, help='the user for basic authentication', secret=True),
         opt.Option('password', opt.TEXT, help='the password of that user', secret=True),
     )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from supervisor.options import UnhosedConfigParser
 
 _EXPANDED = re.compile(r'%%|%\(')
+_VARIABLE = re.compile(r'%\((\w+)\)')
 _CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
 # A longer regular expression or command takes seconds to parse, and supervisord parses them.
 _LONGEST_VALUE = 65536
@@ -152,7 +153,13 @@ def _expand(parser: UnhosedConfigParser, section: str, key: str, expansions: Map
         return str(expand(parser.get(section, key), expansions, key))
     except ValueError:
         # The text of supervisor's error holds the value, which may be a password.
-        raise ValueError(f'[{section}] {key}: {_CANNOT_EXPAND}') from None
+        raise ValueError(f'[{section}] {key}: {_cannot_expand(parser.get(section, key), expansions)}') from None
+
+
+def _cannot_expand(value: str, expansions: Mapping[str, str]) -> str:
+    """Return the problem line, with the names of variables that are not set, and nothing else of the value."""
+    unset = sorted(set(_VARIABLE.findall(value.replace('%%', ''))) - expansions.keys())
+    return f'{_CANNOT_EXPAND}; not set here: {" ".join(unset)}' if unset else _CANNOT_EXPAND
 
 
 def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
@@ -166,7 +173,8 @@ def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
             value = parser.saneget(section, key, expansions=expansions)
         except ValueError:
             # The text of supervisor's error holds the value, which may be a password.
-            unreadable[key] = f'{key}: {_CANNOT_EXPAND}'
+            known = {**expansions, **parser.expansions}
+            unreadable[key] = f'{key}: {_cannot_expand(raw[key], known)}'
             continue
         if len(value) > _LONGEST_VALUE:
             unreadable[key] = f'{key}: cannot use {len(value)} characters, expected at most {_LONGEST_VALUE}'

@@ -62,6 +62,9 @@ class Config:
 
 def load(path: str, read: conf_file.Read = conf_file.read) -> Config:
     """Read the supervisord.conf at `path` with its includes. Never raises for what is in it, or if it is not there."""
+    if not path:
+        problem = 'cannot read checks: supervisord got its configuration as a file object, expected a file'
+        return Config(path, problems=(problem,), is_readable=False)
     try:
         return _config_of(path, read(path, _PREFIXES))
     except conf_file.CannotRead as why:

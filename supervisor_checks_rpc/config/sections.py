@@ -28,6 +28,8 @@ COMMON_OPTIONS = (
     Option('processes', opt.WORDS, opt.REQUIRED, 'group:name with shell wildcards, or a bare name'),
     *SCHEDULE_OPTIONS,
 )
+# How `checks` of a complex check begins when it is JSON and not names of sections.
+_JSON = ('{', '[')
 _COMMON_NAMES = frozenset(option.name for option in COMMON_OPTIONS)
 
 
@@ -52,6 +54,8 @@ def build_spec(
     if not name or not name.isascii() or not name.isprintable() or set(' :/') & set(name):
         problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
     ttl = 0.0 if problems else _ttl_of(values['type'], own)
+    if ttl and 'stale_after' in given and values['stale_after'] < ttl:
+        problems.append(f'stale_after: cannot use {values["stale_after"]:g}, expected at least ttl ({ttl:g})')
     if ttl and 'stale_after' not in given:
         # A beat is good for its ttl, however often the silence is looked at.
         values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
@@ -69,7 +73,7 @@ def build_spec(
 def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
     """Return a complex check with the names of other sections replaced by what these say; any other as it is."""
     names = str(spec.options.get('checks', '')).strip()
-    if spec.type != 'complex' or spec.error or names.startswith('{'):
+    if spec.type != 'complex' or spec.error or names.startswith(_JSON):
         return spec
     known = {other.name: other for other in specs}
     members = []
@@ -139,6 +143,12 @@ def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
         value, low = values.get(name), values.get(least)
         if value is not None and low is not None and value < low:
             problems.append(f'{name}: cannot use {value:g}, expected at least {least} ({low:g})')
+    if all(values.get(name) is not None for name in ('stale_after', 'interval', 'timeout')):
+        stale_after, fresh = values['stale_after'], values['interval'] + values['timeout']
+        if stale_after < fresh:
+            # Each result would be stale before the next one comes: never healthy, never enough failures in a row.
+            expected = f'at least interval + timeout ({fresh:g})'
+            problems.append(f'stale_after: cannot use {stale_after:g}, expected {expected}')
     return problems
 
 
@@ -156,7 +166,7 @@ def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
 
 def _names_members(type_name: str, own: Mapping[str, str]) -> bool:
     """Tell whether a complex check names other sections, which are looked up when all have been read."""
-    return type_name == 'complex' and bool(own.get('checks')) and not own['checks'].lstrip().startswith('{')
+    return type_name == 'complex' and bool(own.get('checks')) and not own['checks'].lstrip().startswith(_JSON)
 
 
 def _ttl_of(type_name: str, own: Mapping[str, str]) -> float:

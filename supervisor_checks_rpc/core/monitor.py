@@ -36,7 +36,8 @@ class Monitor:
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times', '_is_leasable', '_slot', '_state_holds_until', '_troubled', 'counters', 'health', 'history',
+        '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_troubled', 'counters',
+        'health', 'history',
         'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
         'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
         'updated_at',
@@ -58,6 +59,7 @@ class Monitor:
         self.since = at
         self.updated_at = now
         self.start_instance(process, now)
+        self._is_since_outdated = False
 
     def start_instance(self, process: Process, now: float) -> None:
         """Start afresh with a new instance of the process; it is due at once."""
@@ -66,6 +68,7 @@ class Monitor:
         if self.state != model.PAUSED:
             # The first state of this instance is to be announced, even if it is the same as that of the last one.
             self.state = model.UNKNOWN
+            self._is_since_outdated = True
         self._update_troubled()
         self.health = Health(self.spec.schedule, process)
         # What the next run on this instance gets back from the last.
@@ -170,7 +173,8 @@ class Monitor:
         if self.paused_until != NEVER:
             self.end_pause_if_over(now)
         state, self._state_holds_until = self._state_until(now)
-        if state != self.state:
+        if state != self.state or self._is_since_outdated:
+            self._is_since_outdated = False
             self.state = state
             self.since = at
             self.state_changed_at = now

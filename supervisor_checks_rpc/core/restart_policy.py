@@ -34,7 +34,8 @@ def strictest_limits(schedules: Sequence[Schedule]) -> RestartLimits:
 class RestartRequest:
     """A process that needs a restart, or a signal: unhealthy since `since`.
 
-    `uses_group_quota` unless it stays up, as with a signal.
+    `uses_group_quota` unless it stays up, as with a signal. An `is_revival` starts a process that is down: it waits for
+    the backoff like any other, and is never suspended.
     """
 
     namespec: str
@@ -42,6 +43,7 @@ class RestartRequest:
     since: float
     limits: RestartLimits
     uses_group_quota: bool = True
+    is_revival: bool = False
 
 
 class _History:
@@ -110,9 +112,9 @@ class RestartPolicy:
         for request in in_order:
             history = self._histories.setdefault(request.namespec, _History())
             history.limits = request.limits
-            if history.is_suspended or request.namespec in self._quota_uses:
+            if request.namespec in self._quota_uses or (history.is_suspended and not request.is_revival):
                 continue
-            if history.restarts_in_window(now) >= request.limits.max_restarts:
+            if history.restarts_in_window(now) >= request.limits.max_restarts and not request.is_revival:
                 history.is_suspended = True
                 suspended.append(request)
             elif now >= (history.next_restart_at() or 0.0) and self._may_use_quota(request, used):
@@ -147,12 +149,16 @@ class RestartPolicy:
             used.setdefault(use.group, {})[namespec] = use.limit
         return used
 
-    def acted(self, request: RestartRequest, now: float) -> None:
-        """Take note that `request` is being carried out."""
-        self._histories.setdefault(request.namespec, _History()).add_restart(now)
+    def prepares(self, request: RestartRequest) -> None:
+        """Take note that the restart is being prepared: it uses the group's quota, and does not count yet."""
         self.holds_until = -math.inf
         if request.uses_group_quota:
             self._quota_uses[request.namespec] = _QuotaUse(request.group, request.limits.max_restarting)
+
+    def acted(self, request: RestartRequest, now: float) -> None:
+        """Take note that `request` is carried out: the process is being stopped, started, or was signalled."""
+        self.prepares(request)
+        self._histories.setdefault(request.namespec, _History()).add_restart(now)
 
     def came_up(self, namespec: str, ends_at: float) -> None:
         """Take note that the new instance runs: it uses the group's quota until it is healthy, or `ends_at`."""

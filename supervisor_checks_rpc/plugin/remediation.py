@@ -63,7 +63,9 @@ class Remediation:
         # The troubled monitors that `act` looked at last, each with the moment its state changed.
         self._last_evaluated: list[tuple[Monitor, float]] | None = None
         self.policy = RestartPolicy()
-        self.restarts = Restarts(supervisord, ring, self._restart_ended)
+        self.restarts = Restarts(supervisord, ring, self._restart_began, self._restart_ended)
+        # Restarts of ours that are being prepared, with the events that tell of them.
+        self._prepared: dict[str, tuple[RestartRequest, ProcessHealthRestartedEvent]] = {}
 
     # -- from an unhealthy monitor to a restart
 
@@ -112,13 +114,21 @@ class Remediation:
         if monitor.process.namespec in self._stopped_by_operator:
             return False
         is_late = now - monitor.instance_seen_at >= REVIVE_AFTER_SECONDS
-        return is_late and self._process_state(monitor.process) in schedule.revive
+        return is_late and self._may_revive(monitor.process, schedule.revive)
+
+    def _may_revive(self, process: Process, states: Sequence[str]) -> bool:
+        """Tell whether the process is in one of these states, and did not exit as it is expected to."""
+        if self._process_state(process) not in states:
+            return False
+        subprocess = self._find_subprocess(process)
+        return subprocess.state != ProcessStates.EXITED or subprocess.exitstatus not in subprocess.config.exitcodes
 
     def _request(self, monitors: Sequence[Monitor]) -> RestartRequest:
         process = monitors[0].process
         since = min(monitor.state_changed_at if process.pid else monitor.instance_seen_at for monitor in monitors)
         stays_up = _signal(monitors) is not None
-        return RestartRequest(process.namespec, process.group, since, self._limits_of(process.namespec), not stays_up)
+        limits = self._limits_of(process.namespec)
+        return RestartRequest(process.namespec, process.group, since, limits, not stays_up, is_revival=not process.pid)
 
     def _limits_of(self, namespec: str) -> RestartLimits:
         """Return the limits of the process, which are the same whichever of its checks fails."""
@@ -131,19 +141,28 @@ class Remediation:
         process = monitors[0].process
         reason = self._reason(monitors)
         signal_name = _signal(monitors)
-        self.policy.acted(request, now)
         if signal_name is not None:
+            self.policy.acted(request, now)
             self._log.warn(f'health: sending {signal_name} to {process.namespec} (pid {process.pid}): {reason}')
             self._find_subprocess(process).signal(signal_number(signal_name))
             return
+        self.policy.prepares(request)
+        event = ProcessHealthRestartedEvent(process, '', monitors[0].state, reason)
+        self._prepared[request.namespec] = request, event
         is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
         try:
             self.restarts.request(process, reason, is_prepared)
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
+            self._prepared.pop(request.namespec, None)
             self.policy.gave_up(request.namespec)
-            return
-        events.notify(ProcessHealthRestartedEvent(process, '', monitors[0].state, reason))
+
+    def _restart_began(self, namespec: str) -> None:
+        """Take note that a restart begins to stop or start its process: only then it counts, and is announced."""
+        request, event = self._prepared.pop(namespec, (None, None))
+        if request is not None:
+            self.policy.acted(request, self._clock())
+            events.notify(event)
 
     def _announce_suspension(self, request: RestartRequest, monitors: Sequence[Monitor]) -> None:
         reason = f'{_in_vain(request.limits)}: {self._reason(monitors)}'
@@ -166,6 +185,7 @@ class Remediation:
 
     def _restart_ended(self, namespec: str, is_up: bool) -> None:
         """Take note that a restart is over; `is_up` tells whether a new instance was started."""
+        self._prepared.pop(namespec, None)
         if not is_up:
             self.policy.gave_up(namespec)
             return
@@ -188,6 +208,7 @@ class Remediation:
         restart = self.restarts.request(process, reason)
         # If a restart is under way that an operator's stop was to end, the last request counts.
         restart.is_wanted = restart.is_by_operator = True
+        self._prepared.pop(process.namespec, None)
         monitors = self._record.monitors_of(process.namespec)
         # A drop-in program that found the process unhealthy is no person: its restarts stay within the limits.
         if not any(m.spec.is_external and m.health.last_outcome == model.FAILED for m in monitors):

@@ -69,13 +69,18 @@ class Restart:
 class Restarts:
     """All restarts under way, one at most for each process.
 
-    `ring` has `advance` called on the loop's next turn; `ended(namespec, is_up)` is called when a restart is over.
+    `ring` has `advance` called on the loop's next turn; `began(namespec)` is called when a restart begins to stop its
+    process, or to start one that is down, and `ended(namespec, is_up)` when the restart is over.
     """
 
-    def __init__(self, supervisord: Any, ring: Callable[[], None], ended: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, supervisord: Any, ring: Callable[[], None], began: Callable[[str], None],
+        ended: Callable[[str, bool], None],
+    ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
         self._ring = ring
+        self._began = began
         self._ended = ended
         self._under_way: dict[str, Restart] = {}
 
@@ -180,11 +185,14 @@ class Restarts:
             self._end(restart, _STOPPED_BY_OPERATOR)
         elif restart.phase == PREPARING and restart.is_prepared():
             restart.phase = STOPPING
+            self._began(restart.process.namespec)
             problem = restart.subprocess.stop()
             if problem:
                 self._end(restart, f'cannot stop it: {problem.splitlines()[0]}')
 
     def _start(self, restart: Restart) -> None:
+        if restart.phase == PREPARING:
+            self._began(restart.process.namespec)
         restart.phase = STARTING
         del self._under_way[restart.process.namespec]
         try:

@@ -414,5 +414,9 @@ class HealthService:
 
 
 def _path(options: Any) -> str:
-    """Return the file that supervisord read; `here` was made absolute before supervisord changed its directory."""
-    return os.path.join(options.here, os.path.basename(options.configfile)) if options.configfile else ''
+    """Return the file that supervisord read, '' if its configuration came as a file object.
+
+    `here` was made absolute before supervisord changed its directory.
+    """
+    is_path = isinstance(options.configfile, str) and options.configfile
+    return os.path.join(options.here, os.path.basename(options.configfile)) if is_path else ''

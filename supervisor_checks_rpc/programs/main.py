@@ -30,6 +30,7 @@ from ..errors import HealthError
 from ..errors import InvalidCheckConfig
 from ..options import Option
 from ..protocol.client import Client
+from ..protocol.client import without_login
 from .check_runner import CheckRunner
 from .restarter import fault_text
 from .retries import read
@@ -91,7 +92,8 @@ def _main(kind: str) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong, without the values of options, and exit 2."""
-        line = re.sub(r'(--[\w-]+)=\S*', r'\1', ' '.join(message.split()))
+        # As far as the end, or argparse's own words: a value may hold spaces.
+        line = re.sub(r'(--[\w-]+)=.*?( could match |$)', r'\1\2', ' '.join(message.split()))
         self.exit(2, f'{self.prog}: {line}\n')
 
 
@@ -229,7 +231,8 @@ def _client(args: argparse.Namespace) -> Client | None:
     except ValueError:
         usable = False
     if not usable:
-        raise InvalidCheckConfig(f'--serverurl: cannot use {url!r}, expected unix://PATH or http://HOST:PORT')
+        shown = without_login(url)
+        raise InvalidCheckConfig(f'--serverurl: cannot use {shown!r}, expected unix://PATH or http://HOST:PORT')
     return Client(url, os.environ.get('SUPERVISOR_USERNAME', ''), os.environ.get('SUPERVISOR_PASSWORD', ''))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import socket
 import xmlrpc.client
 from collections.abc import Mapping
@@ -33,11 +34,17 @@ class ShuttingDown(CannotAsk):
     """supervisord is shutting down or reloading."""
 
 
+def without_login(url: str) -> str:
+    """Return `url` without user and password, for a message."""
+    return re.sub(r'//[^/]*@', '//', url)
+
+
 class Client:
     """Calls methods of the supervisord at `url` (`unix://PATH` or `http://HOST:PORT`)."""
 
     def __init__(self, url: str, username: str = '', password: str = '', timeout: float = 30.0) -> None:
         self._url = url
+        self._shown_url = without_login(url)
         self._timeout = timeout
         self._head = 'POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n'
         if username:
@@ -76,14 +83,14 @@ class Client:
             (value,), _ = xmlrpc.client.loads(self._post(body, may_wait))
         except PermissionError:
             raise CannotAsk(
-                f'cannot connect to supervisord at {self._url}: permission denied: run this program as the owner of '
-                'the socket, or see chmod and chown of [unix_http_server]'
+                f'cannot connect to supervisord at {self._shown_url}: permission denied: run this program as the owner '
+                'of the socket, or see chmod and chown of [unix_http_server]'
             ) from None
         except xmlrpc.client.Fault as fault:
             raise self._translated(fault, method) from None
         except (OSError, http.client.HTTPException, ValueError, ExpatError, xmlrpc.client.Error) as why:
             text = ' '.join(str(why).split()) or type(why).__name__
-            raise CannotAsk(f'cannot ask supervisord at {self._url}: {text}') from None
+            raise CannotAsk(f'cannot ask supervisord at {self._shown_url}: {text}') from None
         return value
 
     def _post(self, body: bytes, may_wait: bool) -> str:
@@ -110,11 +117,11 @@ class Client:
                 sock.close()
         if response.status == http.client.UNAUTHORIZED:
             raise CannotAsk(
-                f'supervisord at {self._url} refuses user and password: set SUPERVISOR_USERNAME and '
+                f'supervisord at {self._shown_url} refuses user and password: set SUPERVISOR_USERNAME and '
                 'SUPERVISOR_PASSWORD in the environment of this program, or give it the file with -c'
             )
         if response.status != http.client.OK:
-            raise CannotAsk(f'supervisord at {self._url} answers with HTTP status {response.status}')
+            raise CannotAsk(f'supervisord at {self._shown_url} answers with HTTP status {response.status}')
         return data.decode()
 
     def _connect(self) -> socket.socket:

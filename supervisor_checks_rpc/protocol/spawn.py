@@ -27,8 +27,8 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | N
     limit = '' if memory is None else str(memory)
     argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid()), __version__]
     actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
-    # Another user must not learn how to log in to supervisord.
-    environ = {key: value for key, value in os.environ.items() if not user or key not in LOGINS}
+    # Neither another user nor custom code must learn how to log in to supervisord.
+    environ = {key: value for key, value in os.environ.items() if key not in LOGINS}
     return os.posix_spawn(sys.executable, argv, environ, file_actions=actions, setpgroup=0)
 
 

@@ -94,6 +94,11 @@ def test_it_tells_what_happened_through_a_restart_of_the_process(supervisord: St
     assert 'Content-Encoding' not in plain.headers
     assert 'supervisor_health_checks_total{check="ping",group="web",process="web",outcome="failed"} 1' in plain.text
     assert requests.head(f'http://127.0.0.1:{sv.port}/metrics', timeout=30).status_code == 200
+    with socket.create_connection(('127.0.0.1', sv.port), 30) as sock:
+        sock.sendall(b'HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+        with sock.makefile('rb') as stream:
+            head, _, body = stream.read().partition(b'\r\n\r\n')
+    assert (head.split(b'\r\n')[0], body) == (b'HTTP/1.1 200 OK', b'')
 
 
 def test_it_is_not_opened_with_the_page_of_health(supervisord: Start) -> None:

@@ -386,6 +386,26 @@ def test_before_the_stop_it_gets_a_signal_and_time(supervisord):
     assert stopped - dumped >= 0.69
 
 
+def test_a_restart_that_is_called_off_is_no_restart(supervisord):
+    """It is not counted, delays no other, and no event tells of it; the next one is made, though one is allowed."""
+    limits = {'pre_restart_signal': 'QUIT', 'pre_restart_wait': '1s', 'max_restarts': 1, 'backoff_delay': 60}
+    log = program('log', 'eventlog.py', '%(here)s/events', kind='eventlistener', events='PROCESS_HEALTH_RESTARTED')
+    sv, doctor = by_hand(supervisord, recorder(**limits) + log)
+    sv.wait(lambda: 'ready' in sv.output('job'), what='its handlers')
+    for count in (1, 2):
+        doctor.say(times=3)
+        sv.wait(lambda count=count: len(signals(sv)) == count, what='the signal before the stop')
+        doctor.say('passed')
+        sv.wait(lambda count=count: sv.log().count('did not restart job: no check asks for it any more') == count)
+    found = status(sv)
+    assert (found['restarts'], found['restarts_in_window'], found['restarts_suspended']) == (0, 0, False)
+    doctor.say(times=3)
+    wait_starts(sv, 2)
+    sv.wait(lambda: (sv.dir / 'events').exists() and (sv.dir / 'events').read_text(), what='the event')
+    assert (sv.dir / 'events').read_text().count('PROCESS_HEALTH_RESTARTED') == 1
+    assert status(sv)['restarts_in_window'] == 1
+
+
 def test_a_process_that_dies_of_the_signal_before_the_stop_comes_back_once(supervisord):
     policies = ('true', 'false', 'unexpected')
     sections = ''.join(
@@ -428,7 +448,7 @@ def test_whatever_becomes_of_the_command_before_the_stop_it_does_not_prevent_it(
     assert 'no such file' in said['missing']
 
 
-def test_what_supervisord_gave_up_on_is_brought_back_with_brakes_and_nothing_else_is(supervisord):
+def test_what_supervisord_gave_up_on_is_brought_back_with_backoff_and_nothing_else_is(supervisord):
     broken = "sh -c 'test -e %(here)s/cure && exec sleep 3600; exit 3'"
     once = {'startsecs': 1, 'startretries': 0, 'autorestart': 'false'}
     revive = {'port': 1, 'revive': 'FATAL', 'backoff_delay': 1, 'max_restarts': 2}
@@ -440,6 +460,8 @@ def test_what_supervisord_gave_up_on_is_brought_back_with_brakes_and_nothing_els
             ('mine', broken, {}, {'revive': 'FATAL, EXITED'}),
             ('plain', broken, {}, {'revive': 'EXITED'}),
             ('exited', 'true', {'startsecs': 0}, {}),
+            ('done', 'true', {'startsecs': 0}, {'revive': 'EXITED'}),
+            ('crashed', "sh -c 'exit 3'", {'startsecs': 0}, {'revive': 'EXITED'}),
             ('stopped', 'sleep 3600', {'autostart': 'false'}, {}),
         )
     )
@@ -448,19 +470,25 @@ def test_what_supervisord_gave_up_on_is_brought_back_with_brakes_and_nothing_els
     # supervisord refuses this, and leaves no trace of it.
     sv.supervisor.stopAllProcesses()
     sv.supervisor.startProcess('job')
-    sv.supervisor.startProcess('exited', False)
+    for name in ('exited', 'done', 'crashed'):
+        sv.supervisor.startProcess(name, False)
     with contextlib.suppress(xmlrpc.client.Fault):
         sv.supervisor.startProcess('fatal')
     sv.wait(
-        lambda: doctor.say_for(0.1, 'passed') or status(sv, 'fatal', 'fatal')['restarts_suspended'], 15, 'two revivals'
-    )
-    first, second = times(sv, 'health: restarting fatal')
+        lambda: doctor.say_for(0.1, 'passed') or len(times(sv, 'health: restarting fatal')) > 2, 20,
+        'more revivals than max_restarts',
+    )  # fmt: skip
+    first, second, third = times(sv, 'health: restarting fatal')[:3]
     assert second - first >= 1
+    assert third - second >= 2
+    assert not status(sv, 'fatal', 'fatal')['restarts_suspended']
     assert 'restarting fatal (pid 0): it is FATAL, and revive says so' in sv.log()
     doctor.say_for(1.5, 'passed')
-    names = ('mine', 'plain', 'exited', 'stopped')
-    assert [starts(sv, name) for name in ('fatal', *names)] == [4, 1, 1, 2, 0]
-    assert [sv.process(name)['statename'] for name in names] == ['FATAL', 'FATAL', 'EXITED', 'STOPPED']
+    names = ('mine', 'plain', 'exited', 'done', 'stopped')
+    assert [starts(sv, name) for name in names] == [1, 1, 2, 2, 0]
+    assert starts(sv, 'fatal') >= 5
+    assert starts(sv, 'crashed') >= 3
+    assert [sv.process(name)['statename'] for name in names] == ['FATAL', 'FATAL', 'EXITED', 'EXITED', 'STOPPED']
 
 
 # -- the operator

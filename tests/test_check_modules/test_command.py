@@ -244,7 +244,7 @@ def test_one_instance_runs_in_many_threads_at_once() -> None:
     [
         ({}, 'command: required and missing, expected a program and its arguments'),
         ({'command': ''}, "command: cannot use '', expected a program and its arguments"),
-        ({'command': "sh -c 'open"}, 'command: cannot use "sh -c \'open", expected a program and its arguments'),
+        ({'command': "sh -c 'open"}, "command: cannot use 'sh', expected a program and its arguments"),
         ({'command': 'true', 'shell': 'yes'}, 'shell: unknown option, expected one of: command directory'),
     ],
 )

@@ -777,3 +777,22 @@ def test_statuses_that_cannot_be(statuses: str) -> None:
 def test_port_is_required() -> None:
     with pytest.raises(InvalidCheckConfig, match='^port: required and missing, expected a port from 1 to 65535, or a '):
         HTTPCheck({'url': '/'})
+
+
+@pytest.mark.parametrize('interim', [
+    b'HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n',
+    b'HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n',
+])  # fmt: skip
+def test_an_interim_reply_is_not_the_reply(interim: bytes) -> None:
+    """A proxy sends them before the reply of its service; http.client knows 100 alone."""
+    with servers.tcp(servers.http_answers(interim + reply(204, b''))) as server:
+        assert run(port=server.port).endswith('/ping: status 204')
+    with servers.tcp(servers.http_answers(interim + reply(500, b''))) as server:
+        with pytest.raises(CheckFailed, match='status 500, expected 200-299$'):
+            run(port=server.port)
+
+
+def test_a_service_that_changes_the_protocol_has_replied() -> None:
+    with servers.tcp(servers.http_answers(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n')) as server:
+        with pytest.raises(CheckFailed, match='status 101, expected 200-299$'):
+            run(port=server.port)

@@ -261,7 +261,8 @@ PORT = 'a port from 1 to 65535, or a regular expression on the process name with
             'pre_restart_command: cannot use the value (hidden), expected a program and its arguments'),
         ('sock_path = /s', 'port: expected either port or sock_path'),
         ('send = %(ENV_HEALTH_TEST_NOWHERE)s',
-            'send: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'),
+            'send: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%; '
+            'not set here: ENV_HEALTH_TEST_NOWHERE'),
         ('send = 100%', 'send: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'),
         ('send = %d', 'send: cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'),
     ],
@@ -608,3 +609,43 @@ def test_the_query_of_a_url_is_in_no_fingerprint_and_in_no_message() -> None:
     assert sections.fingerprint(specs[0]) == sections.fingerprint(specs[1])
     _, problems = check_modules.built_in('http').parse({'port': '80', 'url': 'http://u:hunter2@host/?key=hunter2'})
     assert 'hunter2' not in str(problems)
+
+
+@pytest.mark.parametrize(('lines', 'problem'), [
+    ('interval = 1m\nstale_after = 1m', 'stale_after: cannot use 60, expected at least interval + timeout (65)'),
+    ('timeout = 10s\nstale_after = 15s', 'stale_after: cannot use 15, expected at least interval + timeout (20)'),
+])  # fmt: skip
+def test_a_check_whose_results_are_stale_before_the_next_is_invalid(files: Files, lines: str, problem: str) -> None:
+    """It would never act, in silence."""
+    assert files.load(WEB + lines).specs[0].error == f'[healthcheck:web] {problem}'
+
+
+def test_a_heartbeat_that_is_stale_before_its_ttl_is_invalid(files: Files) -> None:
+    beat = '[healthcheck:web]\ntype = heartbeat\nprocesses = web\nttl = 5m\nstale_after = 1m\n'
+    expected = '[healthcheck:web] stale_after: cannot use 60, expected at least ttl (300)'
+    assert files.load(beat).specs[0].error == expected
+
+
+def test_a_variable_that_is_not_set_is_named_and_the_value_is_not(files: Files) -> None:
+    (spec,) = files.load(WEB + 'body = s3cret %(ENV_NO_SUCH_VARIABLE)s %%(x)s\n').specs
+    assert spec.error.endswith('; not set here: ENV_NO_SUCH_VARIABLE')
+    assert 's3cret' not in spec.error
+
+
+@pytest.mark.parametrize('checks', [
+    '[["web", {"password": "S3CRET"}, {}]]', '[{"type": "http", "url": "/", "password": "S3CRET"}]',
+    '[["a", "http", "S3CRET"]]', '{"http": {"url": "/", "port": 1}, "S3CRET"}', '[["S3CRET"]]',
+])  # fmt: skip
+def test_no_part_of_the_members_of_a_complex_check_is_in_its_problem(files: Files, checks: str) -> None:
+    text = f'[healthcheck:all]\ntype = complex\nprocesses = web\nchecks = {checks}\n'
+    loaded = files.load(text)
+    assert loaded.specs[0].error
+    assert 'S3CRET' not in ' '.join(loaded.problems)
+
+
+@pytest.mark.parametrize('command', ['curl -u me:S3CRET "http://x', '"curl" -u me:S3CRET http://x'])
+def test_of_a_command_only_the_program_is_shown(files: Files, command: str) -> None:
+    loaded = files.load(f'[healthcheck:curl]\ntype = command\nprocesses = web\ncommand = {command}\n')
+    shown = [str(option.kind.show(value)) for option, value in sections.listed(loaded.specs[0]) if not option.secret]
+    assert 'S3CRET' not in ' '.join([*loaded.problems, *shown])
+    assert 'curl' in ' '.join([*loaded.problems, *shown])

@@ -681,3 +681,14 @@ def test_a_new_instance_has_its_time_for_the_first_beat() -> None:
     record = record_of((HEARTBEAT, WEB))
     record.set_instance(AGAIN, 50.0)
     assert [bool(record.fail_silent(now, EPOCH)) for now in (50.0, 80.0, 80.1)] == [False, False, True]
+
+
+def test_the_state_of_a_new_instance_is_as_old_as_the_instance() -> None:
+    """Healthy for 12 s, stopped 1 s ago: unknown for 1 s, not for 13."""
+    record = record_of((spec(), WEB))
+    assert run_at(record, 1.0) == ['ping web']
+    assert record.status(record.monitor('ping', 'web'), 12.0, EPOCH + 12.0).since == EPOCH + 1.0
+    record.set_instance(replace(WEB, pid=0), 13.0)
+    record.refresh(13.0, EPOCH + 13.0)
+    status = record.status(record.monitor('ping', 'web'), 14.0, EPOCH + 14.0)
+    assert (status.state, status.since) == (UNKNOWN, EPOCH + 13.0)

@@ -900,11 +900,12 @@ def test_what_is_paused_is_not_revived() -> None:
     assert web.state == ProcessStates.STARTING
 
 
-def test_a_revival_has_the_brakes_of_a_restart() -> None:
-    bench = Bench([spec(revive=('FATAL',), max_restarts=3, on_failure='none')])
+def test_a_revival_waits_as_a_restart_does_and_is_never_suspended() -> None:
+    """After a night's outage of what it needs, it comes back."""
+    bench = Bench([spec(revive=('FATAL',), max_restarts=3, backoff_limit=60.0, on_failure='none')])
     (web,) = bench.programs
     revived = []
-    for second in range(200):
+    for second in range(8 * 3600):
         if web.state == ProcessStates.RUNNING:
             web.end(ProcessStates.FATAL)
         bench.now += 1.0
@@ -912,10 +913,24 @@ def test_a_revival_has_the_brakes_of_a_restart() -> None:
         if web.state == ProcessStates.STARTING:
             revived.append(second)
         bench.settle()
-    assert len(revived) == 3
-    assert revived[1] - revived[0] >= 10
-    assert revived[2] - revived[1] >= 20
-    assert bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
+    gaps = [later - earlier for earlier, later in zip(revived, revived[1:])]
+    assert gaps[0] >= 10
+    assert gaps[1] >= 20
+    assert all(60 <= gap <= 63 for gap in gaps[4:])
+    assert len(gaps) > 400
+    assert not bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
+
+
+@pytest.mark.parametrize(('status', 'is_revived'), [(0, False), (3, True)])
+def test_a_process_that_exited_as_expected_is_not_revived(status: int, is_revived: bool) -> None:
+    bench = Bench([spec(revive=('EXITED',))])
+    (web,) = bench.programs
+    web.exitstatus = status
+    web.end(ProcessStates.EXITED)
+    for _ in range(5):
+        bench.now += TICK
+        bench.act()
+    assert (web.state != ProcessStates.EXITED) == is_revived
 
 
 def test_a_process_that_an_operator_stopped_while_it_was_fatal_is_not_revived() -> None:

@@ -331,3 +331,16 @@ def test_the_example_of_complex_leaves_a_healthy_service_alone(tmp_path: Path) -
             listener.end()
     assert {row[:4] for row in sv.reports} == {('example_check', 'web', 'complex', 'passed')}
     assert not sv.asked('supervisor.stopProcess')
+
+
+@pytest.mark.parametrize('words', [
+    ('--pass=my S3CRET', '-n', 'x', '-g', 'web', '-u', '/', '-p', '80'),
+    ('--serverurl', 'ftp://me:S3CRET@host', '--once', '-N', 'web', '-u', '/', '-p', '80'),
+    ('--serverurl', 'http://me:S3CRET@127.0.0.1:1', '--once', '-N', 'web', '-u', '/', '-p', '80'),
+])  # fmt: skip
+def test_no_message_repeats_a_secret(words: tuple[str, ...]) -> None:
+    code = 'from supervisor_checks_rpc.programs.main import http_check; http_check()'
+    ran = run_python('-c', code, *words)
+    assert ran.returncode == 2
+    assert ran.stderr.count('\n') == 1
+    assert 'S3CRET' not in ran.stderr + ran.stdout

@@ -367,3 +367,13 @@ def test_who_is_no_child_of_supervisord_is_told_so(environ: dict[str, str]) -> N
     expected = r'^SUPERVISOR_SERVER_URL is not set: .*\[eventlistener:x\].*\[unix_http_server\]'
     with pytest.raises(CannotAsk, match=expected):
         Client.of_environment(environ)
+
+
+def test_a_user_and_a_password_in_a_url_are_in_no_message() -> None:
+    with socket.create_server(('127.0.0.1', 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(CannotAsk) as caught:
+        Client(f'http://operator:s3cr3t@127.0.0.1:{port}').call('supervisor.getState')
+    assert f'http://127.0.0.1:{port}' in str(caught.value)
+    assert 's3cr3t' not in str(caught.value)
+    assert 'operator' not in str(caught.value)

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from supervisor_checks_rpc.core.environment import LOGINS
 from supervisor_checks_rpc.core.model import ERROR
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
@@ -283,3 +285,19 @@ def test_it_keeps_to_its_socket_whatever_custom_code_prints(worker: Worker, tmp_
     """Standard output goes where errors go."""
     check = spec('command', command=f'{sys.executable} -c "print(1)"', directory=tmp_path)
     assert [worker.run(check).outcome for _ in range(2)] == [PASSED, PASSED]
+
+
+def test_it_learns_no_login_of_supervisord(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Custom code runs in it."""
+    for name in LOGINS:
+        monkeypatch.setenv(name, 's3cr3t')
+    monkeypatch.setenv('HEALTH_TEST', 'others stay')
+    worker = Worker()
+    try:
+        variables = psutil.Process(worker.pid).environ()
+        assert variables['HEALTH_TEST'] == 'others stay'
+        assert not set(LOGINS) & set(variables)
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        os.waitpid(worker.pid, 0)
+        worker.sock.close()

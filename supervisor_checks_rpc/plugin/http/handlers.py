@@ -146,6 +146,9 @@ class Handler:
             request.channel.set_terminator(None)
         if request.command != 'HEAD':
             request.push(body)
+        elif isinstance(body, Pieces):
+            # Otherwise done() would send the last, empty chunk of a body that a reply to HEAD does not have.
+            request['Transfer-Encoding'] = 'chunked'
         request.done()
         if closes:
             request.channel.close_when_done()
