@@ -228,6 +228,15 @@ def number(low: float) -> Kind:
     return Kind(f'a number of at least {low:g}', convert)
 
 
+def matching(pattern: re.Pattern[str], value: object) -> str:
+    """Return `value` if it is a text that matches `pattern` as a whole; for kinds of one's own.
+
+    :raises TypeError: when it is no text.
+    :raises ValueError: when it does not match.
+    """
+    return _text(value) if pattern.fullmatch(_text(value)) else str(_reject())
+
+
 def choice(*words: str) -> Kind:
     """Return the kind of one of `words`."""
 

@@ -77,7 +77,7 @@ class Subprocess:
 
     def __init__(self, group: Any, name: str, pid: int) -> None:
         self.group = group
-        self.config = SimpleNamespace(name=name, exitcodes=[0])
+        self.config = SimpleNamespace(name=name, exitcodes=[0], autorestart=False)
         self.exitstatus = 1
         self.pid = pid
         self.state = ProcessStates.RUNNING if pid else ProcessStates.STOPPED

@@ -62,19 +62,11 @@ def _statuses(value: object) -> Statuses:
 
 
 def _path(value: object) -> str:
-    return _matching(_PATH, value)
+    return opt.matching(_PATH, value)
 
 
 def _method(value: object) -> str:
-    return _matching(_TOKEN, value).upper()
-
-
-def _matching(pattern: re.Pattern[str], value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    if pattern.fullmatch(value) is None:
-        raise ValueError
-    return value
+    return opt.matching(_TOKEN, value).upper()
 
 
 def _headers(value: object) -> dict[str, str]:

@@ -39,20 +39,12 @@ _PATH = re.compile(r'/[!-~]*')
 _METHOD = re.compile(r'[A-Za-z0-9_.:/]+')
 
 
-def _matching(pattern: re.Pattern[str], value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    if pattern.fullmatch(value) is None:
-        raise ValueError
-    return value
-
-
 def _path(value: object) -> str:
-    return _matching(_PATH, value)
+    return opt.matching(_PATH, value)
 
 
 def _method(value: object) -> str:
-    return _matching(_METHOD, value)
+    return opt.matching(_METHOD, value)
 
 
 def _socket_path(value: object) -> str:

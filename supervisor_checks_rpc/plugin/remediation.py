@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor import events
+from supervisor.datatypes import RestartWhenExitUnexpected
 from supervisor.datatypes import signal_number
 from supervisor.states import RUNNING_STATES
 from supervisor.states import ProcessStates
@@ -228,6 +229,9 @@ class Remediation:
         if subprocess.state == ProcessStates.STOPPING and not self.restarts.is_stopping(namespec):
             self.reset(namespec)
             self.policy.gave_up(namespec)
+        if _is_down_for_good(subprocess) and not self.restarts.is_restarting(namespec):
+            # It is not coming back: others of its group need not wait for it.
+            self.policy.gave_up(namespec)
         self.restarts.process_changed(namespec)
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:
@@ -266,6 +270,11 @@ class Remediation:
         if not any(self._asks_for_act(monitor, now) for monitor in self._record.monitors_of(namespec)):
             self.restarts.cancel(namespec, 'no check asks for it any more')
 
+    def cancel_unwanted(self) -> None:
+        """Cancel all restarts in preparation that no check asks for any more; for when checks were changed."""
+        for namespec in list(self._prepared):
+            self.cancel_if_recovered(namespec)
+
     def forget_all_but(self, namespecs: set[str]) -> None:
         """Forget processes that are gone from the configuration; to be called whenever checks are matched anew."""
         self.policy.forget_all_but(namespecs)
@@ -288,6 +297,15 @@ class Remediation:
             restarts_suspended=limits is not None,
             next_restart_at=at + backoff_left if asks else None,
         )
+
+
+def _is_down_for_good(subprocess: Any) -> bool:
+    """Tell whether supervisord will not start the process again by itself (supervisor/process.py, transition)."""
+    if subprocess.state != ProcessStates.EXITED:
+        return subprocess.state in (ProcessStates.FATAL, ProcessStates.STOPPED)
+    autorestart = subprocess.config.autorestart
+    is_expected = subprocess.exitstatus in subprocess.config.exitcodes
+    return not autorestart or (autorestart is RestartWhenExitUnexpected and is_expected)
 
 
 def _may_be_revived(monitor: Monitor) -> bool:

@@ -331,6 +331,7 @@ class HealthService:
         self._take_config(loaded)
         self.record.configure(loaded.specs, loaded.settings.history)
         self._match()
+        self._remediation.cancel_unwanted()
         after = self.record.specs
         return {
             'added': sorted(after.keys() - before.keys()),

@@ -406,6 +406,35 @@ def test_a_restart_that_is_called_off_is_no_restart(supervisord):
     assert status(sv)['restarts_in_window'] == 1
 
 
+@pytest.mark.parametrize('change', ['removed', 'for another process'])
+def test_a_check_that_is_changed_calls_off_the_restart_it_asked_for(supervisord, change):
+    sv, doctor = records(supervisord, pre_restart_signal='QUIT', pre_restart_wait='1s')
+    doctor.say(times=3)
+    sv.wait(lambda: signals(sv), what='the signal before the stop')
+    text = sv.conf.read_text()
+    assert text.count('processes = job') == 1
+    removed = text[: text.index('[healthcheck:port]')] + text[text.index('processes = job') + len('processes = job') :]
+    sv.conf.write_text(removed if change == 'removed' else text.replace('processes = job', 'processes = nothing'))
+    sv.health.reloadChecks()
+    sv.wait(lambda: 'did not restart job: no check asks for it any more' in sv.log())
+    assert starts(sv) == 1
+    assert [name for name, _ in signals(sv)] == ['SIGQUIT']
+
+
+def test_of_a_group_the_next_does_not_wait_for_one_that_does_not_come_back(supervisord):
+    """It went FATAL after its restart; its start period is longer than this test."""
+    command = "sh -c 'test ! -e %(here)s/broken.%(process_num)d && exec sleep 3600; exit 3'"
+    options = {'command': command, 'numprocs': 2, 'process_name': 'web_%(process_num)d', 'startretries': 0}
+    check = healthcheck('port', 'tcp', 'web', port=1, start_period=600, backoff_delay=60)
+    sv, doctor = by_hand(supervisord, section('program:web', options) + check, names=('web:web_0', 'web:web_1'))
+    doctor.say('passed', times=1)
+    (sv.dir / 'broken.0').touch()
+    doctor.say_for(0.5, well=('web_1',))
+    sv.wait_state('web:web_0', 'FATAL')
+    doctor.say_for(0.5)
+    sv.wait(lambda: starts(sv, 'web_1') == 2, 20, 'the restart of the other one')
+
+
 def test_a_process_that_dies_of_the_signal_before_the_stop_comes_back_once(supervisord):
     policies = ('true', 'false', 'unexpected')
     sections = ''.join(

@@ -796,3 +796,10 @@ def test_a_service_that_changes_the_protocol_has_replied() -> None:
     with servers.tcp(servers.http_answers(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n')) as server:
         with pytest.raises(CheckFailed, match='status 101, expected 200-299$'):
             run(port=server.port)
+
+
+def test_the_number_of_a_process_is_no_port() -> None:
+    """`t_01` of process_name = t_%(process_num)02d would be asked on port 1, and a healthy service restarted."""
+    expected = "^port: '01' in the process name 't_01' is the number of the process, no port$"
+    with pytest.raises(InvalidPortSpec, match=expected):
+        run(port=r'.+_(\d+)', name='t_01')

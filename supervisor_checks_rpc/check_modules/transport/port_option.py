@@ -50,4 +50,8 @@ def port_of(port: int | re.Pattern[str], process: Process, deadline: Deadline) -
     found = SEARCHER.captured(port, process.name, deadline)
     if found is None or not found.isdecimal() or not 1 <= int(found) <= 65535:
         raise InvalidPortSpec(f'port: expression {port.pattern!r} finds no port in the process name {process.name!r}')
+    if found.startswith('0'):
+        # `%(process_num)02d` is in the name: on port 1 the connection of a healthy service would be refused.
+        where = f'{found!r} in the process name {process.name!r}'
+        raise InvalidPortSpec(f'port: {where} is the number of the process, no port')
     return int(found)
