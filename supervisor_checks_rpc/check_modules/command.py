@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shlex
 import signal
@@ -41,7 +42,8 @@ def _arguments(value: object) -> tuple[str, ...]:
     if not isinstance(value, str):
         raise TypeError
     words = tuple(shlex.split(value))
-    if not words or not words[0]:
+    # Only a shell reads NAME=value before a program, and only a Dockerfile has a JSON array.
+    if not words or not words[0] or '=' in words[0] or (words[0].startswith('[') and words[0] != '['):
         raise ValueError
     return words
 
@@ -61,10 +63,12 @@ def _environment(value: object) -> dict[str, str]:
 
 def _program_of(text: str) -> str:
     """Return the name of the program: an argument may be a password."""
-    return text.strip().partition(' ')[0].strip('\'"')
+    return re.split(r'[\s=,]', text.strip(), maxsplit=1)[0].strip('\'"')
 
 
-COMMAND = opt.Kind('a program and its arguments', _arguments, show=lambda words: words[0], redact=_program_of)
+COMMAND = opt.Kind(
+    'a program and its arguments', _arguments, show=lambda words: _program_of(words[0]), redact=_program_of
+)
 ENVIRONMENT = opt.Kind('KEY=value pairs separated by commas', _environment)
 
 
@@ -81,7 +85,7 @@ class CommandCheck(BaseCheck):
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Run the command and judge its exit status."""
-        name = excerpt(os.path.basename(self._config['command'][0]))
+        name = excerpt(os.path.basename(_program_of(self._config['command'][0])))
         deadline.remaining()
         with CHILD_PROCESSES.starting():
             running = self._start(name, process)

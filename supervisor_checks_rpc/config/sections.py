@@ -54,9 +54,9 @@ def build_spec(
     if not name or not name.isascii() or not name.isprintable() or set(' :/') & set(name):
         problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
     ttl = 0.0 if problems else _ttl_of(values['type'], own)
-    if ttl and 'stale_after' in given and values['stale_after'] < ttl:
-        problems.append(f'stale_after: cannot use {values["stale_after"]:g}, expected at least ttl ({ttl:g})')
-    if ttl and 'stale_after' not in given:
+    if not ttl or 'stale_after' in given:
+        problems += _staleness_problems(values, ttl)
+    else:
         # A beat is good for its ttl, however often the silence is looked at.
         values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
     return CheckSpec(
@@ -143,13 +143,17 @@ def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
         value, low = values.get(name), values.get(least)
         if value is not None and low is not None and value < low:
             problems.append(f'{name}: cannot use {value:g}, expected at least {least} ({low:g})')
-    if all(values.get(name) is not None for name in ('stale_after', 'interval', 'timeout')):
-        stale_after, fresh = values['stale_after'], values['interval'] + values['timeout']
-        if stale_after < fresh:
-            # Each result would be stale before the next one comes: never healthy, never enough failures in a row.
-            expected = f'at least interval + timeout ({fresh:g})'
-            problems.append(f'stale_after: cannot use {stale_after:g}, expected {expected}')
     return problems
+
+
+def _staleness_problems(values: Mapping[str, Any], ttl: float) -> list[str]:
+    """Return a line if each result would be stale before the next: never healthy, never enough failures in a row."""
+    if any(values.get(name) is None for name in ('stale_after', 'interval', 'timeout')):
+        return []
+    least, name = (ttl, 'ttl') if ttl else (values['interval'] + values['timeout'], 'interval + timeout')
+    if values['stale_after'] >= least:
+        return []
+    return [f'stale_after: cannot use {values["stale_after"]:g}, expected at least {name} ({least:g})']
 
 
 def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:

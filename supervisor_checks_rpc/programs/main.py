@@ -77,7 +77,7 @@ def _main(kind: str) -> int:
     parser = _parser(kind)
     args, surplus = parser.parse_known_args()
     if surplus:
-        parser.error('unexpected argument: ' + ' '.join(w if w.startswith('-') else '(not an option)' for w in surplus))
+        parser.error('unexpected argument: ' + ' '.join(_option_of(word) for word in surplus))
     try:
         checks = _complex(args) if kind == 'complex' else [_single(kind, args)]
         runner = _runner(args, checks)
@@ -89,11 +89,19 @@ def _main(kind: str) -> int:
     return 0
 
 
+def _option_of(word: str) -> str:
+    """Return the option that begins `word`, without a value that is joined to it."""
+    if word.startswith('--'):
+        return word.partition('=')[0]
+    return word[:2] if word.startswith('-') else '(not an option)'
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong, without the values of options, and exit 2."""
         # As far as the end, or argparse's own words: a value may hold spaces.
         line = re.sub(r'(--[\w-]+)=.*?( could match |$)', r'\1\2', ' '.join(message.split()))
+        line = re.sub(r'(ignored explicit argument) .*', r'\1', line)
         self.exit(2, f'{self.prog}: {line}\n')
 
 

@@ -81,6 +81,22 @@ def test_arguments_are_not_told() -> None:
     assert secret not in run(f'true {secret}').note
 
 
+@pytest.mark.parametrize('command', [
+    'PASS=s3cret curl x', '["curl","-u","u:s3cret"]', 'curl\t-u\tu:s3cret "', 'curl\n-u\nu:s3cret "',
+])  # fmt: skip
+def test_what_is_no_command_is_not_repeated(command: str) -> None:
+    _, problems = CommandCheck.parse({'command': command})
+    assert len(problems) == 1
+    assert 's3cret' not in problems[0]
+
+
+def test_a_command_in_one_word_is_not_repeated() -> None:
+    assert 's3cret' not in refused('"curl -u u:s3cret x"')
+    values, _ = CommandCheck.parse({'command': '"curl -u u:s3cret x"'})
+    (shown,) = [option.kind.show(values['command']) for option in CommandCheck.OPTIONS if option.name == 'command']
+    assert shown == 'curl'
+
+
 @pytest.mark.parametrize('status', [126, 127])
 def test_a_command_that_could_not_be_run_is_an_error(status: int) -> None:
     expected = f'sh exited with status {status}, which says that it could not be run: no db'

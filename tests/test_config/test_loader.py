@@ -626,6 +626,11 @@ def test_a_heartbeat_that_is_stale_before_its_ttl_is_invalid(files: Files) -> No
     assert files.load(beat).specs[0].error == expected
 
 
+def test_a_heartbeat_may_be_stale_before_its_silence_is_looked_at_again(files: Files) -> None:
+    beat = '[healthcheck:web]\ntype = heartbeat\nprocesses = web\nttl = 1s\nstale_after = 2s\n'
+    assert only(files.load(beat)).schedule.stale_after == 2.0
+
+
 def test_a_variable_that_is_not_set_is_named_and_the_value_is_not(files: Files) -> None:
     (spec,) = files.load(WEB + 'body = s3cret %(ENV_NO_SUCH_VARIABLE)s %%(x)s\n').specs
     assert spec.error.endswith('; not set here: ENV_NO_SUCH_VARIABLE')

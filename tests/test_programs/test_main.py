@@ -336,6 +336,9 @@ def test_the_example_of_complex_leaves_a_healthy_service_alone(tmp_path: Path) -
 @pytest.mark.parametrize('words', [
     ('--pass=my S3CRET', '-n', 'x', '-g', 'web', '-u', '/', '-p', '80'),
     ('--serverurl', 'ftp://me:S3CRET@host', '--once', '-N', 'web', '-u', '/', '-p', '80'),
+    ('--once', '-N', 'web', '-u', '/', '-p', '80', '-QS3CRET'),
+    ('--once', '-N', 'web', '-u', '/', '-p', '80', '--once=S3CRET'),
+    ('--once', '-N', 'web', '-u', '/', '-p', '80', '-aS3CRET'),
     ('--serverurl', 'http://me:S3CRET@127.0.0.1:1', '--once', '-N', 'web', '-u', '/', '-p', '80'),
 ])  # fmt: skip
 def test_no_message_repeats_a_secret(words: tuple[str, ...]) -> None:
