@@ -53,8 +53,14 @@ def without_privileges() -> Iterator[None]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a child that finds the package under test, and is no child of a supervisord."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith('SUPERVISOR_')}
+    """Return the environment of a child that finds the package under test.
+
+    It is no child of a supervisord, and a pytest in it has no options of this one.
+    """
+    kept = {
+        key: value for key, value in os.environ.items()
+        if not key.startswith('SUPERVISOR_') and key != 'PYTEST_ADDOPTS'
+    }  # fmt: skip
     return {**kept, 'PYTHONPATH': os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **more}
 
 

@@ -232,14 +232,17 @@ def test_the_process_table_knows_who_is_whose_child(read: object) -> None:
 
 @pytest.mark.parametrize(
     ('given', 'kilobytes'),
-    [('102400', 102400), (102400, 102400), (1.5, 1.5), ('100MB', 102400), ('2gb', 2 * 1024 * 1024), ('8KB', 8)],
-)
+    [
+        ('102400', 102400), (102400, 102400), (1.5, 1.5), ('100MB', 102400), ('100M', 102400),
+        ('2gb', 2 * 1024 * 1024), ('8KB', 8),
+    ],
+)  # fmt: skip
 def test_a_bare_number_is_kilobytes_as_in_supervisor_checks(given: object, kilobytes: float) -> None:
     values, problems = MemoryCheck.parse({'max_rss': given})
     assert (values['max_rss'], problems) == (kilobytes, [])
 
 
-@pytest.mark.parametrize('given', ['0', 0, '-1', -1, True, 'much', '', '100M', float('nan'), float('inf'), '9' * 400])
+@pytest.mark.parametrize('given', ['0', 0, '-1', -1, True, 'much', '', '100MiB', float('nan'), float('inf'), '9' * 400])
 def test_a_limit_that_is_none_is_refused(given: object) -> None:
     with pytest.raises(InvalidCheckConfig, match='expected a size above zero with KB, MB or GB; a bare number is KB'):
         MemoryCheck({'max_rss': given})
