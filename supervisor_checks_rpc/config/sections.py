@@ -150,10 +150,11 @@ def _staleness_problems(values: Mapping[str, Any], ttl: float) -> list[str]:
     """Return a line if each result would be stale before the next: never healthy, never enough failures in a row."""
     if any(values.get(name) is None for name in ('stale_after', 'interval', 'timeout')):
         return []
-    least, name = (ttl, 'ttl') if ttl else (values['interval'] + values['timeout'], 'interval + timeout')
+    least = ttl or values['interval'] + values['timeout']
     if values['stale_after'] >= least:
         return []
-    return [f'stale_after: cannot use {values["stale_after"]:g}, expected at least {name} ({least:g})']
+    expected = f'at least ttl ({least:g})' if ttl else f'at least interval + timeout ({least:g})'
+    return [f'stale_after: cannot use {values["stale_after"]:g}, expected {expected}']
 
 
 def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:

@@ -100,8 +100,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong, without the values of options, and exit 2."""
         # As far as the end, or argparse's own words: a value may hold spaces.
-        line = re.sub(r'(--[\w-]+)=.*?( could match |$)', r'\1\2', ' '.join(message.split()))
-        line = re.sub(r'(ignored explicit argument) .*', r'\1', line)
+        values = r'(--[\w-]+)=.*?( could match |$)|(ignored explicit argument) .*'
+        line = re.sub(values, r'\1\2\3', ' '.join(message.split()))
         self.exit(2, f'{self.prog}: {line}\n')
 
 
