@@ -294,7 +294,8 @@ def test_it_learns_no_login_of_supervisord(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv('HEALTH_TEST', 'others stay')
     worker = Worker()
     try:
-        variables = psutil.Process(worker.pid).environ()
+        # It is empty until the program has begun.
+        variables = eventually(psutil.Process(worker.pid).environ)
         assert variables['HEALTH_TEST'] == 'others stay'
         assert not set(LOGINS) & set(variables)
     finally:
