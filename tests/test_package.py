@@ -41,6 +41,8 @@ def test_the_tests_run_from_a_source_distribution(tmp_path: Path) -> None:
     subprocess.run(command, check=True, timeout=180, stdout=subprocess.DEVNULL)
     (archive,) = tmp_path.glob('*.tar.gz')
     with tarfile.open(archive) as packed:
+        # As the documentation of tarfile has it for Pythons that may or may not have filters.
+        packed.extraction_filter = getattr(tarfile, 'data_filter', None)
         packed.extractall(tmp_path / 'elsewhere')
     (unpacked,) = (tmp_path / 'elsewhere').iterdir()
     assert (unpacked / 'tests' / 'run').stat().st_mode & 0o111
