@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -67,6 +68,11 @@ class Option:
     default: Any = None
     help: str = ''
     secret: bool = False
+
+
+def with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:
+    """Return `options`, each that is named in `defaults` with the default that stands there."""
+    return [replace(option, default=defaults.get(option.name, option.default)) for option in options]
 
 
 def parse(
@@ -234,7 +240,8 @@ def matching(pattern: re.Pattern[str], value: object) -> str:
     :raises TypeError: when it is no text.
     :raises ValueError: when it does not match.
     """
-    return _text(value) if pattern.fullmatch(_text(value)) else str(_reject())
+    text = _text(value)
+    return text if pattern.fullmatch(text) else str(_reject())
 
 
 def choice(*words: str) -> Kind:

@@ -209,7 +209,10 @@ class HealthNamespaceRPCInterface:
             'state': state,
             'healthy': state == model.HEALTHY and not problems,
             'counts': counts,
-            'failing': [failing_struct(monitor) for monitor in failing],
+            'failing': [
+                structs.failing_struct(monitor.spec.name, monitor.process.namespec, monitor.state, monitor.reason())
+                for monitor in failing
+            ],
             'problems': [printable_line(problem) for problem in problems],
         }
 
@@ -380,16 +383,6 @@ def _shown(option: Option, value: Any) -> Any:
     if isinstance(shown, int) and not isinstance(shown, bool):
         return shown if shown < 2**31 else float(shown)
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
-
-
-def failing_struct(monitor: Monitor) -> structs.Struct:
-    """Return who is not well, and why, as an XML-RPC struct."""
-    return {
-        'check': printable_line(monitor.spec.name),
-        'process': printable_line(monitor.process.namespec),
-        'state': monitor.state,
-        'reason': printable_line(monitor.reason()),
-    }
 
 
 def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface | None:

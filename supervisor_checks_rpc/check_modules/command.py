@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import options as opt
 from ..core.deadline import Deadline
-from ..core.environment import LOGINS
+from ..core.environment import without_logins
 from ..core.model import Process
 from ..core.text import excerpt
 from ..errors import CheckFailed
@@ -123,7 +123,7 @@ class CommandCheck(BaseCheck):
 
     def _environ(self, process: Process) -> dict[str, str]:
         return {
-            **{key: value for key, value in os.environ.items() if key not in LOGINS},
+            **without_logins(os.environ),
             'SUPERVISOR_PROCESS_NAME': process.name,
             'SUPERVISOR_GROUP_NAME': process.group,
             'HEALTHCHECK_PID': str(process.pid),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -61,10 +62,6 @@ def _statuses(value: object) -> Statuses:
     return Statuses(text, tuple(ranges))
 
 
-def _path(value: object) -> str:
-    return opt.matching(_PATH, value)
-
-
 def _method(value: object) -> str:
     return opt.matching(_TOKEN, value).upper()
 
@@ -82,7 +79,7 @@ def _json_text(value: object) -> bytes:
     return json.dumps(opt.JSON.convert(value), allow_nan=False).encode('ascii')
 
 
-PATH = opt.Kind("a path that begins with '/'", _path, show=without_query, redact=without_query)
+PATH = opt.Kind("a path that begins with '/'", partial(opt.matching, _PATH), show=without_query, redact=without_query)
 METHOD = opt.Kind('a method such as GET', _method)
 STATUSES = opt.Kind('status codes such as 200,302 or 200-299', _statuses, show=lambda statuses: statuses.text)
 HEADERS = opt.Kind('a JSON object of header names and values', _headers)

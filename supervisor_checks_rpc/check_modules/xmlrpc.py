@@ -9,6 +9,7 @@ import xmlrpc.client
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any
 from xml.parsers import expat
 
@@ -39,14 +40,6 @@ _PATH = re.compile(r'/[!-~]*')
 _METHOD = re.compile(r'[A-Za-z0-9_.:/]+')
 
 
-def _path(value: object) -> str:
-    return opt.matching(_PATH, value)
-
-
-def _method(value: object) -> str:
-    return opt.matching(_METHOD, value)
-
-
 def _socket_path(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -56,8 +49,11 @@ def _socket_path(value: object) -> str:
     return path
 
 
-PATH = opt.Kind("a path that begins with '/', without spaces", _path, show=without_query, redact=without_query)
-METHOD = opt.Kind('the name of a method', _method)
+PATH = opt.Kind(
+    "a path that begins with '/', without spaces", partial(opt.matching, _PATH), show=without_query,
+    redact=without_query,
+)  # fmt: skip
+METHOD = opt.Kind('the name of a method', partial(opt.matching, _METHOD))
 SOCKET_PATH = opt.Kind('a path', _socket_path)
 
 

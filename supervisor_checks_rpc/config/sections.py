@@ -45,7 +45,7 @@ def build_spec(
     """
     common = {key: value for key, value in given.items() if key in _COMMON_NAMES}
     own = {key: value for key, value in given.items() if key not in _COMMON_NAMES}
-    values, problems = opt.parse(with_defaults(COMMON_OPTIONS, defaults), common)
+    values, problems = opt.parse(opt.with_defaults(COMMON_OPTIONS, defaults), common)
     problems += [*_schedule_problems(values), *_own_problems(values.get('type'), own)]
     # An option that could not be expanded is reported as that, not as a missing one.
     problems = [line for line in problems if line.partition(':')[0] not in unreadable]
@@ -128,13 +128,6 @@ def listed(spec: CheckSpec) -> list[tuple[Option, Any]]:
 def one_line(text: str) -> str:
     """Return `text` with what would end a line (str.splitlines) escaped."""
     return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:
-    """Return `options`, those among `defaults` with the default that is given there."""
-    return [
-        Option(o.name, o.kind, defaults[o.name], o.help, o.secret) if o.name in defaults else o for o in options
-    ]
 
 
 def _schedule_problems(values: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,13 @@
-"""Names of environment variables that hold secrets."""
+"""The environment of what we start: it holds no login of supervisord."""
 
 from __future__ import annotations
 
-# Logins of supervisord, and of drop-in programs, that may stand in our environment, and are nobody else's business.
+from collections.abc import Mapping
+
+# Users and passwords of supervisord, and the password that the drop-in programs take.
 LOGINS = ('SUPERVISOR_USERNAME', 'SUPERVISOR_PASSWORD', 'HEALTHCHECK_PASSWORD')
+
+
+def without_logins(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` without the variables of LOGINS."""
+    return {key: value for key, value in environ.items() if key not in LOGINS}

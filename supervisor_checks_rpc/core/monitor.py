@@ -37,9 +37,8 @@ class Monitor:
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
         '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_troubled', 'counters',
-        'health', 'history',
-        'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
-        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
+        'health', 'history', 'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until',
+        'next_due', 'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
         'updated_at',
     )  # fmt: skip
 
@@ -195,6 +194,10 @@ class Monitor:
         """Tell whether runs of the check, or its beats, are expected now."""
         is_ours = not self.spec.error and not self.spec.is_external
         return is_ours and bool(self.process.pid) and now >= self.paused_until
+
+    def needs_listener(self, now: float) -> bool:
+        """Tell whether a listener is to run the check from time to time."""
+        return self._is_leasable and now >= self.paused_until
 
     def reason(self) -> str:
         """Say why the state is what it is, in one line."""

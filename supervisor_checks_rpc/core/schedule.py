@@ -7,10 +7,11 @@ a worker is told. Durations are in seconds.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 from .. import options as opt
@@ -106,31 +107,19 @@ class Schedule(RestartLimits):
     pre_restart_timeout: float = _row(opt.POSITIVE_DURATION, 10.0, 'deadline of that command')
 
 
-def _rows() -> list[tuple[str, Any]]:
-    """Return name and metadata of each row: first those of Schedule itself, then the limits of restarts."""
-    limits = [one.name for one in fields(RestartLimits)]
-    rows = [(one.name, one.metadata) for one in fields(Schedule)]
-    return [row for row in rows if row[0] not in limits] + [row for row in rows if row[0] in limits]
-
-
-def _named(name: str, option: Option) -> Option:
-    return Option(name, option.kind, option.default, option.help, option.secret)
-
-
-# In the order in which they are documented.
-SCHEDULE_OPTIONS = tuple(_named(name, row['option']) for name, row in _rows())
+_LIMITS = {limit.name for limit in fields(RestartLimits)}
+# In the order in which they are documented: first those of Schedule itself.
+_ROWS = sorted(fields(Schedule), key=lambda row: row.name in _LIMITS)
+SCHEDULE_OPTIONS = tuple(replace(row.metadata['option'], name=row.name) for row in _ROWS)
 # What a run of a check depends on.
-RUN_FIELDS = tuple(name for name, row in _rows() if row.get('is_for_runs'))
-_COMPUTED: dict[str, Callable[[dict[str, Any]], Any]] = {
-    name: row['computed_from'] for name, row in _rows() if 'computed_from' in row
-}
+RUN_FIELDS = tuple(row.name for row in _ROWS if row.metadata.get('is_for_runs'))
+_DEFAULTS = {row.name: row.default for row in _ROWS}
+_COMPUTED = {row.name: row.metadata['computed_from'] for row in _ROWS if 'computed_from' in row.metadata}
 
 
-def schedule_of(values: dict[str, Any]) -> Schedule:
-    """Return the schedule that the converted `values` of options say; what is missing has its default."""
-    names = {name for name, _ in _rows()}
-    known = {name: value for name, value in values.items() if name in names and value is not None}
-    base = {one.name: one.default for one in fields(Schedule)}
+def schedule_of(values: Mapping[str, Any]) -> Schedule:
+    """Return the schedule of the converted `values` of options; an option that is None or missing has its default."""
+    known = {name: value for name, value in values.items() if name in _DEFAULTS and value is not None}
     for name, compute in _COMPUTED.items():
-        known.setdefault(name, compute({**base, **known}))
+        known.setdefault(name, compute({**_DEFAULTS, **known}))
     return Schedule(**known)

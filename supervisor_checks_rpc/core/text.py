@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 _LONGEST_LINE = 1000
+_LOGIN = re.compile(r'//[^/]*@')
 
 
 def printable_line(text: str) -> str:
     """Return `text` as one line of printable ASCII, of a bounded length."""
     safe = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
     return safe if len(safe) <= _LONGEST_LINE else safe[: _LONGEST_LINE - 3] + '...'
+
+
+def without_login(url: str) -> str:
+    """Return `url` without its user and password, for a message."""
+    return _LOGIN.sub('//', url)
 
 
 def formatted(msg: str, args: tuple[object, ...]) -> str:

@@ -16,13 +16,12 @@ from ..core.model import Process
 from ..core.model import not_run
 from ..protocol import encoding
 from ..protocol import worker_messages
+from ..protocol.spawn import FIRST_GRACE_SECONDS
+from ..protocol.spawn import GRACE_SECONDS
 from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 from ..worker.runner import Done
 
-# How long after its timeout a run may take to answer; the first includes the start of Python and of the custom code.
-GRACE_SECONDS = 2.0
-FIRST_GRACE_SECONDS = 10.0
 ENDED = 'its worker process ended'
 _log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class _Job:
     spec: CheckSpec
     process: Process
     done: Done
-    late: float
+    late_at: float
 
 
 class WorkerProcess:
@@ -55,8 +54,8 @@ class WorkerProcess:
                 sock = self._sock or self._start()
                 self._last_number += 1
                 grace = GRACE_SECONDS if self._answered else FIRST_GRACE_SECONDS
-                late = time.monotonic() + spec.schedule.timeout + grace
-                self._jobs[self._last_number] = _Job(spec, process, done, late)
+                late_at = time.monotonic() + spec.schedule.timeout + grace
+                self._jobs[self._last_number] = _Job(spec, process, done, late_at)
                 sock.sendall(worker_messages.dump_job(self._last_number, spec, process, sample))
                 return
             except OSError as why:
@@ -78,14 +77,7 @@ class WorkerProcess:
                 os.killpg(self._pid, signal.SIGKILL)
 
     def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        try:
-            self._pid = spawn_worker(theirs.fileno(), None, self._max_concurrent, self._memory)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        ours, self._pid = spawn_worker(None, self._max_concurrent, self._memory)
         self._answered = False
         # The reader looks at the clock this often while it waits.
         ours.settimeout(0.2)
@@ -137,7 +129,7 @@ class WorkerProcess:
     def _lateness(self) -> str:
         now = time.monotonic()
         with self._lock:
-            late = next((job for job in self._jobs.values() if now > job.late), None)
+            late = next((job for job in self._jobs.values() if now > job.late_at), None)
         return f'its worker process did not answer within {late.spec.schedule.timeout:g}s and was ended' if late else ''
 
     def _reap(self, sock: socket.socket, pid: int, reason: str) -> None:

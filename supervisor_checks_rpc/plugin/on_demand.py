@@ -10,7 +10,7 @@ from typing import Any
 from supervisor.states import getProcessStateDescription
 
 from ..config import sections
-from ..config import settings
+from ..config.settings import Settings
 from ..core.monitor import Monitor
 from .processes import Processes
 from .worker_link import PendingRun
@@ -22,7 +22,7 @@ class OnDemandRuns:
 
     def __init__(
         self, log: Any, pidhistory: Callable[[], MutableMapping[int, Any]], processes: Processes,
-        settings: Callable[[], settings.Settings],
+        settings: Callable[[], Settings],
     ) -> None:  # fmt: skip
         self._log = log
         self._pidhistory = pidhistory

@@ -14,6 +14,8 @@ from typing import Any
 
 from supervisor.options import split_namespec
 
+from ..core.model import Process
+
 _VERBS = ('stop', 'start', 'signal')
 Note = Callable[[str, str, str], None]
 
@@ -28,6 +30,11 @@ def watch(httpservers: Any, note: Note) -> None:
             for method in (f'{verb}Process', f'{verb}ProcessGroup', f'{verb}AllProcesses'):
                 original = getattr(interface, method)
                 setattr(interface, method, MethodType(_noted(original, method, verb, note), interface))
+
+
+def is_meant(process: Process, group: str, name: str) -> bool:
+    """Tell whether `group` and `name`, as `watch` has them, mean the process."""
+    return group in ('', process.group) and name in ('', process.name)
 
 
 def _interfaces(httpservers: Any) -> Iterator[Any]:

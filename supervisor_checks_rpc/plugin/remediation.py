@@ -28,16 +28,16 @@ from ..core.schedule import RestartLimits
 from .announcements import streak
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
+from .operator_actions import is_meant
 from .preparation import Preparations
 from .restarts import CannotRestart
+from .restarts import FindSubprocess
 from .restarts import Restart
 from .restarts import Restarts
 from .worker_link import WorkerLink
 
 # supervisord's own autorestart comes first: a process that is down is revived only after so long.
 REVIVE_AFTER_SECONDS = 2.0
-
-FindSubprocess = Callable[[Process], Any]
 
 
 class Remediation:
@@ -64,7 +64,7 @@ class Remediation:
         # The troubled monitors that `act` looked at last, each with the moment its state changed.
         self._last_evaluated: list[tuple[Monitor, float]] | None = None
         self.policy = RestartPolicy()
-        self.restarts = Restarts(supervisord, ring, self._restart_began, self._restart_ended)
+        self.restarts = Restarts(supervisord, find_subprocess, ring, self._restart_began, self._restart_ended)
         # Restarts of ours that are being prepared, with the events that tell of them.
         self._prepared: dict[str, tuple[RestartRequest, ProcessHealthRestartedEvent]] = {}
 
@@ -237,12 +237,12 @@ class Remediation:
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note of a stop, start or signal that an operator asked for.
 
-        An empty name is the whole group, an empty group all processes.
+        `group` and `name` are as `operator_actions.watch` has them.
         """
         if verb != 'signal':
             self.restarts.operator_asked(verb, group, name)
         for process in {monitor.process for monitor in self._record.monitors()}:
-            if group in ('', process.group) and name in ('', process.name):
+            if is_meant(process, group, name):
                 self._note_operator(verb, process)
 
     def _note_operator(self, verb: str, process: Process) -> None:

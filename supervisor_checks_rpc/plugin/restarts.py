@@ -19,6 +19,7 @@ from supervisor.states import SupervisorStates
 
 from ..core.model import Process
 from ..errors import HealthError
+from .operator_actions import is_meant
 
 # A fork takes milliseconds; after so long the rest of the restarts wait for the loop's next turn.
 LONGEST_TURN_SECONDS = 0.05
@@ -32,6 +33,7 @@ _GIVEN_UP = (ProcessStates.FATAL, ProcessStates.EXITED)
 
 # Tells whether what is to happen before the stop is over.
 IsPrepared = Callable[[], bool]
+FindSubprocess = Callable[[Process], Any]
 
 
 class CannotRestart(HealthError):
@@ -69,16 +71,18 @@ class Restart:
 class Restarts:
     """All restarts under way, one at most for each process.
 
-    `ring` has `advance` called on the loop's next turn; `began(namespec)` is called when a restart begins to stop its
-    process, or to start one that is down, and `ended(namespec, is_up)` when the restart is over.
+    `find_subprocess` returns supervisor's object for a process, None when it is gone from the configuration. `ring` has
+    `advance` called on the loop's next turn. `began(namespec)` is called when a restart begins to stop its process, or
+    to start one that is down, and `ended(namespec, is_up)` when the restart is over.
     """
 
     def __init__(
-        self, supervisord: Any, ring: Callable[[], None], began: Callable[[str], None],
-        ended: Callable[[str, bool], None],
+        self, supervisord: Any, find_subprocess: FindSubprocess, ring: Callable[[], None],
+        began: Callable[[str], None], ended: Callable[[str, bool], None],
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
+        self._find_subprocess = find_subprocess
         self._ring = ring
         self._began = began
         self._ended = ended
@@ -94,7 +98,7 @@ class Restarts:
         namespec = process.namespec
         if namespec in self._under_way:
             return self._under_way[namespec]
-        subprocess = self._find(process)
+        subprocess = self._find_subprocess(process)
         if subprocess is None or not _is_instance(process, subprocess):
             instance = f' any more (pid {process.pid})' if process.pid else ''
             raise CannotRestart(f'{namespec} is not running{instance}')
@@ -128,11 +132,10 @@ class Restarts:
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note that an operator stops or starts what we are restarting: the last request counts.
 
-        An empty name is the whole group, an empty group all processes.
+        `group` and `name` are as `operator_actions.watch` has them.
         """
         for restart in self._under_way.values():
-            process = restart.process
-            if group in ('', process.group) and name in ('', process.name):
+            if is_meant(restart.process, group, name):
                 restart.is_wanted = verb == 'start'
 
     def cancel(self, namespec: str, why: str) -> None:
@@ -160,7 +163,7 @@ class Restarts:
         subprocess = restart.subprocess
         if self._supervisord.options.mood != SupervisorStates.RUNNING:
             self._end(restart, 'supervisord is stopping')
-        elif self._find(restart.process) is not subprocess:
+        elif self._find_subprocess(restart.process) is not subprocess:
             self._end(restart, 'it was removed meanwhile')
         elif not subprocess.pid and subprocess.state == ProcessStates.STOPPED:
             if restart.phase == STOPPING and restart.is_wanted:
@@ -207,10 +210,6 @@ class Restarts:
         if failure:
             self._log.warn(f'health: did not restart {restart.process.namespec}: {failure}')
         self._ended(restart.process.namespec, not failure)
-
-    def _find(self, process: Process) -> Any:
-        group = self._supervisord.process_groups.get(process.group)
-        return group.processes.get(process.name) if group else None
 
 
 def _is_instance(process: Process, subprocess: Any) -> bool:

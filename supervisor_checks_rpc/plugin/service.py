@@ -139,7 +139,7 @@ class HealthService:
         self.record.refresh(now, at)
         before = [(monitor, monitor.state, monitor.health.last) for monitor in self.record.passive]
         self.record.fail_silent(now, at)
-        has_work = any(monitor.is_checked(now) and not monitor.is_passive for monitor in self.record.monitors())
+        has_work = any(monitor.needs_listener(now) for monitor in self.record.monitors())
         self._listener_watch.look(has_work, now)
         for monitor, state, last in before:
             self._announcements.announce(monitor, state, last)

@@ -24,12 +24,11 @@ from ..core.model import Result
 from ..core.model import not_run
 from ..protocol import encoding
 from ..protocol import worker_messages
+from ..protocol.spawn import FIRST_GRACE_SECONDS
+from ..protocol.spawn import GRACE_SECONDS
 from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 
-# How long after the deadline of a run the worker may answer. The first answer includes the start of Python.
-GRACE_SECONDS = 2.0
-FIRST_GRACE_SECONDS = 10.0
 # A worker that has had nothing to do for so long is ended.
 IDLE_SECONDS = 60.0
 MAX_PENDING = 10_000
@@ -76,6 +75,8 @@ class _Child(dispatcher):
     def __init__(self, sock: socket.socket, pid: int, on_line: Callable[[bytes], None], ended: Callable[[], None]):
         self.pid = pid
         self.answered = False
+        # How it ended, once it has been reaped.
+        self.exit = ''
         self._on_line = on_line
         self._ended = ended
         self._in = b''
@@ -127,8 +128,6 @@ class _Child(dispatcher):
         with suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
         self.exit = decode_wait_status(status)[1]
-
-    exit = ''
 
 
 class WorkerLink:
@@ -203,15 +202,8 @@ class WorkerLink:
             pending.call_waiting()
 
     def _start(self) -> _Child:
-        ours, theirs = socket.socketpair()
-        try:
-            pid = spawn_worker(theirs.fileno(), self._user, self._max_concurrent, self._memory)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._child = child = _Child(ours, pid, self._answer, self._lost)
+        sock, pid = spawn_worker(self._user, self._max_concurrent, self._memory)
+        self._child = child = _Child(sock, pid, self._answer, self._lost)
         self._pidhistory[pid] = child
         self._log.info(f'health: started worker process, pid {pid}')
         return child

@@ -26,11 +26,11 @@ from ..check_modules.base import BaseCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
+from ..core.text import without_login
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
 from ..options import Option
 from ..protocol.client import Client
-from ..protocol.client import without_login
 from .check_runner import CheckRunner
 from .restarter import fault_text
 from .retries import read
@@ -134,11 +134,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
 
 def _options(kind: str) -> list[Option]:
     """Return the options of a program, with those of its retries where it has them."""
-    runs = [
-        Option(o.name, o.kind, RETRIES[kind] if o.name == 'num_retries' else o.default, o.help)
-        for o in RUN_OPTIONS
-        if kind in RETRIES
-    ]
+    runs = opt.with_defaults(RUN_OPTIONS, {'num_retries': RETRIES[kind]}) if kind in RETRIES else []
     return [*check_modules.built_in(kind).OPTIONS, *runs]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import re
 import socket
 import xmlrpc.client
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
+from ..core.text import without_login
 from ..errors import HealthError
 
 _UNKNOWN_METHOD = 1
@@ -32,11 +32,6 @@ class CannotAsk(HealthError):
 
 class ShuttingDown(CannotAsk):
     """supervisord is shutting down or reloading."""
-
-
-def without_login(url: str) -> str:
-    """Return `url` without user and password, for a message."""
-    return re.sub(r'//[^/]*@', '//', url)
 
 
 class Client:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 from .. import __version__
-from ..core.environment import LOGINS
+from ..core.environment import without_logins
 from ..core.model import ERROR
 from ..core.model import Result
 
+# How many seconds after the timeout of a run its worker may answer; the first answer also waits for the start of
+# Python and the import of custom code.
+GRACE_SECONDS = 2.0
+FIRST_GRACE_SECONDS = 10.0
 
-def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | None = None) -> int:
-    """Start a worker process with `fd` as its standard input; return its pid, which is also that of its group.
+
+def spawn_worker(user: str | None, max_concurrent: int, memory: int | None = None) -> tuple[socket.socket, int]:
+    """Start a worker process; return our end of the socket to it, and its pid, which is also that of its group.
 
     A worker for custom code has `memory`: the bytes that it may allocate, 0 for no limit. Its host ends it when
     `is_broken`.
@@ -26,10 +32,17 @@ def spawn_worker(fd: int, user: str | None, max_concurrent: int, memory: int | N
     code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker.main import main; main()'
     limit = '' if memory is None else str(memory)
     argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid()), __version__]
-    actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
     # Neither another user nor custom code must learn how to log in to supervisord.
-    environ = {key: value for key, value in os.environ.items() if key not in LOGINS}
-    return os.posix_spawn(sys.executable, argv, environ, file_actions=actions, setpgroup=0)
+    environ = without_logins(os.environ)
+    ours, theirs = socket.socketpair()
+    actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
+    try:
+        return ours, os.posix_spawn(sys.executable, argv, environ, file_actions=actions, setpgroup=0)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
 
 
 def is_broken(result: Result) -> bool:

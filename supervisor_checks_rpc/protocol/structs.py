@@ -38,6 +38,16 @@ def result_struct(result: Result) -> Struct:
     }
 
 
+def failing_struct(check: str, namespec: str, state: str, reason: str) -> Struct:
+    """Return which check on which process is not well, and why; '' for a check that is for no process."""
+    return {
+        'check': printable_line(check),
+        'process': printable_line(namespec),
+        'state': state,
+        'reason': printable_line(reason),
+    }
+
+
 def status_struct(status: Status, now: float, with_history: bool = True) -> Struct:
     """Return `status` as an XML-RPC struct: the last result, and what is known beside it."""
     last = status.last or Result(status.check, status.type, status.process, '', '', attempts=0)

@@ -35,6 +35,7 @@ _GZIP_LEVEL = 4
 _BOUNDS = (*map(str, BUCKETS), '+Inf')
 _ESCAPES = str.maketrans({'\\': r'\\', '"': r'\"', '\n': r'\n'})
 
+
 class Exposition(BaseCheck):
     """Makes the text; its one option, `accept`, is the header Accept of the request."""
 
@@ -73,7 +74,7 @@ def families(snapshot: Snapshot) -> list[Family]:
     """Return all metrics of `snapshot`."""
     checks, processes, indexes = json.loads(snapshot.names)
     monitors = [_Monitor(checks[check], *processes[process]) for check, process in indexes]
-    counters = [list(row) for row in COUNTERS.iter_unpack(b64decode(snapshot.counters))]
+    counters = list(COUNTERS.iter_unpack(b64decode(snapshot.counters)))
     labels = [_labels(group=group, process=process) for group, process in processes]
     found = [
         Family('supervisor_health_state', 'gauge', '1 for the state of a check on a process, 0 for the others.',
@@ -125,13 +126,13 @@ def _states(monitors: list[_Monitor], states: str) -> _Samples:
             yield '', monitor.with_label('state', name), float(index == int(digit))
 
 
-def _outcomes(monitors: list[_Monitor], counters: list[list[float]]) -> _Samples:
+def _outcomes(monitors: list[_Monitor], counters: list[tuple[float, ...]]) -> _Samples:
     for monitor, (_, _, *counts) in zip(monitors, counters):
         for outcome, count in zip(OUTCOMES, counts):
             yield '_total', monitor.with_label('outcome', outcome), count
 
 
-def _durations(monitors: list[_Monitor], counters: list[list[float]]) -> _Samples:
+def _durations(monitors: list[_Monitor], counters: list[tuple[float, ...]]) -> _Samples:
     for monitor, (_, seconds, *counts) in zip(monitors, counters):
         total = 0.0
         for bound, total in zip(_BOUNDS, accumulate(counts[len(OUTCOMES) :])):
@@ -140,7 +141,7 @@ def _durations(monitors: list[_Monitor], counters: list[list[float]]) -> _Sample
         yield '_sum', monitor.labels, round(seconds, 6)
 
 
-def _last_runs(monitors: list[_Monitor], counters: list[list[float]]) -> _Samples:
+def _last_runs(monitors: list[_Monitor], counters: list[tuple[float, ...]]) -> _Samples:
     for monitor, (at, *_) in zip(monitors, counters):
         if at:
             yield '', monitor.labels, round(at, 3)

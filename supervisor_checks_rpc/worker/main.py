@@ -60,9 +60,8 @@ def _import_all() -> None:
         check_modules.built_in(name)
     for module in ('ctypes', 'psutil', 'subprocess', 'xmlrpc.client'):
         import_module(module)
-    for module in ('transport.http_client', 'local.lazy_import'):
+    for module in ('transport.http_client', 'local.lazy_import', 'custom'):
         import_module(f'{check_modules.__name__}.{module}')
-    import_module(f'{check_modules.__name__}.custom')
     import_module(f'{__package__}.exposition')
 
 

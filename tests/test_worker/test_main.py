@@ -42,9 +42,7 @@ class Worker:
     """A real worker process; we are its host, and its parent, that has to bury it."""
 
     def __init__(self, max_concurrent: int = 16, user: str | None = None) -> None:
-        self.sock, theirs = socket.socketpair()
-        with theirs:
-            self.pid = spawn_worker(theirs.fileno(), user, max_concurrent)
+        self.sock, self.pid = spawn_worker(user, max_concurrent)
         self.sock.settimeout(15)
         self._lines = self.sock.makefile('rb')
         self._status: int | None = None

@@ -20,7 +20,7 @@ from typing import Any
 from typing import AnyStr
 
 from ...core.deadline import Deadline
-from ...core.environment import LOGINS
+from ...core.environment import without_logins
 from ...core.text import excerpt
 from ...errors import HealthError
 
@@ -121,11 +121,11 @@ class Searcher:
         import subprocess
 
         ours, theirs = socket.socketpair()
-        environ = {key: value for key, value in os.environ.items() if key not in LOGINS}
         try:
             self._popen = subprocess.Popen(
                 [sys.executable, '-I', '-S', '-c', _PROGRAM],
-                stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL, cwd='/', env=environ,
+                stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL, cwd='/',
+                env=without_logins(os.environ),
             )  # fmt: skip
         except OSError:
             ours.close()

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from ... import options as opt
 from ...core.deadline import Deadline
 from ...core.text import excerpt
+from ...core.text import without_login
 from ...errors import HealthError
 
-_LOGIN = re.compile(r'//[^/]*@')
 _HOST_NAME = re.compile(r'[^\x00-\x20\x7f/?#@:%\\\[\]]+')
 
 
@@ -52,7 +52,7 @@ def shown(url: str) -> str:
 def without_query(path: str) -> str:
     """Return a path without its query, for listings and messages; a whole URL also without its user and password."""
     before, mark, _ = path.partition('?')
-    return _LOGIN.sub('//', before) + ('?...' if mark else '')
+    return without_login(before) + ('?...' if mark else '')
 
 
 def resolve(

@@ -16,6 +16,7 @@ from ...core.patterns import matching
 from ...core.summary import summarized
 from ...core.text import printable_line
 from ...errors import UnknownName
+from ...protocol import structs
 from .messages import GET_ONLY
 from .messages import Reply
 from .messages import Request
@@ -112,7 +113,7 @@ def _verdict(monitors: list[Monitor], unmatched: list[CheckSpec], problems: list
         'state': state,
         'healthy': is_healthy,
         'counts': counts,
-        'failing': [dict(zip(('check', 'process', 'state', 'reason'), map(printable_line, row))) for row in rows],
+        'failing': [structs.failing_struct(*row) for row in rows],
         'problems': [printable_line(problem) for problem in problems],
     }
     return json_reply(200 if is_healthy else 503, body)

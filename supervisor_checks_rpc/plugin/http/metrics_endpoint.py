@@ -99,7 +99,7 @@ class MetricsEndpoint:
         self._service.record.refresh(now, at)
         if monitors != self._monitors or not self._names:
             self._name(monitors)
-        has_work = any(monitor.is_checked(now) and not monitor.is_passive for monitor in monitors)
+        has_work = any(monitor.needs_listener(now) for monitor in monitors)
         seen_at = round(at - now + self._service.listener_seen_at(), 3) if has_work else None
         is_suspended, by_process = self._service.is_suspended, self._by_process
         return Snapshot(

@@ -111,7 +111,7 @@ class StatusData:
         monitor.refresh(now, at)
         ahead = at - now
         is_paused = now < monitor.paused_until < float('inf')
-        is_run = monitor.is_checked(now) and not monitor.is_passive
+        is_run = monitor.needs_listener(now)
         # Only for these it matters, and it takes longer than all the rest.
         status = self._service.status(monitor) if _needs_attention(monitor) else None
         return [
