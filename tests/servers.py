@@ -7,6 +7,7 @@ import email.message
 import http.client
 import io
 import socket
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 from typing import TypeVar
 
 # Between two drops of a server that drips; far below every deadline of the tests.
@@ -37,6 +39,19 @@ class Received:
 
 
 Talk = Callable[['Server', socket.socket], None]
+
+
+@contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[Any]:
+    """Let a server of socketserver serve, and close it."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Server:

@@ -1,5 +1,5 @@
-"""What tests need of the real world: polling with a deadline, another user's rights, Python processes of our own, and
-what supervisord can put on the wire."""
+"""What several tests use: polling with a deadline, another user's rights, runs that must not pass, Python processes of
+our own, and the values that supervisord can send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from supervisor.xmlrpc import xmlrpc_marshal
+
+from supervisor_checks_rpc.errors import HealthError
 
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
@@ -50,6 +53,18 @@ def without_privileges() -> Iterator[None]:
         os.seteuid(0)
         os.setegid(gid)
         os.setgroups(groups)
+
+
+def reason_of(run: Callable[[], object], kind: type[HealthError], seconds: float) -> str:
+    """Return the reason of a run that must raise exactly `kind`, and not outlast its deadline."""
+    began = time.monotonic()
+    with pytest.raises(HealthError) as caught:
+        run()
+    assert time.monotonic() - began < seconds + 1.0
+    assert type(caught.value) is kind
+    reason = str(caught.value)
+    assert reason.isascii() and reason.isprintable()
+    return reason
 
 
 def environment(**more: str) -> dict[str, str]:

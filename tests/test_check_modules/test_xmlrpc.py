@@ -19,6 +19,7 @@ from xmlrpc.server import SimpleXMLRPCServer
 
 import pytest
 
+import servers
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.xmlrpc import XMLRPCCheck
@@ -67,14 +68,8 @@ class Server(SimpleXMLRPCServer):
 
 @contextmanager
 def serving(answer: object = True) -> Iterator[Server]:
-    with Server(answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with servers.serving(Server(answer)) as server:
+        yield server
 
 
 @contextmanager

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 import socketserver
-import threading
 import time
 import xmlrpc.client
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from xmlrpc.server import SimpleXMLRPCServer
 
 import pytest
 
+from servers import serving
 from supervisor_checks_rpc.protocol.client import CannotAsk
 from supervisor_checks_rpc.protocol.client import Client
 from supervisor_checks_rpc.protocol.client import ShuttingDown
@@ -80,19 +80,6 @@ class InetServer(socketserver.ThreadingMixIn, SimpleXMLRPCServer):
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), Handler, logRequests=False)
-
-
-@contextmanager
-def serving(server: Any) -> Iterator[Any]:
-    """Let a server of socketserver serve."""
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(params=['unix', 'inet'])
