@@ -199,11 +199,11 @@ def _last_line(output: bytes) -> str:
 
 
 def _judged(name: str, status: int, last_line: str) -> Measured:
-    said = f': {last_line}' if last_line else ''
+    output = f': {last_line}' if last_line else ''
     if status == 0:
-        return Measured(f'{name} exited with status 0{said}')
+        return Measured(f'{name} exited with status 0{output}')
     if status in _NOT_RUN:
-        raise HealthError(f'{name} exited with status {status}, which says that it could not be run{said}')
+        raise HealthError(f'{name} exited with status {status}, which says that it could not be run{output}')
     if status < 0:
-        raise CheckFailed(f'{name} was ended by signal {-status} ({signal.strsignal(-status)}){said}')
-    raise CheckFailed(f'{name} exited with status {status}, expected 0{said}')
+        raise CheckFailed(f'{name} was ended by signal {-status} ({signal.strsignal(-status)}){output}')
+    raise CheckFailed(f'{name} exited with status {status}, expected 0{output}')

@@ -88,12 +88,12 @@ def read_apart(path: str, prefixes: tuple[str, ...]) -> ConfFile:
             [sys.executable, '-c', code, path, *prefixes], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             timeout=_LONGEST_READ_SECONDS, check=True,
         )  # fmt: skip
-        said = json.loads(done.stdout)
+        answer = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as why:
         raise CannotRead(f'no process to read it in: {type(why).__name__}') from None
-    if isinstance(said, str):
-        raise CannotRead(said)
-    names, sections, skipped = said
+    if isinstance(answer, str):
+        raise CannotRead(answer)
+    names, sections, skipped = answer
     return ConfFile(names, {name: Section(*section) for name, section in sections.items()}, skipped)
 
 

@@ -57,7 +57,7 @@ def build_spec(
     if not ttl or 'stale_after' in given:
         problems += _staleness_problems(values, ttl)
     else:
-        # A beat is good for its ttl, however often the silence is looked at.
+        # A beat holds for its ttl, whatever the interval is.
         values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
     return CheckSpec(
         name,
@@ -92,7 +92,7 @@ def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
 
 
 def runs_custom_code(spec: CheckSpec) -> bool:
-    """Tell whether a run of `spec` runs code that is not ours, which must not run in one process with other checks."""
+    """Tell whether the check runs custom code, which must have a process of its own."""
     if spec.type == 'complex' and not spec.error:
         members = check_modules.built_in(spec.type).parse(spec.options)[0]['checks']
         return any(check_modules.is_custom(member.type) for member in members)
@@ -126,7 +126,7 @@ def listed(spec: CheckSpec) -> list[tuple[Option, Any]]:
 
 
 def one_line(text: str) -> str:
-    """Return `text` with what would end a line (str.splitlines) escaped."""
+    """Return `text` as one line: characters that end a line (str.splitlines) are escaped."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
@@ -151,7 +151,7 @@ def _staleness_problems(values: Mapping[str, Any], ttl: float) -> list[str]:
 
 
 def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with the options that the type declares."""
+    """Return a problem line for each option of the type itself that is wrong."""
     if type_name is None:
         return []
     if check_modules.is_custom(type_name) or _names_members(type_name, own):

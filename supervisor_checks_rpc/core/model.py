@@ -34,7 +34,7 @@ INVALID = 'invalid'
 
 @dataclass(frozen=True)
 class Process:
-    """One instance of a process of supervisord, which a new pid or start makes another; pid 0: it does not run.
+    """One instance of a process of supervisord: with a new pid or start time it is another. Pid 0: it does not run.
 
     `started` is in monotonic seconds.
     """

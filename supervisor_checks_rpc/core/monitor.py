@@ -12,8 +12,8 @@ from .model import CheckSpec
 from .model import Process
 from .model import Result
 
-# A lease outlives the deadline of its run by this much: up to 10 s in which the run waits for a free thread, 1 s until
-# a hung run is abandoned, and up to 4 s in which its report may wait for others. With less, a busy listener's results
+# How long a lease goes on after the timeout of its run: up to 10 s in which the run waits for a free thread, 1 s until
+# a hung run is abandoned, and up to 4 s in which its report waits for others. With less, a busy listener's results
 # would come too late to count.
 LEASE_GRACE_SECONDS = 16.0
 # A run that is leased later than this after its due time moves the times of the next ones; an earlier one does not.
@@ -29,9 +29,9 @@ class Monitor:
     moment of the last change of the state, `instance_seen_at` that of the last new instance, `updated_at` that of the
     last change of any kind.
 
-    supervisord asks all monitors on every tick when they are due and whether they need attention. So each keeps its
-    answers up to date in what the record shares: its due time in its slot of `due_times`, and itself in `troubled`
-    while it is unhealthy or its process does not run.
+    On every tick supervisord needs to know which monitors are due and which need attention, and may not ask each of
+    them. So each monitor keeps two collections of the record up to date: its slot of `due_times` holds its due time,
+    and `troubled` holds the monitor while it is unhealthy or its process does not run.
     """
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.

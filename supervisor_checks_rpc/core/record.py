@@ -1,4 +1,4 @@
-"""The record: the one place where health is known. Pure; the caller brings the time and says which processes run.
+"""The record: the only place that keeps the health of processes. Pure; the caller brings time and running processes.
 
 Runs are leased to listeners. The lease of a run that is never reported ends by itself, or at once when its holder was
 replaced, and the run is due again: a listener may die at any moment, and no run is lost or counted twice.
@@ -24,8 +24,8 @@ from .monitor import Monitor
 from .schedule import Schedule
 from .summary import summarized
 
-# Runs are leased so long before they are due: a listener's call may then wait for the next turn of supervisord's loop,
-# which comes once a second, instead of causing one.
+# Runs are leased this long before they are due, so that a listener's call can wait for the next turn of supervisord's
+# loop, which comes once a second, and need not cause one.
 LEASE_AHEAD_SECONDS = 1.5
 # The longest that a listener waits before it asks again.
 LONGEST_WAIT_SECONDS = 5.0
@@ -81,7 +81,7 @@ class Record:
 
     def _new_monitor(self, key: tuple[str, str], process: Process, now: float, at: float) -> Monitor:
         monitor = Monitor(self.specs[key[0]], process, self._history, now, at, self._troubled)
-        # A check whose section was changed stays paused.
+        # A changed check has a new monitor, which takes over the pause of the old one.
         monitor.pause(self._paused_until.get(key, NEVER))
         return monitor
 
@@ -178,7 +178,7 @@ class Record:
         if monitor is None or result.began > now:
             return None
         del self._leases[lease]
-        # The runner stood still meanwhile, and with it the clock of the run: its result says nothing.
+        # The listener stood still during the run, and the deadline of the run with it: the result says nothing.
         if now > monitor.leased_until:
             return None
         monitor.release_lease()

@@ -34,8 +34,8 @@ def strictest_limits(schedules: Sequence[Schedule]) -> RestartLimits:
 class RestartRequest:
     """A process that needs a restart, or a signal: unhealthy since `since`.
 
-    `uses_group_quota` unless it stays up, as with a signal. An `is_revival` starts a process that is down: it waits for
-    the backoff like any other, and is never suspended.
+    `uses_group_quota` is false if the process stays up because it only gets a signal. `is_revival` is true if the
+    process is down: a revival waits for the backoff like any other restart, and is never suspended.
     """
 
     namespec: str

@@ -36,12 +36,13 @@ from .report_queue import COLLECT_SECONDS
 from .report_queue import FinishedRun
 from .report_queue import ReportQueue
 
-# A call that may wait is answered when supervisord's loop turns, within a second. So it is made so long before the
-# answer is needed. Runs are leased even earlier (record.LEASE_AHEAD_SECONDS).
+# supervisord answers a call that may wait on the next turn of its loop, within a second. So such a call is made this
+# long before its answer is needed. Runs are leased even earlier (record.LEASE_AHEAD_SECONDS).
 CALL_AHEAD_SECONDS = 1.25
 # How long after a failed call supervisord is asked again, when no tick comes before.
 RETRY_SECONDS = 10.0
-# While as many runs hang as may go on at once, others are given up in time to report them before their leases end.
+# While max_concurrent runs hang, a run that waits for its turn is given up after this time: early enough to report that
+# before its lease ends.
 LONGEST_WAIT_SECONDS = LEASE_GRACE_SECONDS - 6.0
 
 _TAKE_DUE = 'health.takeDue'
@@ -51,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Reply:
-    """The reply to a call that waited, or what became of it; `asks` if it was asked for what is due."""
+    """The reply to a call that was allowed to wait, or its error; `asks` if the call also asked for due runs."""
 
     method: str
     asks: bool
@@ -78,7 +79,7 @@ class Scheduler:
         self._reports = ReportQueue()
         self._waiting_calls = ThreadPoolExecutor(2)
         self._ask_at = time.monotonic()
-        # Whether the next question is early enough to wait for its reply, and how many such are under way.
+        # Whether the next call that asks for due runs may wait, and how many such calls are under way.
         self._may_wait = False
         self._questions_under_way = 0
         # Runs that begin later, by their time: when, their lease, and how to begin.
@@ -115,7 +116,7 @@ class Scheduler:
                 self._retry(f'internal error: {type(why).__name__}: {why}')
 
     def _wait(self) -> None:
-        """Take in ticks, replies and results until there may be something to do."""
+        """Wait until a run may have to begin, or a call is due; handle ticks, replies and results meanwhile."""
         while True:
             begin_at = self._upcoming[0][0] if self._upcoming else math.inf
             wait = min(self._reports.due_at, self._ask_at, begin_at) - time.monotonic()

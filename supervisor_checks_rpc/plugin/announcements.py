@@ -1,4 +1,4 @@
-"""What the log and the event listeners are told about a monitor."""
+"""The log lines and PROCESS_HEALTH events about a monitor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Announcements:
         self._log = log
 
     def announce(self, monitor: Monitor, state_before: str, last_before: Result | None) -> None:
-        """Tell what is new, if anything is: a change of the state, a failure, or an error other than the last one."""
+        """Log a change of the state, a failure, or an error that differs from the last; notify of a change."""
         result = monitor.health.last
         if result is None or result is last_before:
             return

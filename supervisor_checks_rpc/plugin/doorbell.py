@@ -18,20 +18,20 @@ from supervisor.medusa.asyncore_25 import dispatcher
 
 @cache
 def _silence_children() -> None:
-    """Have a child of supervisord ring no bell between fork and exec, where the descriptor is closed already.
+    """Keep a child of supervisord from ringing between fork and exec, when its descriptor of the bell is closed.
 
-    Python would complain on the standard error of the program that is to be started. Once in the life of supervisord,
-    reloads included: a function that was registered stays.
+    Python would write an error to the log of the program that is started. This is done once in the life of supervisord,
+    reloads included, because a function that is registered cannot be removed.
     """
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
 class Doorbell(dispatcher):
-    """Wakes supervisord's loop from poll, and calls `answer` on its next turn.
+    """A socket pair in supervisord's loop: after `ring()` the loop wakes up and calls `answer`.
 
-    `on_turn` is called on every turn of the loop, once a second at least; the bell rings when it returns true. The bell
-    can also ring at signals: SIGCHLD alone does not end a poll (PEP 475), so that a process would be reaped up to a
-    second late.
+    The loop calls `on_turn` on each turn, at least once a second; if that returns true, the bell rings. The bell can
+    also ring at signals: without it a SIGCHLD does not end the loop's poll (PEP 475), and supervisord reaps a process
+    up to a second late.
     """
 
     def __init__(self, answer: Callable[[], object], on_turn: Callable[[], object]) -> None:
@@ -48,18 +48,18 @@ class Doorbell(dispatcher):
 
     def ring(self) -> None:
         """Have `answer` called on the loop's next turn."""
-        # When the socket is full, the bell rings already.
+        # A full socket wakes the loop as well.
         with suppress(OSError):
             self._bell.send(b'\0')
 
     def readable(self) -> bool:
-        """Call `on_turn`, since supervisord's loop asks this on every turn; always true."""
+        """Return True. supervisord's loop calls this on every turn, so this is where `on_turn` is called."""
         if self._on_turn():
             self.ring()
         return True
 
     def writable(self) -> bool:
-        """Never true: nothing is sent through this end."""
+        """Return False: nothing is sent through this end."""
         return False
 
     def handle_read(self) -> None:

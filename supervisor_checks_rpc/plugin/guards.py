@@ -1,4 +1,4 @@
-"""How supervisord's loop may call us: guarded, and without waiting for a reply."""
+"""Callbacks for supervisord's loop: one that lets no exception out, and an RPC reply that is given later."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def deferred(
 ) -> Callable[[], Any]:
     """Return a deferred reply to an RPC: `answer()` as soon as `ready()`; neither may block.
 
-    supervisor/xmlrpc.py knows one by being a plain function with a `delay`. Our Channel also asks `ready`, and calls
-    `subscribe` with what to call when the answer may be ready.
+    supervisor/xmlrpc.py takes a plain function with a `delay` for a deferred reply. Our Channel also asks `ready`, and
+    calls `subscribe` with a function that is to be called when the answer may be ready.
     """
 
     def onwait() -> Any:

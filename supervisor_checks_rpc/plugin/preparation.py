@@ -1,4 +1,4 @@
-"""What happens to a process before a health restart stops it: a signal, a wait, a command, for a dump."""
+"""Before a restart stops an unhealthy process: a signal, a wait and a command, which can take a dump of it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Processes:
     def __init__(self, supervisord: Any, clock: Callable[[], float]) -> None:
         self._supervisord = supervisord
         self._clock = clock
-        # The processes whose instance may be another than the record knows, by group and name.
+        # By group and name, the processes that may run as another instance than the record knows.
         self._changed: dict[tuple[str, str], Any] = {}
 
     def __iter__(self) -> Iterator[Entry]:
@@ -71,7 +71,7 @@ class Processes:
     def changed_instances(self) -> list[Process]:
         """Return the running instance of each process that changed since the last call."""
         changed = self._changed
-        # The event STARTING comes before the pid is known, so such a process is looked at again.
+        # supervisord sends the event STARTING before it sets the pid, so the next call has to look again.
         self._changed = {
             key: subprocess
             for key, subprocess in changed.items()

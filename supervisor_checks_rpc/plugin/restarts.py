@@ -2,9 +2,9 @@
 
     PREPARING --is_prepared()--> STOPPING --supervisord: STOPPED--> STARTING
 
-supervisord tells of the end of a stop by an event, in the middle of Subprocess.finish(); a process that is spawned
-there would be taken for stopped. So the next step is made on the loop's next turn. SIGKILL after `stopwaitsecs` is
-supervisord's own.
+supervisord sends the event STOPPED in the middle of Subprocess.finish(). A process that is spawned in that event would
+be taken for stopped, so the next step is made on the next turn of supervisord's loop. supervisord itself sends SIGKILL
+after `stopwaitsecs`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..core.model import Process
 from ..errors import HealthError
 from .operator_actions import is_meant
 
-# A fork takes milliseconds; after so long the rest of the restarts wait for the loop's next turn.
+# A start takes supervisord milliseconds; after this time the other restarts wait for the loop's next turn.
 LONGEST_TURN_SECONDS = 0.05
 PREPARING = 'preparing'
 STOPPING = 'stopping'
@@ -41,9 +41,9 @@ class CannotRestart(HealthError):
 
 
 class Restart:
-    """One restart: under way until its process runs again, or `failure` tells why it does not.
+    """One restart. It ends when its process runs again, or with a `failure` that says why the process does not.
 
-    It `is_wanted` until an operator stops the process, and `is_by_operator` when a person asked for it.
+    `is_wanted` becomes false when an operator stops the process; `is_by_operator` is true if a person requested it.
     """
 
     def __init__(self, process: Process, subprocess: Any, is_prepared: IsPrepared) -> None:
@@ -114,11 +114,11 @@ class Restarts:
         return namespec in self._under_way
 
     def is_stopping(self, namespec: str) -> bool:
-        """Tell whether it is we who are stopping the process."""
+        """Tell whether a restart of ours is stopping the process."""
         return namespec in self._under_way and self._under_way[namespec].phase == STOPPING
 
     def is_ready_to_stop(self) -> bool:
-        """Tell whether a preparation is over: no event tells of that, so the loop asks on every turn."""
+        """Tell whether a preparation is over. No event says so, which is why the loop asks on every turn."""
         return any(
             restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
             for restart in self._under_way.values()

@@ -1,7 +1,7 @@
-"""The plugin's end of a worker process: started at the first need, never waited for.
+"""The plugin's end of a worker process, which is started for its first run. Nothing here waits for it.
 
-The worker is a child of supervisord like any other, so supervisord reaps it (waitpid(-1)), and calls `finish` of what
-stands under its pid in `pidhistory`, as it does for its own processes.
+supervisord reaps the worker as it reaps its own processes (waitpid(-1)): it looks the pid up in `pidhistory`, and calls
+`finish` of the object that it finds there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..protocol.spawn import GRACE_SECONDS
 from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 
-# A worker that has had nothing to do for so long is ended.
+# A worker without a run for this long is ended.
 IDLE_SECONDS = 60.0
 MAX_PENDING = 10_000
 # Long enough for the metrics of 30,000 monitors.
@@ -55,7 +55,7 @@ class PendingRun:
         self.call_waiting()
 
     def call_waiting(self) -> None:
-        """Call those who wait for the result, instead of on the loop's next turn."""
+        """Call those who wait for the result, now and not on the next turn of the loop."""
         callers, self._callers = self._callers, []
         for caller in callers:
             caller()

@@ -1,7 +1,7 @@
 """CheckRunner: an event listener that runs checks on ticks, and restarts the processes that fail them.
 
-The seven programs are made of it, and so are your own. Each event is acknowledged at once; the work is done in threads,
-and a process whose last run is still under way is skipped.
+The seven programs use it, and programs of your own can. Each event is acknowledged at once, and checks run in threads.
+A process whose last run is still under way is skipped.
 """
 
 from __future__ import annotations
@@ -200,11 +200,11 @@ class CheckRunner:
 
     def _log_result(self, result: Result, state: _ProcessState, index: int) -> None:
         """Log a result that is new, and every failure."""
-        news = (result.outcome, result.reason if result.outcome == ERROR else '')
-        if result.outcome == FAILED or news != state.told[index]:
+        logged = (result.outcome, result.reason if result.outcome == ERROR else '')
+        if result.outcome == FAILED or logged != state.last_logged[index]:
             level = logging.INFO if result.outcome == PASSED else logging.WARNING
             _log.log(level, '%s: %s %s: %s', self._name, result.process.namespec, result.outcome, result.reason)
-        state.told[index] = news
+        state.last_logged[index] = logged
 
     def _verdict(self, results: Sequence[Result]) -> tuple[str, str, str]:
         """Return type, outcome and reason of all results together: in the record they are one check."""
@@ -227,7 +227,7 @@ class _ProcessState:
 
     def __init__(self, checks: int) -> None:
         self.samples: list[object] = [None] * checks
-        self.told: list[tuple[str, str]] = [('', '')] * checks
+        self.last_logged: list[tuple[str, str]] = [('', '')] * checks
         self.is_busy = False
         self.is_overdue = False
         self.since = 0.0

@@ -1,7 +1,7 @@
-"""How a drop-in program has processes restarted over XML-RPC, without ever leaving one STOPPED.
+"""The restarts of a drop-in program, over XML-RPC. No process that it stops is left STOPPED.
 
-Where the plugin is loaded, the restart is one call. Otherwise it is a stop and a start, and a process that we stopped
-is remembered until its start is certain: supervisord never starts a STOPPED process by itself.
+Where the plugin is loaded, a restart is one call. Elsewhere it is a stop and then a start. supervisord never starts a
+STOPPED process by itself, so the program keeps the restart until the start has succeeded.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from ..protocol.client import ShuttingDown
 
 # supervisor.xmlrpc.Faults
 _BAD_NAME, _ALREADY_STARTED = 10, 60
-# For so long we do not ask again whether the plugin is loaded.
+# How long the answer to "is the plugin loaded" holds.
 PLUGIN_KNOWN_SECONDS = 60.0
-# An instance that is still there so long after its restart was asked for may be restarted again.
+# An instance that still runs so long after its restart was requested may be restarted again.
 GIVEN_UP_SECONDS = 60.0
 POLL_SECONDS = 0.1
+# The wait after a call whose effect is not known.
 UNCERTAIN_SECONDS = 0.5
-FIRST_DELAY, LONGEST_DELAY = 5.0, 300.0
-# From one restart of a process to the next, if no pass was in between; it doubles each time.
+# The wait before a start that failed is tried again; it doubles each time.
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 5.0, 300.0
+# The wait between two restarts of a process that has not passed in between; it doubles each time.
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 10.0, 300.0
 
 Info = Mapping[str, Any]
@@ -43,7 +45,7 @@ class Plugin:
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self._asked = float('-inf')
+        self._asked_at = float('-inf')
         self._loaded = False
         self._complaint = ''
 
@@ -52,9 +54,9 @@ class Plugin:
 
         :raises CannotAsk: when it does not answer.
         """
-        if self._clock() - self._asked > PLUGIN_KNOWN_SECONDS:
+        if self._clock() - self._asked_at > PLUGIN_KNOWN_SECONDS:
             self._loaded = 'health.reportCheck' in self._client.call('system.listMethods')
-            self._asked = self._clock()
+            self._asked_at = self._clock()
         return self._loaded
 
     def report(self, check: str, process: Process, type_name: str, outcome: str, reason: str, stale_after: int) -> None:
@@ -102,7 +104,7 @@ class Restarter:
     """Restarts processes, in one thread: each instance once, and a process that stays unhealthy after growing waits."""
 
     def __init__(
-        self, client: Client, plugin: Plugin, first_delay: float = FIRST_DELAY,
+        self, client: Client, plugin: Plugin, first_delay: float = FIRST_DELAY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._client = client
@@ -242,7 +244,7 @@ class Restarter:
                 how = 'it is left STOPPED' if self._ending else f'next try in {restart.delay:g}s'
                 _log.error('cannot start %s, %s: %s', restart.namespec, how, fault_text(fault))
                 restart.next_at = self._clock() + restart.delay
-                restart.delay = min(2 * restart.delay, LONGEST_DELAY)
+                restart.delay = min(2 * restart.delay, LONGEST_DELAY_SECONDS)
                 return self._ending
         _log.info('restarted %s', restart.namespec)
         return True

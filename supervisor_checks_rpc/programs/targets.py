@@ -34,10 +34,10 @@ class Targets:
         self._patterns = (wanted, *(f'!{pattern}' for pattern in exclude))
         self._own_group = own_group
         # A group that is named is checked even if it is a pool of event listeners.
-        self._spares_listeners = bool(everything or name) and glob.has_magic(wanted.partition(':')[0])
+        self._leaves_out_listeners = bool(everything or name) and glob.has_magic(wanted.partition(':')[0])
         self._groups: set[str] = set()
         self._listeners: set[str] = set()
-        self._told: set[str] = set()
+        self._logged_listeners: set[str] = set()
         self.text = 'everything' if everything else name or f'{group}:*'
 
     def among(self, infos: Iterable[Info], client: Client) -> list[Info]:
@@ -46,7 +46,7 @@ class Targets:
         :raises CannotAsk: when supervisord does not tell which of them are event listeners.
         """
         others = [info for info in infos if info['group'] != self._own_group]
-        if self._spares_listeners:
+        if self._leaves_out_listeners:
             self._find_listeners({info['group'] for info in others}, client)
         known = [(info['group'], info['name'], info['group'] in self._listeners) for info in others]
         found = matching(self._patterns, known)
@@ -60,6 +60,6 @@ class Targets:
         configured = client.call('supervisor.getAllConfigInfo')
         self._groups = groups
         self._listeners = {config['group'] for config in configured if config['group_prio'] < 0}
-        if self._listeners - self._told:
-            self._told |= self._listeners
+        if self._listeners - self._logged_listeners:
+            self._logged_listeners |= self._listeners
             _log.info('event listeners are left out: %s', ' '.join(sorted(self._listeners)))

@@ -34,23 +34,25 @@ def usual_fields(result: Result) -> tuple[object, ...]:
 
 
 def other_fields(result: Result) -> list[object]:
+    """Return the fields that most results have as USUAL."""
     return [result.value, result.attempts, result.sample, result.invalid]
 
 
 def read_result(
-    check: str, type_name: str, process: Process, said: Any, reason: Any, duration: Any, at: Any, began: Any,
+    check: str, type_name: str, process: Process, outcome: Any, reason: Any, duration: Any, at: Any, began: Any,
     rest: list[Any],
 ) -> Result:  # fmt: skip
-    outcome = _OUTCOMES.get(said)
-    if outcome is None:
-        raise ValueError(f'no outcome {said!r}')
+    """Return the result of these fields; raise ValueError or TypeError for a field that cannot be one."""
+    known = _OUTCOMES.get(outcome)
+    if known is None:
+        raise ValueError(f'no outcome {outcome!r}')
     value, attempts, sample, invalid = rest
     # _make takes half the time of a call with the names of the fields.
     return Result._make((
         check,
         type_name,
         process,
-        outcome,
+        known,
         printable_line(str(reason)),
         None if value is None else float(value),
         int(duration) / 1e6,
@@ -63,18 +65,21 @@ def read_result(
 
 
 def checked_text(value: object) -> str:
+    """Return `value` if it is a text; raise TypeError if not."""
     if not isinstance(value, str):
         raise TypeError(f'{value!r} is no text')
     return value
 
 
 def checked_finite(number: float) -> float:
+    """Return `number` if it is finite; raise ValueError if not."""
     if not math.isfinite(number):
         raise ValueError('a number is not finite')
     return number
 
 
 def guarded(what: str, read: Callable[[], _Value]) -> _Value:
+    """Return what `read` returns; raise BadMessage, which names `what`, for what `read` raises."""
     try:
         return read()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as why:

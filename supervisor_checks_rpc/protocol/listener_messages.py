@@ -145,11 +145,11 @@ def load_report(
         data = json.loads(text)
         rests = {number: rest for number, *rest in data.get('rest', ())}
         results = []
-        for number, (lease, said, reason, duration, at, began) in enumerate(_rows(data['results'])):
+        for number, (lease, outcome, reason, duration, at, began) in enumerate(_rows(data['results'])):
             run = leased(int(lease))
             if run is not None:
                 spec, rest = run.spec, rests.get(number, USUAL)
-                result = read_result(spec.name, spec.type, run.process, said, reason, duration, at, began, rest)
+                result = read_result(spec.name, spec.type, run.process, outcome, reason, duration, at, began, rest)
                 results.append((int(lease), run, result))
         return str(data['generation']), results, printable_line(checked_text(data.get('listener', '')))
 

@@ -63,11 +63,11 @@ def load_answer(text: bytes, run_of: Callable[[int], tuple[CheckSpec, Process] |
     """
 
     def read() -> tuple[int, Result] | None:
-        number, said, reason, duration, at, began, *rest = json.loads(text)
+        number, outcome, reason, duration, at, began, *rest = json.loads(text)
         run = run_of(int(number))
         if run is None:
             return None
         spec, process = run
-        return int(number), read_result(spec.name, spec.type, process, said, reason, duration, at, began, rest)
+        return int(number), read_result(spec.name, spec.type, process, outcome, reason, duration, at, began, rest)
 
     return guarded('an answer', read)

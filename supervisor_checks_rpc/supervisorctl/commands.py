@@ -192,8 +192,8 @@ class Commands:
                 if len(words) > COMMANDS['pause'].most:
                     expected = options.DURATION.expected
                     raise misused('pause', f'cannot use {words[-1]!r}, expected {expected}') from None
-        said = f'paused for {table.brief(seconds)}' if seconds else 'paused until resumed'
-        return self._each('pause', self._monitors(words), said, seconds)
+        done = f'paused for {table.brief(seconds)}' if seconds else 'paused until resumed'
+        return self._each('pause', self._monitors(words), done, seconds)
 
     def resume(self, words: list[str]) -> int:
         """Check again."""
@@ -222,7 +222,7 @@ class Commands:
             return [('', '')]
         return [(status['check'], namespec(status)) for status in self._chosen(words)]
 
-    def _each(self, method: str, names: Iterable[tuple[str, ...]], said: str, *args: object) -> int:
+    def _each(self, method: str, names: Iterable[tuple[str, ...]], done: str, *args: object) -> int:
         exitstatus = SUCCESS
         for one in names:
             label = ' '.join(filter(None, reversed(one))) or 'all'
@@ -233,7 +233,7 @@ class Commands:
                 exitstatus = problem.exitstatus
                 self._console.say(str(problem))
             else:
-                self._console.say(f'{label}: {said}')
+                self._console.say(f'{label}: {done}')
         return exitstatus
 
     # -- output

@@ -11,8 +11,8 @@ from .console import CALL_ERRORS
 from .console import reply_timeout
 from .usage import COMMANDS
 
-# Nobody waits longer for a list of names.
-_PATIENCE = 2.0
+# How long a person may have to wait for a list of names.
+_REPLY_TIMEOUT_SECONDS = 2.0
 
 
 class Completion:
@@ -21,7 +21,7 @@ class Completion:
     def __init__(self, controller: Any, others: Callable[..., str | None]) -> None:
         self._ctl = controller
         self._others = others
-        self._asked: tuple[str, str] | None = None
+        self._completed: tuple[str, str] | None = None
         self._matches: list[str] = []
 
     def __call__(self, text: str, state: int, line: str | None = None) -> str | None:
@@ -33,8 +33,8 @@ class Completion:
         words = f'{line}|'.split()  # the bar stands for the cursor
         if words[0] != 'health':
             return self._others(text, state, line)
-        if state == 0 or self._asked != (text, line):
-            self._asked = (text, line)
+        if state == 0 or self._completed != (text, line):
+            self._completed = (text, line)
             self._matches = self._find(text, line)
         return self._matches[state] if state < len(self._matches) else None
 
@@ -44,7 +44,7 @@ class Completion:
         # A character that readline takes for the end of a word: `text` is but the last part of it.
         known = len(word) - len(text)
         try:
-            with reply_timeout(_PATIENCE):
+            with reply_timeout(_REPLY_TIMEOUT_SECONDS):
                 names = self._names([one for one in words if one != '--json'], word)
         except CALL_ERRORS:
             return []

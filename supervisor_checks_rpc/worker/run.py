@@ -19,7 +19,7 @@ from ..errors import explain
 
 
 def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: object = None) -> Result:
-    """Run `check` on `process` within its timeout, and return the result; `sample` is what the last run left."""
+    """Run `check` on `process`, with retries, within one timeout; `sample` is that of the last result, or None."""
     deadline = Deadline(spec.schedule.timeout)
     began, at = time.monotonic(), time.time()
     earlier, value, attempts = sample, None, 0
@@ -36,7 +36,7 @@ def run_check(check: BaseCheck, spec: CheckSpec, process: Process, sample: objec
         except MemoryError as broken:
             return not_run(spec, process, explain(broken))
         except BaseException as broken:
-            # SystemExit too: it would end the thread, and with it the runs that the thread is to serve.
+            # SystemExit too: it would end the thread that other runs are waiting for.
             outcome, reason, value = ERROR, explain(broken), None
         duration = time.monotonic() - began
         return Result(spec.name, spec.type, process, outcome, reason, value, duration, at, began, attempts, sample)

@@ -23,17 +23,19 @@ from ..errors import InvalidCheckConfig
 from ..errors import explain
 from .run import run_check
 
-# A check ends by itself at its deadline. One that has not ended so long after it is abandoned, with its thread.
+# A run should end by its deadline. One that goes on for longer than this after its deadline is abandoned: its result is
+# an error, and its thread is replaced.
 OVERDUE_SECONDS = 1.0
-# When nobody looked at the clock for so long, this process stood still, and a failure of that time may be its own.
+# When nobody has looked at the clock for this long, this process stood still, and failures of that time do not count.
 STANDSTILL_SECONDS = 1.5
-# A thread that finds no work for so long ends.
+# A thread that finds no work for this long ends.
 IDLE_SECONDS = 30.0
-# So many quick runs go on at the same time. Python runs one thread at a time, so that more of them would only get into
-# each other's way; as many threads are kept when there is no work.
+# How many quick runs go on at the same time, and how many threads stay when there is no work. Python runs one thread at
+# a time, so more quick runs would only slow each other down.
 QUICK_RUNS = 2
-# A run that has not ended after so long waits for its service, and its place is free for another run. Each that became
-# slow in the last step lets in two more in the next one: when all services hang, the number of runs doubles in each.
+# A run that takes longer than this is slow: it waits for its service, and no longer counts as a quick run. For each run
+# that became slow since the watch last looked, two more may begin. So if all services hang, the number of runs doubles
+# each time.
 SLOW_SECONDS = 0.01
 LET_IN_PER_SLOW_RUN = 2
 # How often overdue runs are looked for.
@@ -63,7 +65,7 @@ class _Job:
 class Runner:
     """A pool of threads. A few serve quick runs; runs that wait for their services do not count among these.
 
-    At most `max_concurrent` runs go on at the same time. While all of these hang, a run that has waited for
+    At most `max_concurrent` runs go on at the same time. If so many are under way, a run that has waited for
     `longest_wait` seconds is not carried out. A run that does not end is abandoned, and its thread replaced.
     """
 

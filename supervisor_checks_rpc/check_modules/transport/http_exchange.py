@@ -15,12 +15,13 @@ from . import sockets
 
 
 class _Reply(http.client.HTTPResponse):
-    """A reply: after any interim ones, and in chunks of at least nothing (read(-1) would take all that comes)."""
+    """A reply that skips interim replies, and refuses a chunk of negative size: read(-1) would take all that comes."""
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
-            # http.client skips 100 alone. 102 and 103 come from proxies; after 101 the protocol is another.
+            # http.client skips 100 only, but proxies also send 102 and 103. 101 is kept: after it the connection speaks
+            # another protocol.
             if not 100 <= status < 200 or status in (http.client.CONTINUE, http.client.SWITCHING_PROTOCOLS):
                 return version, status, reason
             http.client.parse_headers(self.fp)

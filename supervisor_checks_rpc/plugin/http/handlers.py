@@ -64,7 +64,7 @@ def install_when_running(supervisord: Any, service: HealthService) -> None:
 
 def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService) -> None:
     """Serve the parts on each server, before supervisord's own handlers, to who knows its user and password."""
-    # The handler that is installed last is asked first.
+    # supervisord asks the handler first that was installed last.
     parts: tuple[Part, ...] = (
         HealthEndpoint(service), StatusPage(service), MetricsEndpoint(service)
     )  # fmt: skip
@@ -87,28 +87,28 @@ class Handler:
         self._users = users
         self._guarded_reply = guarded(service.log, self._reply)
         self.match = guarded(service.log, self._is_ours)
-        self.handle_request = guarded(service.log, self._take)
+        self.handle_request = guarded(service.log, self._handle)
 
     def _is_ours(self, request: Any) -> bool:
         if not request.uri.startswith(self._part.root):
             return False
         return self._part.is_at(unquote(_target(request).partition('?')[0]))
 
-    def _take(self, request: Any) -> None:
+    def _handle(self, request: Any) -> None:
         headers = _headers(request)
         length = _body_length(headers)
         if not length:
-            self._answer(request, headers, b'', length is None)
+            self._send_reply(request, headers, b'', length is None)
             return
 
         def found_end(body: bytes) -> None:
             request.channel.set_terminator(b'\r\n\r\n')
-            self._answer(request, headers, body, False)
+            self._send_reply(request, headers, body, False)
 
         request.collector = Body(self._part.longest_body, guarded(self._service.log, found_end))
         request.channel.set_terminator(length)
 
-    def _answer(self, request: Any, headers: Mapping[str, str], body: bytes, closes: bool) -> None:
+    def _send_reply(self, request: Any, headers: Mapping[str, str], body: bytes, closes: bool) -> None:
         reply = self._guarded_reply(Request(str(request.command), _target(request), headers, body)) or BROKEN
         if isinstance(reply, DeferredReply):
             # A next request on this connection, before there is a reply to this one, would never be answered.

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from ..service import HealthService
 
 PATH = '/metrics'
-# Of the workers, one for this alone. No section has this name: theirs are stripped.
+# The key of a worker for this alone. No section has such a name, since spaces around a name are removed.
 WORKER_KEY = ' metrics'
-# After as long Prometheus gives up (scrape_timeout).
+# The default of Prometheus (scrape_timeout).
 _SCHEDULE = Schedule(timeout=10.0)
 _GZIP = re.compile(r'\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))')
 _NO_PROCESS = Process('', '', 0)
@@ -48,11 +48,11 @@ _PIECE = 256 * 1024
 
 
 class MetricsEndpoint:
-    """Replies to scrapes; one that comes while another is under way has the same answer."""
+    """Replies to scrapes. A scrape that comes while another is under way gets the same answer."""
 
     root = PATH
     longest_body = 0
-    # Unlike GET /health it takes a process to answer: not for everybody.
+    # It takes a worker process to answer, so it is not for everybody, as GET /health is.
     is_open = False
 
     def __init__(self, service: HealthService, clock: Callable[[], float] = time.monotonic) -> None:
@@ -98,7 +98,7 @@ class MetricsEndpoint:
         monitors = self._service.monitors()
         self._service.record.refresh(now, at)
         if monitors != self._monitors or not self._names:
-            self._name(monitors)
+            self._keep_names(monitors)
         has_work = any(monitor.needs_listener(now) for monitor in monitors)
         seen_at = round(at - now + self._service.listener_seen_at(), 3) if has_work else None
         is_suspended, by_process = self._service.is_suspended, self._by_process
@@ -111,11 +111,11 @@ class MetricsEndpoint:
             ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
             ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
             ''.join([_STATES[monitor.state] for monitor in monitors]),
-            b64encode(_in_a_row([monitor.counters for monitor in monitors])).decode('ascii'),
+            b64encode(_packed([monitor.counters for monitor in monitors])).decode('ascii'),
         )
 
-    def _name(self, monitors: list[Monitor]) -> None:
-        """Take note of the names of all, which are others only when the configuration is."""
+    def _keep_names(self, monitors: list[Monitor]) -> None:
+        """Keep the names of all checks and processes, which change only with the configuration."""
         checks: dict[str, int] = {}
         by_process: dict[str, list[Monitor]] = {}
         for monitor in monitors:
@@ -124,13 +124,13 @@ class MetricsEndpoint:
         processes = {namespec: index for index, namespec in enumerate(by_process)}
         indexes = [[checks[monitor.spec.name], processes[monitor.process.namespec]] for monitor in monitors]
         instances = [same[0].process for same in by_process.values()]
-        told = [[printable_line(process.group), printable_line(process.name)] for process in instances]
+        names = [[printable_line(process.group), printable_line(process.name)] for process in instances]
         self._monitors, self._by_process = monitors, by_process
-        self._names = json.dumps([[printable_line(name) for name in checks], told, indexes], separators=(',', ':'))
+        self._names = json.dumps([[printable_line(name) for name in checks], names, indexes], separators=(',', ':'))
 
 
-def _in_a_row(counters: Iterable[Counters]) -> bytes:
-    """Return all values in a row, as metrics_snapshot.COUNTERS has them."""
+def _packed(counters: Iterable[Counters]) -> bytes:
+    """Return the values of all counters as bytes, in the form of metrics_snapshot.COUNTERS."""
     values: list[float] = []
     for one in counters:
         values += (one.at, one.seconds, *one.counts)

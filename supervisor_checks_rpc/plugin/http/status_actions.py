@@ -1,8 +1,8 @@
 """What the buttons of the page /health/ do: the same as the RPC methods, asked for in JSON.
 
-A browser adds the user and password of whoever is logged in to all that it sends us, whichever page it shows. So what
-changes something needs what a page of another site cannot give: a content type and a header that it could not set
-without asking us first (CORS), which we never allow, and a token that it cannot read.
+A browser adds the user and password of a logged-in person to each request to supervisord, whichever page sends it. So a
+request that changes something must have what a page of another site cannot send: a content type and a header that need
+our consent (CORS), which we never give, and a token that only our own page can read.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ class StatusActions:
         self._test_origin(request)
         if len(request.body) > self._longest_body:
             raise ActionRefused(413, f'expected at most {self._longest_body} bytes')
-        order = _order(request.body)
-        action = self._actions.get(_text(order, 'action'))
-        if action is None:
+        action = _action_of(request.body)
+        carry_out = self._actions.get(_text(action, 'action'))
+        if carry_out is None:
             raise ActionRefused(400, f'action must be one of {", ".join(self._actions)}')
-        return action(order)
+        return carry_out(action)
 
     def _test_origin(self, request: Request) -> None:
         token = self.token()
@@ -86,8 +86,8 @@ class StatusActions:
         if not secrets.compare_digest(request.headers.get('x-health-token', '').encode(), token.encode()):
             raise ActionRefused(403, 'expected the token of the page, which is another since supervisord was reloaded')
 
-    def _run(self, order: Action) -> DeferredReply:
-        pending = self._service.run(self._service.monitor(_text(order, 'check'), _text(order, 'process')))
+    def _run(self, action: Action) -> DeferredReply:
+        pending = self._service.run(self._service.monitor(_text(action, 'check'), _text(action, 'process')))
         if pending is None:
             raise ActionRefused(503, f'{MAX_PENDING} runs are under way')
 
@@ -96,28 +96,28 @@ class StatusActions:
 
         return DeferredReply(pending.is_done, result, pending.call_when_done)
 
-    def _pause(self, order: Action) -> Reply:
-        seconds = order.get('seconds')
+    def _pause(self, action: Action) -> Reply:
+        seconds = action.get('seconds')
         if type(seconds) is not int or not 0 <= seconds <= _LONGEST_PAUSE:
             raise ActionRefused(400, 'seconds must be 0 or more')
-        self._service.pause(_text(order, 'check'), _text(order, 'process'), seconds)
+        self._service.pause(_text(action, 'check'), _text(action, 'process'), seconds)
         return json_reply(200, {})
 
-    def _resume(self, order: Action) -> Reply:
-        self._service.resume(_text(order, 'check'), _text(order, 'process'))
+    def _resume(self, action: Action) -> Reply:
+        self._service.resume(_text(action, 'check'), _text(action, 'process'))
         return json_reply(200, {})
 
-    def _reset(self, order: Action) -> Reply:
-        self._service.reset_restarts(_text(order, 'process'))
+    def _reset(self, action: Action) -> Reply:
+        self._service.reset_restarts(_text(action, 'process'))
         return json_reply(200, {})
 
-    def _restart(self, order: Action) -> Reply:
-        self._service.restart(_text(order, 'process'), 'asked for on the page /health/')
+    def _restart(self, action: Action) -> Reply:
+        self._service.restart(_text(action, 'process'), 'asked for on the page /health/')
         return json_reply(200, {})
 
 
 def _is_same_site(headers: Mapping[str, str]) -> bool:
-    """Tell whether a page of ours request, as far as the browser tells."""
+    """Tell whether the request comes from our own page, as far as the headers of the browser say."""
     if headers.get('sec-fetch-site', 'same-origin') != 'same-origin':
         return False
     if 'origin' not in headers:
@@ -129,19 +129,19 @@ def _is_same_site(headers: Mapping[str, str]) -> bool:
     return origin != '' and origin.lower() == headers.get('host', '').lower()
 
 
-def _order(body: bytes) -> Action:
+def _action_of(body: bytes) -> Action:
     try:
-        order = json.loads(body)
+        action = json.loads(body)
     except (ValueError, RecursionError):
-        order = None
-    if not isinstance(order, dict):
+        action = None
+    if not isinstance(action, dict):
         raise ActionRefused(400, 'expected a JSON object')
-    return order
+    return action
 
 
-def _text(order: Action, key: str) -> str:
+def _text(action: Action, key: str) -> str:
     """Return what stands under `key`; '' would be every check, or every process."""
-    value = order.get(key)
+    value = action.get(key)
     if not isinstance(value, str) or not value:
         raise ActionRefused(400, f'expected {key}')
     return value

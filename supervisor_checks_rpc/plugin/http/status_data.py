@@ -1,7 +1,8 @@
-"""What the page /health/ shows, as JSON in pieces: first everything, then what has changed since.
+"""The data of the page /health/, as JSON: the first answer holds everything, a later one only what has changed.
 
-supervisord's only thread builds it, so a piece holds few monitors. Between two pieces its loop goes on, and the
-configuration may change: then the reply ends, says so, and the caller asks for everything anew.
+supervisord's only thread writes an answer, so it does so in pieces of few monitors. Its loop goes on between two
+pieces, and the configuration may change meanwhile: then the answer ends with `"complete": false`, and the page asks for
+everything again.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from ...protocol import structs
 if TYPE_CHECKING:
     from ..service import HealthService
 
-# So many in a piece take supervisord a millisecond or two; docs/page.md has figures.
+# Such a piece takes supervisord a millisecond or two; docs/page.md has figures.
 MONITORS_PER_PIECE = 50
 NAMES_PER_PIECE = 500
-# A process's state is sent as its index in this list, which table.js has, too.
+# A process's state is sent as its index in this list; words.js has the same list.
 _STATES = (
     ProcessStates.STOPPED, ProcessStates.STARTING, ProcessStates.RUNNING, ProcessStates.BACKOFF,
     ProcessStates.STOPPING, ProcessStates.EXITED, ProcessStates.FATAL, ProcessStates.UNKNOWN,
@@ -37,10 +38,10 @@ _DIGITS = {state: str(index) for index, state in enumerate(_STATES)}
 
 
 class StatusData:
-    """All processes and their monitors, for pages that ask again and again.
+    """All processes and their monitors, for pages that ask every few seconds.
 
-    With each answer goes a mark, which the page hands back: it names the edition, which changes when processes or
-    monitors come or go, and the moment of the answer.
+    Each answer holds a mark, which the page sends with its next request. The mark names the moment of the answer and
+    the edition of the list; the edition changes when processes or monitors come or go.
     """
 
     def __init__(self, service: HealthService, clock: Callable[[], float] = time.monotonic) -> None:
@@ -112,7 +113,7 @@ class StatusData:
         ahead = at - now
         is_paused = now < monitor.paused_until < float('inf')
         is_run = monitor.needs_listener(now)
-        # Only for these it matters, and it takes longer than all the rest.
+        # Only these have a restart to show, and the status takes longer than all the rest.
         status = self._service.status(monitor) if _needs_attention(monitor) else None
         return [
             monitor.state,
@@ -132,17 +133,20 @@ class StatusData:
 
 
 def _has_changed(monitor: Monitor, since: float) -> bool:
-    # The moment of its restart depends on other processes, too.
+    # The moment of a restart depends on other processes as well, so updated_at does not tell.
     return _needs_attention(monitor) or monitor.updated_at >= since
 
 
 def _needs_attention(monitor: Monitor) -> bool:
-    """Tell whether it may be about to be restarted."""
+    """Tell whether a restart or a revival of the process may be due."""
     return monitor.state == model.UNHEALTHY or bool(not monitor.process.pid and monitor.spec.schedule.revive)
 
 
 def _beginnings(monitor: Monitor) -> list[int]:
-    """Return where in the history another instance of the process begins; its length is after the last result."""
+    """Return the indexes of the results with which a new instance of the process begins.
+
+    The length of the history stands for a new instance that has no result yet.
+    """
     instances = [*[result.process for result in monitor.history], monitor.process]
     neighbours = zip(instances, instances[1:])
     return [index for index, (one, other) in enumerate(neighbours, 1) if one is not other and one != other]

@@ -1,14 +1,15 @@
-// The page: asks what is new every two seconds, shows it, and sends what the buttons ask for.
+// The page: asks every two seconds what has changed, shows it, and sends the actions of the buttons.
 
 import { Detail } from './detail.js';
 import { Row, monitorOf, processesOf, stateOf } from './table.js';
 import { View } from './view.js';
 import { span, took } from './words.js';
 
-const EVERY = 2000;
-const EVERY_HIDDEN = 30000;
-const SLOWEST = 30000;
-const PATIENCE = 10000;
+// In milliseconds.
+const INTERVAL = 2000;
+const HIDDEN_INTERVAL = 30000;
+const LONGEST_INTERVAL = 30000;
+const ANSWER_TIMEOUT = 10000;
 
 const $ = (id) => document.getElementById(id);
 // Without user and password, which the address may hold and fetch refuses.
@@ -27,7 +28,7 @@ const view = new View();
 
 const now = () => Date.now() / 1000 + ahead;
 
-// -- what is new
+// -- what has changed
 
 async function ask(path, options) {
   const reply = await fetch(address(path), { cache: 'no-store', ...options });
@@ -44,20 +45,20 @@ async function poll() {
     return;
   }
   isAsking = true;
-  let wait = await news();
+  let wait = await fetchChanges();
   if (isImpatient) wait = 0;
   isAsking = isImpatient = false;
   timer = setTimeout(poll, wait);
 }
 
-// Takes what is new, and returns for how long to wait until the next time.
-async function news() {
-  const wait = document.hidden ? EVERY_HIDDEN : EVERY;
+// Fetches and shows what has changed, and returns the milliseconds until the next time.
+async function fetchChanges() {
+  const wait = document.hidden ? HIDDEN_INTERVAL : INTERVAL;
   try {
     const path = `ui/data?seen=${encodeURIComponent(seen)}`;
-    const told = await ask(path, { signal: AbortSignal.timeout(PATIENCE) });
-    if (!told.complete) return EVERY / 20;
-    take(told);
+    const changes = await ask(path, { signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
+    if (!changes.complete) return INTERVAL / 20;
+    show(changes);
     if (misses) tell('supervisord answers again', 'done');
     misses = 0;
     freshen('');
@@ -66,18 +67,18 @@ async function news() {
     misses += 1;
     if (misses === 1) tell(`No answer from supervisord: ${why.message}`, 'failed');
     freshen(why.message);
-    return Math.max(wait, Math.min(EVERY * 2 ** misses, SLOWEST));
+    return Math.max(wait, Math.min(INTERVAL * 2 ** misses, LONGEST_INTERVAL));
   }
 }
 
-function take(news) {
+function show(changes) {
   const isFirst = !seen;
-  token = news.token;
-  ahead = news.now - Date.now() / 1000;
+  token = changes.token;
+  ahead = changes.now - Date.now() / 1000;
   heardAt = performance.now();
-  if (news.whole) build(news);
+  if (changes.whole) build(changes);
   const changed = [];
-  for (const values of news.rows) {
+  for (const values of changes.rows) {
     const row = byPair[values[0]];
     const before = row.status;
     const monitor = { ...row.fixed, ...monitorOf(values) };
@@ -86,25 +87,25 @@ function take(news) {
     if (before !== row.status) changed.push(row);
   }
   for (const row of view.rows) {
-    row.showProcess(stateOf(news.states[row.process.place]));
+    row.showProcess(stateOf(changes.states[row.process.place]));
     row.allow(token !== '');
     row.age(now());
   }
   $('pausing').hidden = token === '';
   $('table').classList.toggle('readonly', token === '');
-  showProblems(news.problems);
-  if (!isFirst && !news.whole) announce(changed);
-  summarize(news.problems.length);
-  if (news.whole || !view.isInHand()) view.tidy();
-  seen = news.seen;
+  showProblems(changes.problems);
+  if (!isFirst && !changes.whole) announce(changed);
+  summarize(changes.problems.length);
+  if (changes.whole || !view.isInHand()) view.tidy();
+  seen = changes.seen;
 }
 
-function build(news) {
-  const processes = processesOf(news.processes);
+function build(changes) {
+  const processes = processesOf(changes.processes);
   byPair = [];
   const open = new Set(view.rows.filter((row) => row.detail).map(key));
   const checked = new Set();
-  for (const values of news.rows) {
+  for (const values of changes.rows) {
     const [place, check, type, onFailure, threshold] = values.slice(14);
     const row = new Row(processes[place], check);
     row.fixed = { type, onFailure, threshold };
@@ -168,17 +169,17 @@ function summarize(problems) {
 // -- buttons
 
 async function press(row, action) {
-  const order = { action, process: row.process.namespec };
-  if (['run', 'pause', 'resume'].includes(action)) order.check = row.check;
-  if (action === 'pause') order.seconds = Number($('seconds').value);
+  const request = { action, process: row.process.namespec };
+  if (['run', 'pause', 'resume'].includes(action)) request.check = row.check;
+  if (action === 'pause') request.seconds = Number($('seconds').value);
   if (action === 'restart' && !window.confirm(`Restart ${row.process.namespec}?`)) return;
-  const what = `${row.process.namespec}${row.check && order.check ? `, ${row.check}` : ''}`;
+  const what = `${row.process.namespec}${row.check && request.check ? `, ${row.check}` : ''}`;
   tell(`${what}: ${action} \u2026`, 'busy');
   try {
     const result = await ask('ui/action', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'X-Health-Token': token },
-      body: JSON.stringify(order),
+      body: JSON.stringify(request),
     });
     if (action === 'run') {
       tell(`${what}: ${result.outcome} on demand in ${took(result.duration)}: ${result.reason}`, result.outcome);

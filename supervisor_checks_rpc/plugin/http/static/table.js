@@ -8,7 +8,7 @@ const KEPT = 20;
 const SHOWN_REASON = 160;
 const ACTIONS = { run: 'Run', pause: 'Pause', restart: 'Restart', reset: 'Reset' };
 
-// A row that is laid out as a grid is a row all the same, which the browser may have to be told.
+// CSS lays the rows out as a grid, and some browsers then take them for no table: these roles say that they are one.
 const ROLES = { tr: 'row', td: 'cell', th: 'rowheader' };
 
 function element(tag, className, parent) {

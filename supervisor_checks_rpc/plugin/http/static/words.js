@@ -8,7 +8,7 @@ export const SIGNS = {
   unchecked: '\u2013',
 };
 
-// As board.py counts them.
+// The order is that of _STATES in status_data.py.
 export const PROCESS_STATES = [
   'STOPPED', 'STARTING', 'RUNNING', 'BACKOFF', 'STOPPING', 'EXITED', 'FATAL', 'UNKNOWN',
 ];
