@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _EXPANDED = re.compile(r'%%|%\(')
 _VARIABLE = re.compile(r'%\((\w+)\)')
 _CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
+# Of a program or a group only these are kept: its environment and its command are nobody's business here, and there may
+# be a thousand programs.
+_OF_PROGRAMS = ('process_name', 'numprocs', 'numprocs_start', 'programs', 'autostart', 'depends_on', 'restart_with')
+_PROGRAMS = ('program:', 'fcgi-program:', 'group:')
 # A longer regular expression or command takes seconds to parse, and supervisord parses them.
 _LONGEST_VALUE = 65536
 # How long it may take to read a file in a process of its own.
@@ -165,7 +169,8 @@ def _cannot_expand(value: str, expansions: Mapping[str, str]) -> str:
 def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
     raw, given, unreadable = {}, {}, {}
     expansions = {'here': here, 'host_node_name': platform.node()}
-    for key in parser.options(section):
+    keys = parser.options(section)
+    for key in [key for key in _OF_PROGRAMS if key in keys] if section.startswith(_PROGRAMS) else keys:
         raw[key] = parser.get(section, key)
         try:
             if '%' in _EXPANDED.sub('', raw[key]):

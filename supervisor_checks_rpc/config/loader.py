@@ -18,8 +18,11 @@ from ..core.model import CheckSpec
 from ..core.schedule import SCHEDULE_OPTIONS
 from ..options import Option
 from . import conf_file
+from . import start_order
 from .conf_file import ConfFile
 from .conf_file import Section
+from .programs import GROUP
+from .programs import PROGRAM_PREFIXES
 from .sections import SECTION
 from .sections import build_spec
 from .sections import one_line
@@ -30,7 +33,7 @@ from .settings import Settings
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 _SERVERS = ('unix_http_server', 'inet_http_server')
-_PREFIXES = (SECTION, 'rpcinterface:', 'eventlistener:', *_SERVERS)
+_PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, *_SERVERS)
 _NO_SECTION = Section({}, {}, {})
 _DEFAULT_SETTINGS = Settings()
 
@@ -48,7 +51,7 @@ class Config:
     """What a configuration file says about health: checks sorted by name, and all problems, one line each.
 
     `notes` say what else checks need in order to run, and is not in the file. `logins` are those of supervisord's HTTP
-    servers, by section.
+    servers, by section. `dependencies` are those of processes, by group and name.
     """
 
     path: str
@@ -58,6 +61,7 @@ class Config:
     is_readable: bool = True
     notes: tuple[str, ...] = ()
     logins: Mapping[str, Login] = field(default_factory=dict)
+    dependencies: Mapping[start_order.Key, start_order.Dependencies] = field(default_factory=dict)
 
 
 def load(path: str, read: conf_file.Read = conf_file.read) -> Config:
@@ -88,7 +92,9 @@ def _config_of(path: str, file: ConfFile) -> Config:
     specs.sort(key=lambda spec: spec.name)
     settings = Settings(**_usable(SERVICE_OPTIONS, values))
     notes = tuple(_notes(file, plugin_section))
-    return Config(path, tuple(specs), tuple(problems), settings, notes=notes, logins=_logins(file))
+    dependencies, wrong = start_order.dependencies(file.sections)
+    problems.extend(map(one_line, wrong))
+    return Config(path, tuple(specs), tuple(problems), settings, True, notes, _logins(file), dependencies)
 
 
 def _specs(file: ConfFile, defaults: Mapping[str, Any]) -> list[CheckSpec]:

@@ -30,6 +30,7 @@ HEALTHY = 'healthy'
 UNHEALTHY = 'unhealthy'
 PAUSED = 'paused'
 INVALID = 'invalid'
+WAITING = 'waiting'
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Monitor:
 
     Times are monotonic seconds, but `since`, which is seconds since the epoch, for people. `state_changed_at` is the
     moment of the last change of the state, `instance_seen_at` that of the last new instance, `updated_at` that of the
-    last change of any kind.
+    last change of any kind. `waits_for` says what the process waits for before it is started, '' if it does not wait.
 
     On every tick supervisord needs to know which monitors are due and which need attention, and may not ask each of
     them. So each monitor keeps two collections of the record up to date: its slot of `due_times` holds its due time,
@@ -39,7 +39,7 @@ class Monitor:
         '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_troubled', 'counters',
         'health', 'history', 'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until',
         'next_due', 'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
-        'updated_at',
+        'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Monitor:
         self.history: deque[Result] = deque(maxlen=history)
         self.is_passive = spec.is_passive
         self.restarts = 0
+        self.waits_for = ''
         self.counters = Counters()
         self.paused_until = self._state_holds_until = NEVER
         self.state = model.UNKNOWN
@@ -90,6 +91,13 @@ class Monitor:
         else:
             self._troubled.discard(self)
 
+    def wait_for(self, text: str, now: float, at: float) -> None:
+        """Take note of what the process waits for before it is started, '' if it does not wait."""
+        if text != self.waits_for:
+            self.waits_for = text
+            self._state_holds_until = NEVER
+            self.refresh(now, at)
+
     # -- leases
 
     def release_lease(self) -> None:
@@ -122,6 +130,11 @@ class Monitor:
         delay = delay if delay > 0.0 else 0.0
         self._set_lease(lease, holder, now + delay + schedule.timeout + LEASE_GRACE_SECONDS)
         return delay
+
+    def hasten(self, now: float) -> None:
+        """Make the next run due now; one that is under way goes on."""
+        self.next_due = min(self.next_due, now)
+        self._set_lease(self.lease, self.leased_to, self.leased_until)
 
     # -- pauses
 
@@ -187,7 +200,7 @@ class Monitor:
         if now < self.paused_until:
             return model.PAUSED, self.paused_until
         if not self.process.pid:
-            return model.UNKNOWN, _FOREVER
+            return model.WAITING if self.waits_for else model.UNKNOWN, _FOREVER
         return self.health.state_until(now)
 
     def is_checked(self, now: float) -> bool:
@@ -206,7 +219,7 @@ class Monitor:
         if self.state == model.PAUSED:
             return 'paused' if self.paused_until == _FOREVER else 'paused for a time'
         if not self.process.pid:
-            return f'{self.process.namespec} is not running'
+            return self.waits_for or f'{self.process.namespec} is not running'
         if self.health.last is None:
             return 'no result yet'
         if self.state == model.UNKNOWN and self.health.last.outcome == model.PASSED:

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from . import model
 from .monitor import Monitor
 
-_WORST_FIRST = (model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.STARTING, model.HEALTHY, model.PAUSED)
+_WORST_FIRST = (
+    model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.WAITING, model.STARTING, model.HEALTHY, model.PAUSED,
+)  # fmt: skip
 
 
 def summarized(monitors: Iterable[Monitor], invalid: int) -> tuple[str, dict[str, int], list[Monitor]]:

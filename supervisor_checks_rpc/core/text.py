@@ -27,6 +27,13 @@ def formatted(msg: str, args: tuple[object, ...]) -> str:
         return ' '.join(map(str, (msg, *args)))
 
 
+def span(seconds: float) -> str:
+    """Return a time as people read it: 0:42, or 1:02:03."""
+    minutes, second = divmod(max(int(seconds), 0), 60)
+    hours, minute = divmod(minutes, 60)
+    return f'{hours}:{minute:02d}:{second:02d}' if hours else f'{minute}:{second:02d}'
+
+
 def excerpt(data: bytes | str, limit: int = 120) -> str:
     """Return the start of `data` as one line of printable ASCII, for a reason."""
     text = data.decode('utf-8', 'replace') if isinstance(data, bytes) else data

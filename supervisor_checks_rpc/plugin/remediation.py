@@ -43,26 +43,29 @@ REVIVE_AFTER_SECONDS = 2.0
 class Remediation:
     """Restarts and signals unhealthy processes, within their limits, and never against an operator.
 
-    `find_subprocess` returns supervisor's object for a process, `ring` wakes supervisord's loop.
+    `find_subprocess` returns supervisor's object for a process, `ring` wakes supervisord's loop. `cause(monitor)` says
+    which other process makes a check fail, '' if none does: then nothing is done about this one.
     """
 
     def __init__(
         self, supervisord: Any, record: Record, worker: Callable[[], WorkerLink], find_subprocess: FindSubprocess,
-        ring: Callable[[], None], clock: Callable[[], float] = time.monotonic,
+        ring: Callable[[], None], cause: Callable[[Monitor], str], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
         self._record = record
         self._find_subprocess = find_subprocess
         self._clock = clock
+        self._cause = cause
         self._preparations = Preparations(self._log, worker, clock)
         # Processes that an operator stopped and nobody started since. Their supervisor state does not tell: a stop
         # leaves a process that is FATAL or EXITED as it is.
         self._stopped_by_operator: set[str] = set()
         # The limits of each process, until checks are matched with processes anew.
         self._limits_by_process: dict[str, RestartLimits] = {}
-        # The troubled monitors that `act` looked at last, each with the moment its state changed.
-        self._last_evaluated: list[tuple[Monitor, float]] | None = None
+        # The troubled monitors that `act` looked at last, each with the moment its state changed, and whether another
+        # process is the cause.
+        self._last_evaluated: list[tuple[Monitor, float, bool]] | None = None
         self.policy = RestartPolicy()
         self.restarts = Restarts(supervisord, find_subprocess, ring, self._restart_began, self._restart_ended)
         # Restarts of ours that are being prepared, with the events that tell of them.
@@ -78,7 +81,7 @@ class Remediation:
         troubled = self._record.troubled()
         # Called with every report: with a hundred processes that may not be restarted yet, finding that out again
         # takes supervisord milliseconds.
-        evaluated = [(monitor, monitor.state_changed_at) for monitor in troubled]
+        evaluated = [(monitor, monitor.state_changed_at, bool(self._cause(monitor))) for monitor in troubled]
         is_as_before = evaluated == self._last_evaluated and now < self.policy.holds_until
         if is_as_before and not any(map(_may_be_revived, troubled)):
             return
@@ -109,6 +112,7 @@ class Remediation:
                 monitor.state == model.UNHEALTHY
                 and schedule.on_failure != 'none'
                 and monitor.refresh(now, time.time()) == model.UNHEALTHY
+                and not self._cause(monitor)
             )
         if not schedule.revive or monitor.spec.error or now < monitor.paused_until:
             return False
@@ -288,11 +292,14 @@ class Remediation:
         status = self._record.status(monitor, now, at)
         namespec = monitor.process.namespec
         limits = self.policy.suspended_by(namespec)
+        cause = self._cause(monitor) if status.state == model.UNHEALTHY else ''
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
         return replace(
             status,
-            reason=status.reason + (f'; restarts are suspended: {_in_vain(limits)}' if limits else ''),
+            reason=status.reason
+            + (f'; not restarted: {cause}' if cause else '')
+            + (f'; restarts are suspended: {_in_vain(limits)}' if limits else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),
             restarts_suspended=limits is not None,
             next_restart_at=at + backoff_left if asks else None,

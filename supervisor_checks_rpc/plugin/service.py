@@ -37,8 +37,10 @@ from .guards import guarded
 from .on_demand import OnDemandRuns
 from .processes import Processes
 from .processes import running_instance
+from .readiness import Readiness
 from .remediation import Remediation
 from .restarts import Restart
+from .start_order import StartOrder
 from .watches import ListenerWatch
 from .watches import StandstillWatch
 from .worker_link import PendingRun
@@ -77,9 +79,14 @@ class HealthService:
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
         self.record = Record(self.config.specs, self.config.settings.history)
+        self._start_order = StartOrder(
+            supervisord, self.record, Readiness(self.processes, self.record, self.is_suspended, clock),
+            self._restart_by_rule, clock,
+        )  # fmt: skip
         self._remediation = Remediation(
-            supervisord, self.record, self.worker, self.processes.subprocess, self._ring, clock
+            supervisord, self.record, self.worker, self.processes.subprocess, self._ring, self._start_order.cause, clock
         )
+        self._start_order.configure(self.config.dependencies)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -100,13 +107,12 @@ class HealthService:
     # -- supervisord's events
 
     def _on_running(self, _event: object) -> None:
-        restarts = self._remediation.restarts
-        self._doorbell = Doorbell(guarded(self.log, restarts.advance), guarded(self.log, self._on_loop_turn))
+        self._doorbell = Doorbell(guarded(self.log, self._advance), guarded(self.log, self._on_loop_turn))
         self._doorbell.ring_at_signals()
         httpservers = self._supervisord.options.httpservers
         for _, server in httpservers:
             server.channel_class = Channel
-        operator_actions.watch(httpservers, guarded(self.log, self._remediation.operator_asked))
+        operator_actions.watch(httpservers, guarded(self.log, self._operator_asked))
         self._match()
 
     def _on_stopping(self, _event: object) -> None:
@@ -126,6 +132,7 @@ class HealthService:
             group, name = subprocess.group.config.name, subprocess.config.name
             self.processes.note_change(group, name, subprocess)
             self._remediation.process_changed(make_namespec(group, name), subprocess)
+            self._start_order.note_change()
 
     def _on_groups_changed(self, _event: object) -> None:
         if self._doorbell:
@@ -144,13 +151,25 @@ class HealthService:
         for monitor, state, last in before:
             self._announcements.announce(monitor, state, last)
         self._remediation.act()
+        self._start_order.note_change()
 
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
         self._notice_standstill()
         for worker in self._on_demand:
             worker.replace_if_late()
-        return self._remediation.restarts.is_ready_to_stop()
+        return self._start_order.has_work() or self._remediation.restarts.is_ready_to_stop()
+
+    def _advance(self) -> None:
+        self._remediation.restarts.advance()
+        self._start_order.advance()
+
+    def _operator_asked(self, verb: str, group: str, name: str) -> None:
+        self._start_order.operator_asked(verb, group, name)
+        self._remediation.operator_asked(verb, group, name)
+
+    def _restart_by_rule(self, process: model.Process, reason: str) -> None:
+        self._remediation.restarts.request(process, reason)
 
     def _notice_standstill(self) -> None:
         """Called before anything is judged, in whatever part of a turn of the loop that happens first."""
@@ -180,6 +199,7 @@ class HealthService:
             self.processes.note_change(*key, known[key])
         self._remediation.forget_all_but({process.namespec for process in instances.values()})
         self._log_unmatched(matched)
+        self._start_order.note_change()
         self._refresh_instances()
 
     def _log_unmatched(self, matched: dict[str, set[tuple[str, str]]]) -> None:
@@ -305,6 +325,7 @@ class HealthService:
         self._announcements.announce(monitor, state, last)
         self._remediation.observe(monitor.process.namespec, self._clock(), time.time())
         self._remediation.act()
+        self._start_order.note_change()
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
         """Stop checking these monitors for a time, with 0 until they are resumed; raises as `selected`."""
@@ -332,6 +353,7 @@ class HealthService:
         self.record.configure(loaded.specs, loaded.settings.history)
         self._match()
         self._remediation.cancel_unwanted()
+        self._start_order.configure(loaded.dependencies)
         after = self.record.specs
         return {
             'added': sorted(after.keys() - before.keys()),
@@ -378,6 +400,8 @@ class HealthService:
         if not self.record.report(lease, result, now, at):
             return False
         self._announcements.announce(monitor, state, last)
+        if state != monitor.state:
+            self._start_order.note_change()
         # A process that stays unhealthy is nothing new to the restart policy; one that stays healthy is, as its
         # backoff starts over after a long time of health.
         if state != model.UNHEALTHY or monitor.state != model.UNHEALTHY:
@@ -412,6 +436,7 @@ class HealthService:
         state, last = monitor.state, monitor.health.last
         monitor.add_result(result, now, at)
         self._announcements.announce(monitor, state, last)
+        self._start_order.note_change()
 
 
 def _path(options: Any) -> str:

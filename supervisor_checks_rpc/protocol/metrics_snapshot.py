@@ -11,7 +11,9 @@ from ..core.counters import COUNTS
 # The check, as far as the worker is concerned, that makes the text.
 EXPOSITION = 'supervisor_checks_rpc.worker.exposition:Exposition'
 OPENMETRICS = 'application/openmetrics-text'
-STATES = (model.UNKNOWN, model.STARTING, model.HEALTHY, model.UNHEALTHY, model.PAUSED, model.INVALID)
+STATES = (
+    model.UNKNOWN, model.STARTING, model.HEALTHY, model.UNHEALTHY, model.PAUSED, model.INVALID, model.WAITING,
+)  # fmt: skip
 
 # All numbers of a monitor's Counters: `at`, `seconds`, and the counts. Both ends are on one machine.
 COUNTERS = struct.Struct(f'=dd{COUNTS}d')

@@ -33,6 +33,7 @@ _COLOURS = {
     model.UNHEALTHY: _RED,
     model.INVALID: _RED,
     model.UNKNOWN: _YELLOW,
+    model.WAITING: _YELLOW,
     model.STARTING: _YELLOW,
     model.PAUSED: _BLUE,
     model.PASSED: _GREEN,

@@ -115,7 +115,8 @@ class Bench:
         self.log = self.supervisord.options.logger
         self.record = Record(specs)
         self.remediation = Remediation(
-            self.supervisord, self.record, self._no_worker, self._find, self._ring, lambda: self.now
+            self.supervisord, self.record, self._no_worker, self._find, self._ring, lambda _: '',
+            lambda: self.now,
         )
         self.programs: list[Any] = []
         for group in self.supervisord.process_groups.values():

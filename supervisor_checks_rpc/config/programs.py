@@ -1,0 +1,68 @@
+"""The processes that the sections of supervisord.conf make, as supervisor names them.
+
+The rules are those of supervisor/options.py: process_groups_from_parser and processes_from_section.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .conf_file import Section
+
+LISTENER = 'eventlistener:'
+GROUP = 'group:'
+PROGRAM_PREFIXES = ('program:', 'fcgi-program:', LISTENER)
+
+
+class Program(NamedTuple):
+    """A section as it stands in one group: what processes it makes there. A program may stand in several groups."""
+
+    section: str
+    group: str
+    processes: tuple[str, ...]
+
+    @property
+    def is_listener(self) -> bool:
+        """Tell whether its processes are event listeners."""
+        return self.section.startswith(LISTENER)
+
+    def members(self) -> list[tuple[str, str]]:
+        """Return group and name of each of its processes."""
+        return [(self.group, process) for process in self.processes]
+
+
+def programs(sections: Mapping[str, Section]) -> list[Program]:
+    """Return all programs; one whose names cannot be told (supervisord refuses it) has no processes."""
+    grouped = [
+        (section, name[len(GROUP) :].strip())
+        for name, group in sections.items()
+        if name.startswith(GROUP)
+        for program in map(str.strip, group.given.get('programs', '').split(','))
+        for section in (f'program:{program}', f'fcgi-program:{program}')
+        if section in sections
+    ]
+    in_group = {section for section, _ in grouped}
+    alone = [
+        (name, name.partition(':')[2].strip())
+        for name in sections
+        if name.startswith(PROGRAM_PREFIXES) and name not in in_group
+    ]
+    return [Program(name, group, tuple(_names(name, group, sections[name]))) for name, group in grouped + alone]
+
+
+def _names(name: str, group: str, section: Section) -> Iterator[str]:
+    expansions: dict[str, object] = {
+        **{f'ENV_{key}': value for key, value in os.environ.items()},
+        'host_node_name': platform.node(), 'program_name': name.partition(':')[2].strip(), 'group_name': group,
+    }  # fmt: skip
+    try:
+        count, start = int(section.given.get('numprocs', '1')), int(section.given.get('numprocs_start', '0'))
+        for number in range(start, start + count):
+            expansions.update(process_num=number, numprocs=count)
+            yield (section.raw.get('process_name', '%(program_name)s') % expansions).strip()
+    except (ValueError, TypeError, KeyError):
+        return

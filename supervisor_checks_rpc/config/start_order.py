@@ -1,0 +1,163 @@
+"""`depends_on` and `restart_with` of [program:x] -> what each process waits for, and every problem as one line.
+
+supervisord ignores options of a program that it does not know, so these stand where people look for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace
+from difflib import get_close_matches
+
+from ..core.patterns import matching
+from .conf_file import Section
+from .programs import GROUP
+from .programs import Program
+from .programs import programs
+
+HEALTHY = 'healthy'
+RUNNING = 'running'
+COMPLETED = 'completed'
+_WORDS = (HEALTHY, RUNNING, COMPLETED)
+_OPTIONS = ('depends_on', 'restart_with')
+_FALSE = ('false', 'no', 'off', '0')
+# Group and name of a process.
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold for all of `processes`: to be healthy, running, or completed. `name` stands in the file."""
+
+    name: str
+    word: str
+    processes: tuple[Key, ...]
+
+    def __str__(self) -> str:
+        return f'{self.name} {self.word}'
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What one process depends on, and which processes' new instances have it restarted.
+
+    With a `problem` it is never started by us: to start without what it needs may do harm.
+    """
+
+    conditions: tuple[Condition, ...] = ()
+    restart_with: tuple[Key, ...] = ()
+    problem: str = ''
+
+
+def dependencies(sections: Mapping[str, Section]) -> tuple[dict[Key, Dependencies], list[str]]:
+    """Return the dependencies of each process that has any, and a line for each problem."""
+    problems = [
+        f'[{name}] {key}: a group has no such option, expected it in a [program:x]'
+        for name, section in sections.items()
+        if name.startswith(GROUP)
+        for key in _OPTIONS
+        if key in section.raw
+    ]
+    if not any(key in section.raw for section in sections.values() for key in _OPTIONS):
+        return {}, problems
+    known = programs(sections)
+    found = {
+        program: _parsed(program.section, sections[program.section], known)
+        for program in known
+        if any(key in sections[program.section].raw for key in _OPTIONS)
+    }
+    found.update(_circles(found))
+    problems += dict.fromkeys(line for one in found.values() for line in one.problem.split('\n') if line)
+    problems += dict.fromkeys(line for program in found for line in _started_anyway(program, sections[program.section]))
+    programs_only = {program: one for program, one in found.items() if not program.is_listener}
+    return {key: one for program, one in programs_only.items() for key in program.members()}, problems
+
+
+def _started_anyway(program: Program, section: Section) -> Iterator[str]:
+    if program.is_listener or 'depends_on' not in section.raw:
+        return
+    if section.given.get('autostart', 'true').strip().lower() not in _FALSE:
+        yield f'[{program.section}] depends_on: supervisord starts it at once, expected autostart = false'
+
+
+def _parsed(name: str, section: Section, known: list[Program]) -> Dependencies:
+    if name.startswith('eventlistener:'):
+        return Dependencies(problem=f'[{name}] depends_on: an event listener has no such option')
+    problems = [f'[{name}] {section.unreadable[key]}' for key in _OPTIONS if key in section.unreadable]
+    conditions = []
+    for text in _listed(section.given.get('depends_on', '')):
+        target, *words = text.split()
+        if len(words) > 1 or (words and words[0].lower() not in _WORDS):
+            expected = f'NAME, or NAME with one of {", ".join(_WORDS)}'
+            problems.append(f'[{name}] depends_on: cannot use {text!r}, expected {expected}')
+            continue
+        keys = _keys(target, known)
+        conditions.append(Condition(target, words[0].lower() if words else HEALTHY, keys))
+        problems += _unknown(f'[{name}] depends_on', target, keys, known)
+    followed: list[Key] = []
+    for target in _listed(section.given.get('restart_with', '')):
+        keys = _keys(target, known)
+        followed += keys
+        problems += _unknown(f'[{name}] restart_with', target, keys, known)
+    return Dependencies(tuple(conditions), tuple(dict.fromkeys(followed)), '\n'.join(problems))
+
+
+def _listed(value: str) -> list[str]:
+    return [text.strip() for text in value.split(',') if text.strip()]
+
+
+def _keys(target: str, known: Iterable[Program]) -> tuple[Key, ...]:
+    processes = [(*key, program.is_listener) for program in known for key in program.members()]
+    return tuple(sorted(matching((target,), processes)))
+
+
+def _unknown(where: str, target: str, keys: tuple[Key, ...], known: Iterable[Program]) -> Iterator[str]:
+    if not keys:
+        names = {name for program in known for name in (program.group, *map(':'.join, program.members()))}
+        close = get_close_matches(target, sorted(names), 1, 0.5)
+        hint = f', did you mean {close[0]}?' if close else ''
+        yield f'{where}: no process and no group is named {target!r}{hint}'
+
+
+def _circles(found: Mapping[Program, Dependencies]) -> dict[Program, Dependencies]:
+    """Return those that depend on themselves, each with the circle as its problem."""
+    owners = {key: program for program in found for key in program.members()}
+    after = {
+        program: dict.fromkeys(
+            owners[key]
+            for key in (*(key for c in one.conditions for key in c.processes), *one.restart_with)
+            if key in owners
+        )
+        for program, one in found.items()
+    }
+    bad = {}
+    for program, one in found.items():
+        path = _way_back(program, after)
+        if path:
+            circle = ' -> '.join(step.section.partition(':')[2] for step in path)
+            line = f'[{program.section}] depends_on: {circle} is a circle, none of them can be started first'
+            bad[program] = replace(one, problem='\n'.join(filter(None, [one.problem, line])))
+    return bad
+
+
+def _way_back(start: Program, after: Mapping[Program, Iterable[Program]]) -> list[Program]:
+    """Return the shortest way from `start` to itself, [] if there is none."""
+    came_from: dict[Program, Program] = {}
+    front = [start]
+    while front:
+        reached = []
+        for program in front:
+            for next_one in after[program]:
+                if next_one == start:
+                    path = [start, program]
+                    while path[-1] != start:
+                        path.append(came_from[path[-1]])
+                    return path[::-1] if program != start else [start, start]
+                if next_one not in came_from:
+                    came_from[next_one] = program
+                    reached.append(next_one)
+        front = reached
+    return []

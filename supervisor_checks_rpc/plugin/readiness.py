@@ -1,0 +1,101 @@
+"""How a process is that others wait for: ready, or what is missing, or what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.states import ProcessStates
+from supervisor.states import getProcessStateDescription
+
+from ..config.start_order import COMPLETED
+from ..config.start_order import HEALTHY
+from ..config.start_order import Key
+from ..core import model
+from ..core.model import Process
+from ..core.record import Record
+from ..core.text import span
+from .processes import Processes
+from .processes import running_instance
+
+
+class Readiness:
+    """Tells of any process of supervisord whether it is healthy, running or completed.
+
+    `is_suspended(namespec)` tells whether our restarts of a process are. `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self, processes: Processes, record: Record, is_suspended: Callable[[str], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._processes = processes
+        self._record = record
+        self._is_suspended = is_suspended
+        self._clock = clock
+
+    def subprocess(self, key: Key) -> Any:
+        """Return supervisor's object for the process, None when there is none."""
+        return self._processes.subprocess(Process(*key, 0))
+
+    def instance(self, key: Key) -> Process:
+        """Return the instance of the process that runs now, with pid 0 when none does."""
+        subprocess = self.subprocess(key)
+        return running_instance(*key, subprocess) if subprocess else Process(*key, 0)
+
+    def missing(self, key: Key, word: str) -> str:
+        """Say how the process is while it is not what `word` says: healthy, running or completed; '' when it is.
+
+        A process without checks is healthy when it is RUNNING. One is completed when it exited with a status that its
+        `exitcodes` expect.
+        """
+        subprocess = self.subprocess(key)
+        state = _process_state(subprocess)
+        if word == COMPLETED:
+            if subprocess is None or subprocess.state != ProcessStates.EXITED:
+                return state
+            return '' if subprocess.exitstatus in subprocess.config.exitcodes else f'exited {subprocess.exitstatus}'
+        if subprocess is None or subprocess.state != ProcessStates.RUNNING:
+            return state
+        return self._not_healthy(Process(*key, 0).namespec) if word == HEALTHY else ''
+
+    def _not_healthy(self, namespec: str) -> str:
+        now, at = self._clock(), time.time()
+        for monitor in self._record.monitors_of(namespec):
+            state = monitor.refresh(now, at)
+            if state != model.HEALTHY:
+                suspended = ', restarts are suspended' if self._is_suspended(namespec) else ''
+                return f'{state} since {time.strftime("%H:%M:%S", time.localtime(monitor.since))}{suspended}'
+        return ''
+
+    def trouble(self, key: Key) -> str:
+        """Say what is known to be wrong with the process, '' if nothing is. What is not known is no trouble."""
+        subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
+        if subprocess is None or subprocess.state != ProcessStates.RUNNING:
+            return f'{namespec} is {_process_state(subprocess)}'
+        now, at = self._clock(), time.time()
+        for monitor in self._record.monitors_of(namespec):
+            state = monitor.refresh(now, at)
+            if state in (model.UNHEALTHY, model.STARTING):
+                return f'{namespec} is {state} since {span(at - monitor.since)}'
+            if monitor.health.failures and state != model.PAUSED:
+                return f'{namespec} fails: {monitor.reason()}'
+        return ''
+
+    def check_first(self, key: Key, moment: float) -> str:
+        """Have the process checked now if it was not since `moment`, and say so; '' if it was.
+
+        It may have failed just before, and nobody knows yet.
+        """
+        now, namespec = self._clock(), Process(*key, 0).namespec
+        for monitor in self._record.monitors_of(namespec):
+            last = monitor.health.last
+            if monitor.needs_listener(now) and (last is None or last.began < moment):
+                monitor.hasten(now)
+                return f'{namespec} is checked first'
+        return ''
+
+
+def _process_state(subprocess: Any) -> str:
+    return str(getProcessStateDescription(subprocess.get_state())) if subprocess else 'not known to supervisord'

@@ -1,0 +1,230 @@
+"""Start order: starts a process when what it depends on is there, and says which cause its failures may have.
+
+A process waits while supervisord has never started it, `autostart` is false, and no operator took it off the list.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor.states import ProcessStates
+from supervisor.states import SupervisorStates
+
+from ..config.start_order import COMPLETED
+from ..config.start_order import HEALTHY
+from ..config.start_order import Condition
+from ..config.start_order import Dependencies
+from ..config.start_order import Key
+from ..core import model
+from ..core.model import Process
+from ..core.monitor import Monitor
+from ..core.record import Record
+from .operator_actions import is_meant
+from .readiness import Readiness
+from .restarts import CannotRestart
+
+# A start takes supervisord milliseconds; after this time the others wait for the loop's next turn.
+LONGEST_TURN_SECONDS = 0.01
+_UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
+
+Restart = Callable[[Process, str], object]
+
+
+class StartOrder:
+    """The processes with `depends_on` or `restart_with`. `clock` gives monotonic seconds.
+
+    `restart(process, reason)` restarts a process in place.
+    """
+
+    def __init__(
+        self, supervisord: Any, record: Record, readiness: Readiness, restart: Restart,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._supervisord = supervisord
+        self._log = supervisord.options.logger
+        self._record = record
+        self._readiness = readiness
+        self._restart = restart
+        self._clock = clock
+        self._dependencies: Mapping[Key, Dependencies] = {}
+        self._is_due = False
+        # Those that `advance` has still to look at, the next one last.
+        self._rest: list[Key] = []
+        # Processes that an operator stopped before we started them.
+        self._taken_off: set[Key] = set()
+        # Why we could not start a process, so that it is logged once.
+        self._start_errors: dict[Key, str] = {}
+        # Processes whose failures have another cause now.
+        self._blocked: set[Key] = set()
+        # For each process with restart_with, its pid and the instances that it was started with.
+        self._followed: dict[Key, tuple[int, dict[Key, Process]]] = {}
+
+    def configure(self, dependencies: Mapping[Key, Dependencies]) -> None:
+        """Take what the configuration says now."""
+        self._dependencies = dependencies
+        self._rest = []
+        self._is_due = True
+
+    def note_change(self) -> None:
+        """Take note that a process or a monitor changed; `advance` is to be called on the loop's next turn."""
+        self._is_due = bool(self._dependencies)
+
+    def operator_asked(self, verb: str, group: str, name: str) -> None:
+        """Take note of an operator's stop or start; `group` and `name` are as `operator_actions.watch` has them."""
+        for key in self._dependencies:
+            if is_meant(Process(*key, 0), group, name):
+                if verb == 'stop' and self._is_waiting(key):
+                    self._taken_off.add(key)
+                elif verb == 'start':
+                    self._taken_off.discard(key)
+
+    # -- start, and restart
+
+    def advance(self) -> None:
+        """Start all that need not wait any more. To be called from supervisord's loop, never from an event."""
+        if self._supervisord.options.mood != SupervisorStates.RUNNING:
+            return
+        if self._is_due and not self._rest:
+            self._is_due = False
+            self._rest = list(self._dependencies)[::-1]
+        began = time.monotonic()
+        missing: dict[Condition, str] = {}
+        while self._rest and time.monotonic() - began < LONGEST_TURN_SECONDS:
+            key = self._rest.pop()
+            self._step(key, self._dependencies[key], missing)
+            self._show(key)
+
+    def has_work(self) -> bool:
+        """Tell whether `advance` has something to do."""
+        return self._is_due or bool(self._rest)
+
+    def _step(self, key: Key, dependencies: Dependencies, missing: dict[Condition, str]) -> None:
+        """Start, restart, or leave one process alone; `missing` has what was found out on this turn already."""
+        if self._is_waiting(key):
+            for condition in dependencies.conditions:
+                if condition not in missing:
+                    missing[condition] = self._missing(condition)
+            if not dependencies.problem and not any(missing[one] for one in dependencies.conditions):
+                self._start(key, dependencies)
+            return
+        for monitor in self._record.monitors_of(Process(*key, 0).namespec):
+            self.cause(monitor)
+        if dependencies.restart_with:
+            self._follow(key, dependencies.restart_with)
+
+    def _show(self, key: Key) -> None:
+        """Have the monitors of a process show what it waits for."""
+        process = Process(*key, 0)
+        monitors = self._record.monitors_of(process.namespec)
+        text = self.waits_for(process) if monitors else ''
+        for monitor in monitors:
+            monitor.wait_for(text, self._clock(), time.time())
+
+    def _is_waiting(self, key: Key) -> bool:
+        subprocess = self._readiness.subprocess(key)
+        return bool(
+            subprocess
+            and subprocess.state == ProcessStates.STOPPED
+            and not subprocess.laststart
+            and not subprocess.config.autostart
+            and key not in self._taken_off
+            and (self._dependencies[key].conditions or self._dependencies[key].problem)
+        )
+
+    def _start(self, key: Key, dependencies: Dependencies) -> None:
+        namespec = Process(*key, 0).namespec
+        if key not in self._start_errors:
+            self._log.info(f'health: starting {namespec}: {", ".join(map(str, dependencies.conditions))}')
+        try:
+            self._readiness.subprocess(key).spawn()
+            self._start_errors.pop(key, None)
+        except Exception as why:
+            # The socket of a [fcgi-program:x] cannot be made. It is tried again at the next change or tick.
+            error = f'{type(why).__name__}: {why}'
+            if self._start_errors.get(key) != error:
+                self._log.warn(f'health: could not start {namespec}, trying again: {error}')
+            self._start_errors[key] = error
+
+    def _follow(self, key: Key, others: tuple[Key, ...]) -> None:
+        """Restart a process that runs since before a new instance of one that it is to be restarted with."""
+        subprocess = self._readiness.subprocess(key)
+        if subprocess is None or not subprocess.pid or subprocess.state not in _UP:
+            self._followed.pop(key, None)
+            return
+        now = {other: self._readiness.instance(other) for other in others}
+        up = {other: instance for other, instance in now.items() if instance.pid}
+        pid, before = self._followed.get(key, (0, {}))
+        if pid != subprocess.pid:
+            self._followed[key] = subprocess.pid, up
+            return
+        changed = [other for other in up if before.setdefault(other, up[other]) != up[other]]
+        if not changed or any(self._readiness.missing(other, HEALTHY) for other in changed):
+            return
+        process = self._readiness.instance(key)
+        names = ', '.join(up[other].namespec for other in changed)
+        try:
+            self._restart(process, f'{names} runs as a new instance, and restart_with says so')
+        except CannotRestart as why:
+            self._log.warn(f'health: {why}')
+
+    # -- what is told
+
+    def waits_for(self, process: Process) -> str:
+        """Say what the process waits for, '' if it does not wait."""
+        key = process.group, process.name
+        if key not in self._dependencies or not self._is_waiting(key):
+            return ''
+        dependencies = self._dependencies[key]
+        if dependencies.problem:
+            return f'not started: {dependencies.problem.splitlines()[0]}'
+        missing = filter(None, map(self._missing, dependencies.conditions))
+        return f'waits for {", ".join(missing)}'
+
+    def cause(self, monitor: Monitor) -> str:
+        """Say what else may have made the check fail: something that its process depends on; '' if nothing has.
+
+        While there is a cause, the failures lead to no act; when it is gone, they are forgotten.
+        """
+        key = monitor.process.group, monitor.process.name
+        if key not in self._dependencies or monitor.spec.schedule.act_anyway:
+            return ''
+        others = [
+            other
+            for condition in self._dependencies[key].conditions
+            if condition.word != COMPLETED
+            for other in condition.processes
+        ]
+        cause = next(filter(None, map(self._readiness.trouble, others)), '')
+        if cause:
+            self._blocked.add(key)
+            return cause
+        if key in self._blocked:
+            self._blocked.discard(key)
+            now = self._clock()
+            for other_monitor in self._record.monitors_of(monitor.process.namespec):
+                if not other_monitor.spec.schedule.act_anyway:
+                    other_monitor.reset_failures(now)
+                    other_monitor.refresh(now, time.time())
+            return ''
+        if monitor.state != model.UNHEALTHY:
+            return ''
+        first = (self._readiness.check_first(other, monitor.state_changed_at) for other in others)
+        return next(filter(None, first), '')
+
+    # -- conditions
+
+    def _missing(self, condition: Condition) -> str:
+        """Return the condition with what is missing for it, '' when it holds."""
+        for key in condition.processes:
+            if condition.word != COMPLETED and key in self._dependencies and self._is_waiting(key):
+                missing = 'waiting'
+            else:
+                missing = self._readiness.missing(key, condition.word)
+            if missing:
+                namespec = Process(*key, 0).namespec
+                name = condition.name if len(condition.processes) == 1 else namespec
+                return f'{name} {condition.word} ({missing})'
+        return ''
