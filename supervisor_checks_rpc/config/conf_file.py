@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from collections.abc import Mapping
 from configparser import Error as ParserError
+from configparser import RawConfigParser
 from glob import glob
 from typing import TYPE_CHECKING
 from typing import NamedTuple
@@ -47,11 +48,15 @@ class Section(NamedTuple):
 
 
 class ConfFile(NamedTuple):
-    """The names of all sections, those that were asked for, and the included files that cannot be opened."""
+    """The names of all sections, those that were asked for, and the included files that cannot be opened.
+
+    `places` has the file of each header of a section that was asked for: more than one if it stands there again.
+    """
 
     names: list[str]
     sections: Mapping[str, Section]
     skipped: list[str]
+    places: Mapping[str, list[str]]
 
 
 # Reads the file at a path, with the options of the sections whose names begin with one of the prefixes.
@@ -64,10 +69,11 @@ def read(path: str, prefixes: tuple[str, ...]) -> ConfFile:
     :raises CannotRead: when it is not there, or is no configuration.
     """
     try:
-        parser, skipped = _parse(path)
+        parser, skipped, headers = _parse(path)
         here = os.path.dirname(path)
         sections = {name: _section(parser, name, here) for name in parser.sections() if name.startswith(prefixes)}
-        return ConfFile(list(parser.sections()), sections, skipped)
+        places = {name: headers.places.get(name, []) for name in sections}
+        return ConfFile(list(parser.sections()), sections, skipped, places)
     except ParserError as why:
         # Its text holds the line, which may be a password.
         line = getattr(why, 'lineno', None) or next((number for number, _ in getattr(why, 'errors', ())), 0)
@@ -97,8 +103,8 @@ def read_apart(path: str, prefixes: tuple[str, ...]) -> ConfFile:
         raise CannotRead(f'no process to read it in: {type(why).__name__}') from None
     if isinstance(answer, str):
         raise CannotRead(answer)
-    names, sections, skipped = answer
-    return ConfFile(names, {name: Section(*section) for name, section in sections.items()}, skipped)
+    names, sections, skipped, places = answer
+    return ConfFile(names, {name: Section(*section) for name, section in sections.items()}, skipped, places)
 
 
 def main() -> None:
@@ -110,7 +116,32 @@ def main() -> None:
         print(json.dumps(str(why)))
 
 
-def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
+class _Headers:
+    """What the parser takes for its regular expression of section headers, and keeps in which file each stands.
+
+    The parser itself merges sections of the same name in silence.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[str, list[str]] = {}
+        self._file = ''
+        self._has_read: set[str] = set()
+
+    def begin(self, file: str) -> None:
+        """Keep that what is matched from now on stands in `file`; of one that is read again, nothing is kept."""
+        real = os.path.realpath(file)
+        self._file = '' if real in self._has_read else file
+        self._has_read.add(real)
+
+    def match(self, line: str) -> re.Match[str] | None:
+        """Match as configparser.RawConfigParser.SECTCRE does."""
+        found = RawConfigParser.SECTCRE.match(line)
+        if found and self._file:
+            self.places.setdefault(found['header'], []).append(self._file)
+        return found
+
+
+def _parse(path: str) -> tuple[UnhosedConfigParser, list[str], _Headers]:
     """Parse as supervisor/options.py ServerOptions.read_config does, which cannot be called here: it also checks
     that paths exist, relative to a working directory that a child of supervisord does not share.
 
@@ -121,6 +152,8 @@ def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
 
     skipped = []
     parser = UnhosedConfigParser()
+    parser.SECTCRE = headers = _Headers()
+    headers.begin(path)
     parser.expansions = {f'ENV_{key}': value for key, value in os.environ.items()}
     if _is_pipe(path):
         raise OSError('it is a pipe, and what it said is gone; expected a file')
@@ -132,6 +165,7 @@ def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
         parser.expand_here(here)
         for pattern in _expand(parser, 'include', 'files', expansions).split():
             for filename in sorted(glob(os.path.join(here, pattern))):
+                headers.begin(filename)
                 if _is_pipe(filename) or not (parser.read(filename) or os.path.isdir(filename)):
                     skipped.append(filename)
                 parser.expand_here(os.path.abspath(os.path.dirname(filename)))
@@ -142,7 +176,7 @@ def _parse(path: str) -> tuple[UnhosedConfigParser, list[str]]:
         except ValueError:
             raise ValueError('[supervisord] environment: cannot use the value, expected KEY="value",...') from None
         parser.expansions.update((f'ENV_{key}', value) for key, value in variables.items())
-    return parser, skipped
+    return parser, skipped, headers
 
 
 def _is_pipe(path: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -86,6 +87,8 @@ def _config_of(path: str, file: ConfFile) -> Config:
     values, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
     problems = [one_line(f'[include] files: cannot open {name}: what it says is not here') for name in file.skipped]
     problems.extend(one_line(f'[{plugin_section}] {line}') for line in [*unreadable.values(), *wrong])
+    if plugin_section:
+        problems.extend(_repeated(plugin_section, file.places[plugin_section]))
     problems.extend(_misspelt(file.names))
     specs = _specs(file, _usable(SCHEDULE_OPTIONS, values))
     problems.extend(line for spec in specs for line in spec.error.split('\n') if line)
@@ -98,12 +101,25 @@ def _config_of(path: str, file: ConfFile) -> Config:
 
 
 def _specs(file: ConfFile, defaults: Mapping[str, Any]) -> list[CheckSpec]:
-    specs = [
-        build_spec(name[len(SECTION) :].strip(), section.given, defaults, section.unreadable)
-        for name, section in file.sections.items()
-        if name.startswith(SECTION)
-    ]
-    return [with_members(spec, specs) for spec in specs]
+    specs: dict[str, CheckSpec] = {}
+    places: dict[str, list[str]] = {}
+    for header, section in file.sections.items():
+        if header.startswith(SECTION):
+            # [healthcheck: web] is another section for the parser, and the same check.
+            name = header[len(SECTION) :].strip()
+            specs.setdefault(name, build_spec(name, section.given, defaults, section.unreadable))
+            places.setdefault(name, []).extend(file.places[header])
+    for name, spec in specs.items():
+        lines = [*_repeated(SECTION + name, places[name]), *spec.error.splitlines()]
+        specs[name] = replace(spec, error='\n'.join(lines))
+    return [with_members(spec, specs.values()) for spec in specs.values()]
+
+
+def _repeated(section: str, files: list[str]) -> Iterator[str]:
+    """Yield a line if the section stands there more than once: it would be a mixture of all of them."""
+    if len(files) > 1:
+        places = f'{len(files)} times in {files[0]}' if len(set(files)) == 1 else f'in {" and in ".join(files)}'
+        yield one_line(f'[{section}]: it stands {places}, expected one section of that name')
 
 
 def _usable(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,12 +145,37 @@ def test_the_settings_of_the_service_are_read(files: Files) -> None:
 
 
 def test_included_files_are_read_in_order(files: Files) -> None:
-    files.write('conf.d/b.conf', '[healthcheck:web]\nport = 81\n')
-    files.write('conf.d/a.conf', WEB)
+    files.write('conf.d/b.conf', '[unix_http_server]\nusername = b\n')
+    files.write('conf.d/a.conf', WEB + '[unix_http_server]\nusername = a\n')
     files.write('conf.d/not.included', '[healthcheck:web]\nport = 82\n')
     files.write('more/x.ini', WEB.replace(':web', ':x'))
     loaded = files.load('[include]\nfiles = conf.d/*.conf more/x.ini nothing/*.conf\n')
-    assert [(spec.name, spec.options['port']) for spec in loaded.specs] == [('web', '81'), ('x', '80')]
+    assert [(spec.name, spec.options['port']) for spec in loaded.specs] == [('web', '80'), ('x', '80')]
+    assert loaded.logins['unix_http_server'].username == 'b'
+    assert loaded.problems == ()
+
+
+@pytest.mark.parametrize('header', [':web]', ': web ]'])
+def test_a_check_in_two_files_is_invalid_and_the_line_names_both(files: Files, header: str) -> None:
+    """The parser mixes them: one's url with the other's port."""
+    one, two = files.write('conf.d/a.conf', WEB), files.write('conf.d/b.conf', WEB.replace(':web]', header))
+    loaded = files.load(f'[include]\nfiles = conf.d/*.conf\n{WEB.replace(":web", ":api")}')
+    expected = f'[healthcheck:web]: it stands in {one} and in {two}, expected one section of that name'
+    assert loaded.problems == (expected,)
+    assert [(spec.name, spec.error) for spec in loaded.specs] == [('api', ''), ('web', expected)]
+
+
+def test_the_plugin_section_in_two_files_is_a_problem(files: Files) -> None:
+    one = files.write('conf.d/a.conf', '[rpcinterface:health]\ninterval = 20s\n')
+    (problem,) = files.load(f'{PLUGIN}[include]\nfiles = conf.d/*.conf\n').problems
+    where = f'in {files.folder}/supervisord.conf and in {one}'
+    assert problem == f'[rpcinterface:health]: it stands {where}, expected one section of that name'
+
+
+def test_a_file_that_is_included_twice_is_no_problem(files: Files) -> None:
+    files.write('conf.d/a.conf', WEB)
+    (files.folder / 'conf.d' / 'b.conf').symlink_to('a.conf')
+    assert only(files.load('[include]\nfiles = conf.d/*.conf conf.d/a.conf supervisord.conf\n')).name == 'web'
 
 
 def test_a_folder_that_an_include_matches_is_left_out(files: Files) -> None:
@@ -208,8 +233,11 @@ def test_keys_are_read_whatever_their_case(files: Files) -> None:
     assert only(files.load(WEB + 'INTERVAL = 3s\n')).schedule.interval == 3.0
 
 
-def test_a_section_that_stands_there_twice_is_one(files: Files) -> None:
-    assert only(files.load(WEB + WEB.replace('80', '81'))).options['port'] == '81'
+def test_a_section_that_stands_twice_in_one_file_is_one_check_that_is_invalid(files: Files) -> None:
+    loaded = files.load(WEB + WEB.replace('80', '81'))
+    expected = f'[healthcheck:web]: it stands 2 times in {files.folder}/supervisord.conf, expected one section'
+    assert [problem.partition(' of that')[0] for problem in loaded.problems] == [expected]
+    assert [spec.error for spec in loaded.specs] == list(loaded.problems)
 
 
 def test_spaces_around_the_name_of_a_section_do_not_belong_to_it(files: Files) -> None:
