@@ -2,6 +2,7 @@
 
     HealthError
       InvalidCheckConfig      an option of a check or of a section cannot be used
+        NeedsShell            a command has what only a shell understands
         InvalidPortSpec       a port expression does not fit the process name
       CheckFailed             the process did not meet the check
         DeadlineExceeded      ... within its time
@@ -17,6 +18,10 @@ class HealthError(Exception):
 
 class InvalidCheckConfig(HealthError, ValueError):
     """An option cannot be used; the message is one line: what, and what is expected."""
+
+
+class NeedsShell(InvalidCheckConfig):
+    """A command has what only a shell understands; the message names that and no other part of the command."""
 
 
 class InvalidPortSpec(InvalidCheckConfig):

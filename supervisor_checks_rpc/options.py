@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 from .errors import InvalidCheckConfig
+from .errors import NeedsShell
 
 REQUIRED: Any = object()
 
@@ -95,7 +96,8 @@ def parse(
         try:
             values[name] = option.kind.convert(given[name])
         except (ValueError, TypeError, OverflowError, RecursionError) as why:
-            detail = f' ({why})' if isinstance(why, InvalidCheckConfig) and not option.secret else ''
+            is_shown = isinstance(why, InvalidCheckConfig) and (isinstance(why, NeedsShell) or not option.secret)
+            detail = f' ({why})' if is_shown else ''
             shown = _shown(option, given[name])
             problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')
     for name in sorted(str(name) for name in given if name not in known):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
+from ..core.command_line import arguments
 from ..core.deadline import Deadline
 from ..core.environment import without_logins
 from ..core.model import Process
@@ -38,16 +39,6 @@ _PIPE_SIZE = 65536
 _LONGEST_END = 0.5
 
 
-def _arguments(value: object) -> tuple[str, ...]:
-    if not isinstance(value, str):
-        raise TypeError
-    words = tuple(shlex.split(value))
-    # Only a shell reads NAME=value before a program, and only a Dockerfile has a JSON array.
-    if not words or not words[0] or '=' in words[0] or (words[0].startswith('[') and words[0] != '['):
-        raise ValueError
-    return words
-
-
 def _environment(value: object) -> dict[str, str]:
     if isinstance(value, Mapping):
         return {str(key): str(item) for key, item in value.items()}
@@ -62,12 +53,13 @@ def _environment(value: object) -> dict[str, str]:
 
 
 def _program_of(text: str) -> str:
-    """Return the name of the program: an argument may be a password."""
-    return re.split(r'[\s=,]', text.strip(), maxsplit=1)[0].strip('\'"')
+    """Return the name of the program, also of one in a JSON array: an argument may be a password."""
+    word = re.split(r'[\s=,]', text.strip(), maxsplit=1)[0]
+    return word.strip('\'"[]') or word
 
 
 COMMAND = opt.Kind(
-    'a program and its arguments', _arguments, show=lambda words: _program_of(words[0]), redact=_program_of
+    'a program and its arguments', arguments, show=lambda words: _program_of(words[0]), redact=_program_of
 )
 ENVIRONMENT = opt.Kind('KEY=value pairs separated by commas', _environment)
 

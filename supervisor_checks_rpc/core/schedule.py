@@ -6,7 +6,6 @@ a worker is told. Durations are in seconds.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -17,11 +16,11 @@ from typing import Any
 from .. import options as opt
 from ..options import Kind
 from ..options import Option
+from .command_line import arguments
 
 
 def _command(value: object) -> str:
-    if not shlex.split(str(value)):
-        raise ValueError
+    arguments(value)
     return str(value)
 
 

@@ -24,3 +24,20 @@ def test_a_check_in_two_included_files_is_invalid_and_the_log_names_both(supervi
     assert sv.health.getCheckStatus('same', 'job')['state'] == 'invalid'
     (folder / 'b.conf').unlink()
     assert sv.health.reloadChecks() == {'added': [], 'changed': ['same'], 'removed': [], 'invalid': []}
+
+
+def test_a_command_for_a_shell_is_invalid_and_works_as_a_json_array(supervisord):
+    """Its words reached the program as arguments: `true || …` passed, whatever stood behind it."""
+    quiet = {'processes': 'job', 'on_failure': 'none'}
+    shell = '["sh", "-c", "false || exit 3"]'
+    sv = supervisord(
+        JOB
+        + healthcheck('words', 'command', command='true && exit 3', **quiet)
+        + healthcheck('array', 'command', command=shell, **quiet)
+        + healthcheck('dump', 'memory', max_rss='1GB', pre_restart_command='gcore $HEALTHCHECK_PID', **quiet)
+    )
+    errors = {each['name']: each['error'] for each in sv.health.listChecks()}
+    assert errors['array'] == ''
+    assert "'true' (only a shell understands &&, as in sh -c" in errors['words']
+    assert 'cannot use the value (hidden) (only a shell understands $, as in sh -c' in errors['dump']
+    assert sv.health.runCheck('array', 'job')['reason'] == 'sh exited with status 3, expected 0'

@@ -13,10 +13,12 @@ import psutil
 import pytest
 from supervisor.datatypes import dict_of_key_value_pairs
 
+from supervisor_checks_rpc import options as opt
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.command import CommandCheck
 from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.schedule import SCHEDULE_OPTIONS
 from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import DeadlineExceeded
 from supervisor_checks_rpc.errors import HealthError
@@ -70,7 +72,40 @@ def test_death_by_a_signal_fails() -> None:
 
 
 def test_no_shell_reads_the_command() -> None:
-    assert run('echo $HOME; exit 1 | cat > x').note == 'echo exited with status 0: $HOME; exit 1 | cat > x'
+    quoted = """echo '$HOME;' exit 1 '|' cat '>' x"""
+    assert run(quoted).note == 'echo exited with status 0: $HOME; exit 1 | cat > x'
+
+
+def test_a_json_array_is_a_command_as_in_a_dockerfile() -> None:
+    assert run('["sh", "-c", "echo $HEALTHCHECK_PID | cat"]').note == 'sh exited with status 0: 4711'
+    assert CommandCheck({'command': ['echo', 'a b']}).check(WEB, Deadline(10)).note == 'echo exited with status 0: a b'
+    assert run('[ 1 -eq 1 ]').note == '[ exited with status 0'
+
+
+@pytest.mark.parametrize(('command', 'word'), [
+    ('ps aux | grep s3cret', '|'), ('ps aux|grep s3cret', '|'), ('true || echo s3cret', '||'), ('cd /x && ls', '&&'),
+    ('cd /x; ls s3cret', ';'), ('sleep 9 &', '&'), ('echo s3cret > /x', '>'), ('echo s3cret >>/x', '>>'),
+    ('ls 2>&1', '>'), ('ls &>/dev/null', '>'), ('sort <s3cret', '<'), ('curl -u me:$S3CRET x', '$'),
+    ('echo ${S3CRET}', '$'), ('test "$(id -u)" = 0', '$'), ('test "$S3CRET" = 0', '$'), ('echo `id`', '`'),
+    ('ls ~/s3cret', '~'), ('~web/bin/ping', '~'), ('sh -c $S3CRET', '$'),
+])  # fmt: skip
+@pytest.mark.parametrize('key', ['command', 'pre_restart_command'])
+def test_a_word_that_only_a_shell_understands_is_told_and_nothing_else_of_the_command(
+    key: str, command: str, word: str
+) -> None:
+    _, problems = opt.parse((*CommandCheck.OPTIONS, *SCHEDULE_OPTIONS), {'command': 'true', key: command})
+    (problem,) = problems
+    assert f"(only a shell understands {word}, as in sh -c '...')" in problem
+    assert 's3cret' not in problem.lower()
+
+
+@pytest.mark.parametrize('command', [
+    "sh -c 'ps | grep x > y && ls ~ $HOME'", 'sh -c "ps | grep $HOME"', r'grep a\|b x', "awk '{print $1}' x",
+    'curl http://x/?a=1&b=2~c', 'grep -E ^a$ x', 'test ! -e a~', 'find . -name "*;" -size >=1', r'echo "\$HOME"',
+    '["sh", "-c", "a | b"]', 'curl -H "X: a > b"', 'docker exec web sh -c "echo $HOME"', 'echo 5$',
+])  # fmt: skip
+def test_what_no_shell_would_act_on_or_what_a_shell_gets_is_no_problem(command: str) -> None:
+    assert CommandCheck.parse({'command': command})[1] == []
 
 
 def test_arguments_are_not_told() -> None:
@@ -82,7 +117,7 @@ def test_arguments_are_not_told() -> None:
 
 
 @pytest.mark.parametrize('command', [
-    'PASS=s3cret curl x', '["curl","-u","u:s3cret"]', 'curl\t-u\tu:s3cret "', 'curl\n-u\nu:s3cret "',
+    'PASS=s3cret curl x', '["curl","-u","u:s3cret"', 'curl\t-u\tu:s3cret "', 'curl\n-u\nu:s3cret "',
 ])  # fmt: skip
 def test_what_is_no_command_is_not_repeated(command: str) -> None:
     _, problems = CommandCheck.parse({'command': command})
