@@ -1,8 +1,9 @@
-"""Notices that an operator stops, starts or signals a process over XML-RPC, where no event tells of it.
+"""Notices what an operator asks for over XML-RPC where no event tells of it: stop, start, signal, reread.
 
 supervisor.stopProcess on a process that is STOPPING is a fault and leaves no trace (supervisor/rpcinterface.py). So an
 operator's stop in the middle of our restart would be lost, and so would the start of an operator's restart. The
-methods of the XML-RPC interface are wrapped: each call is noted, and goes through as it is.
+methods of the XML-RPC interface are wrapped: each call is noted, and goes through as it is. supervisorctl's `reread`
+and `update` call supervisor.reloadConfig, which reads programs only.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ _VERBS = ('stop', 'start', 'signal')
 Note = Callable[[str, str, str], None]
 
 
-def watch(httpservers: Any, note: Note) -> None:
+def watch(httpservers: Any, note: Note, reread: Callable[[], None]) -> None:
     """Call `note(verb, group, name)` for every stop, start and signal asked over XML-RPC.
 
-    `name` is '' for a whole group, and `group` as well for all processes.
+    `name` is '' for a whole group, and `group` as well for all processes. `reread` is called when supervisord has read
+    its file again.
     """
     for interface in _interfaces(httpservers):
+        original = interface.reloadConfig
+        interface.reloadConfig = MethodType(_followed_by(original, reread), interface)
         for verb in _VERBS:
             for method in (f'{verb}Process', f'{verb}ProcessGroup', f'{verb}AllProcesses'):
                 original = getattr(interface, method)
@@ -54,6 +58,15 @@ def _noted(original: Callable[..., Any], method: str, verb: str, note: Note) -> 
         elif args and isinstance(args[0], str):
             note(verb, *((args[0], '') if method.endswith('Group') else _split(args[0])))
         return original(*args, **kwargs)
+
+    return call
+
+
+def _followed_by(original: Callable[..., Any], reread: Callable[[], None]) -> Callable[..., Any]:
+    def call(_self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        reread()
+        return result
 
     return call
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
+from supervisor.options import EventListenerPoolConfig
 from supervisor.options import split_namespec
 from supervisor.process import EventListenerPool
 from supervisor.states import ProcessStates
@@ -40,6 +41,17 @@ class Processes:
             is_listener = isinstance(group, EventListenerPool)
             for name, subprocess in group.processes.items():
                 yield Entry(group_name, name, subprocess, is_listener)
+
+    def configured(self) -> list[tuple[str, str, bool]]:
+        """Return (group, name, is event listener) of each process as supervisord last read its file.
+
+        Between `reread` and the end of `update`, these are others than those that there are.
+        """
+        return [
+            (group.name, process.name, isinstance(group, EventListenerPoolConfig))
+            for group in self._supervisord.options.process_group_configs
+            for process in group.process_configs
+        ]
 
     def subprocess(self, process: Process) -> Any:
         """Return supervisor's object for the process, None when it is gone from the configuration."""

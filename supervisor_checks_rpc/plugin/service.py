@@ -66,7 +66,7 @@ class HealthService:
         self.log = supervisord.options.logger
         self._clock = clock
         self.processes = Processes(supervisord, clock)
-        self._unmatched: tuple[str, ...] = ()
+        self._unmatched: dict[str, str] = {}
         self._doorbell: Doorbell | None = None
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
@@ -74,6 +74,7 @@ class HealthService:
         # A listener reads the file again when the generation changes: it may have changed with it.
         self.generation = ''
         self._earlier_generations: set[str] = set()
+        self.config = loader.Config('')
         self._take_config(loader.load(_path(supervisord.options)))
         self._on_demand = OnDemandRuns(
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
@@ -97,12 +98,14 @@ class HealthService:
             events.subscribe(event, guarded(self.log, callback))
 
     def _take_config(self, loaded: loader.Config) -> None:
+        known_problems = self.config.problems
         self.config = loaded
         self._earlier_generations |= {self.generation} - {''}
         self.generation = uuid4().hex
         self._fingerprints = {spec.name: sections.fingerprint(spec) for spec in loaded.specs}
         for problem in loaded.problems:
-            self.log.error(f'health: {printable_line(problem)}')
+            if problem not in known_problems:
+                self.log.error(f'health: {printable_line(problem)}')
 
     # -- supervisord's events
 
@@ -112,8 +115,19 @@ class HealthService:
         httpservers = self._supervisord.options.httpservers
         for _, server in httpservers:
             server.channel_class = Channel
-        operator_actions.watch(httpservers, guarded(self.log, self._operator_asked))
+        noted, reread = guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread)
+        operator_actions.watch(httpservers, noted, reread)
         self._match()
+
+    def _follow_reread(self) -> None:
+        """Read the checks again, since supervisord has read its programs again; log what changed, if anything did."""
+        loaded = loader.load(self.config.path)
+        if not loaded.is_readable:
+            self.log.error(f'health: {printable_line(loaded.problems[0])}')
+        # Each reload makes the listeners read the file as well, and `update` may be called every minute.
+        elif loaded != self.config:
+            changes = '; '.join(f'{how} {", ".join(names)}' for how, names in self._apply(loaded).items() if names)
+            self.log.info(f'health: read the checks again: {printable_line(changes or "only settings changed")}')
 
     def _on_stopping(self, _event: object) -> None:
         # Callers that wait for a restart get their reply now: there will be no restart.
@@ -203,15 +217,17 @@ class HealthService:
         self._refresh_instances()
 
     def _log_unmatched(self, matched: dict[str, set[tuple[str, str]]]) -> None:
-        """Log each check that is for no process, when that is new."""
+        """Log each check that is for no process, when that is new, and no `update` is to add one."""
         before = self._unmatched
-        self._unmatched = tuple(
-            f'[{sections.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
+        self._unmatched = {
+            spec.name: f'[{sections.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
             for spec in self.config.specs
             if not spec.error and not matched[spec.name]
-        )
-        for problem in self._unmatched:
-            if problem not in before:
+        }
+        new = {name: problem for name, problem in self._unmatched.items() if problem != before.get(name)}
+        configured = self.processes.configured() if new else []
+        for name, problem in new.items():
+            if not matching(self.record.specs[name].processes, configured):
                 self.log.warn(f'health: {printable_line(problem)}')
 
     def _refresh_instances(self) -> None:
@@ -278,7 +294,7 @@ class HealthService:
 
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong with the configuration, one line each; a check for no process is wrong as well."""
-        return self.config.problems + self._unmatched
+        return (*self.config.problems, *self._unmatched.values())
 
     def summary(self) -> tuple[str, dict[str, int], list[Monitor]]:
         """Return the worst state, how many monitors are in each, and those that are neither healthy nor paused."""
@@ -346,6 +362,10 @@ class HealthService:
         loaded = loader.load(self.config.path)
         if not loaded.is_readable:
             raise CannotReload(loaded.problems[0])
+        return self._apply(loaded)
+
+    def _apply(self, loaded: loader.Config) -> dict[str, list[str]]:
+        """Go on with these checks; return the names of those that were added, changed or removed, or are invalid."""
         before = self.record.specs
         if loaded.settings != self.config.settings:
             self._on_demand.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from harness import healthcheck
 from harness import program
 from harness import section
@@ -41,3 +44,39 @@ def test_a_command_for_a_shell_is_invalid_and_works_as_a_json_array(supervisord)
     assert "'true' (only a shell understands &&, as in sh -c" in errors['words']
     assert 'cannot use the value (hidden) (only a shell understands $, as in sh -c' in errors['dump']
     assert sv.health.runCheck('array', 'job')['reason'] == 'sh exited with status 3, expected 0'
+
+
+def test_update_reads_the_checks_with_the_programs(supervisord):
+    """New programs ran unchecked until somebody called health.reloadChecks."""
+    sv = supervisord(JOB + healthcheck('kept', 'memory', 'job', max_rss='1GB'), listener='')
+    sv.wait(lambda: sv.health.getHealth()['healthy'], 20, 'health')
+    before = sv.health.getCheckStatus('kept', 'job')['since']
+    sv.rewrite(
+        sv.sections
+        + program('new', 'sleeper.py')
+        + healthcheck('added', 'memory', 'new', max_rss='1GB')
+        + healthcheck('wrong', 'memory', 'new', max_rss='x')
+    )
+    (sv.dir / 'ctl.conf').write_text(section('supervisorctl', {'serverurl': f'unix://{sv.socket}'}))
+    control = [sys.executable, '-m', 'supervisor.supervisorctl', '-c', str(sv.dir / 'ctl.conf')]
+    subprocess.run([*control, 'update'], check=True, timeout=60, stdout=subprocess.DEVNULL)
+    sv.wait(lambda: sv.health.getCheckStatus('added', 'new')['state'] == 'healthy', 20, 'a result of the new check')
+    assert sv.health.getCheckStatus('kept', 'job')['since'] == before
+    lines = [line.partition('health: ')[2] for line in sv.log().splitlines() if 'read the checks again' in line]
+    assert lines == ['read the checks again: added added, wrong; invalid wrong']
+    assert 'no process matches' not in sv.log()
+    # Nothing changed: not a line more, and no listener reads the file again.
+    log = sv.log()
+    assert sv.supervisor.reloadConfig() == [[[], [], []]]
+    assert sv.log() == log
+    sv.rewrite(JOB + program('new', 'sleeper.py'))
+    sv.supervisor.reloadConfig()
+    assert 'read the checks again: removed added, kept, wrong\n' in sv.log()
+    assert sv.health.listChecks() == []
+
+
+def test_a_reread_after_which_a_check_is_for_no_process_says_so(supervisord):
+    sv = supervisord(JOB)
+    sv.rewrite(JOB + healthcheck('lost', 'memory', 'jbo', max_rss='1GB'))
+    sv.supervisor.reloadConfig()
+    assert "health: [healthcheck:lost] processes: no process matches 'jbo'" in sv.log()
