@@ -33,6 +33,7 @@ from .settings import Settings
 
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
+PLUGIN_SECTION = 'rpcinterface:health'
 _SERVERS = ('unix_http_server', 'inet_http_server')
 _PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, *_SERVERS)
 _NO_SECTION = Section({}, {}, {})
@@ -81,12 +82,19 @@ def load(path: str, read: conf_file.Read = conf_file.read) -> Config:
 
 
 def _config_of(path: str, file: ConfFile) -> Config:
-    plugin_section = next((name for name, section in file.sections.items() if _is_plugin(name, section)), None)
+    plugin_sections = [name for name, section in file.sections.items() if _is_plugin(name, section)]
+    # What it says counts, whatever it is called, but nobody asks for its methods: a problem line tells.
+    plugin_section = next(iter(sorted(plugin_sections, key=lambda name: name != PLUGIN_SECTION)), None)
     _, given, unreadable = file.sections[plugin_section] if plugin_section else _NO_SECTION
     given = {key: value for key, value in given.items() if key != FACTORY_KEY}
     values, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
     problems = [one_line(f'[include] files: cannot open {name}: what it says is not here') for name in file.skipped]
     problems.extend(one_line(f'[{plugin_section}] {line}') for line in [*unreadable.values(), *wrong])
+    problems.extend(
+        f'{one_line(f"[{name}]")}: cannot use this name, expected [{PLUGIN_SECTION}]: only health.* is asked for'
+        for name in plugin_sections
+        if name != PLUGIN_SECTION
+    )
     if plugin_section:
         problems.extend(_repeated(plugin_section, file.places[plugin_section]))
     problems.extend(_misspelt(file.names))

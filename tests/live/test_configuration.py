@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from harness import ROOT
 from harness import healthcheck
 from harness import program
 from harness import section
@@ -80,3 +81,21 @@ def test_a_reread_after_which_a_check_is_for_no_process_says_so(supervisord):
     sv.rewrite(JOB + healthcheck('lost', 'memory', 'jbo', max_rss='1GB'))
     sv.supervisor.reloadConfig()
     assert "health: [healthcheck:lost] processes: no process matches 'jbo'" in sv.log()
+
+
+def test_the_plugin_under_another_name_is_told_in_the_log_and_by_test_config(supervisord):
+    """Its methods are doctor.*, and no check ever ran."""
+    factory = {'supervisor.rpcinterface_factory': 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'}
+    check = healthcheck('job', 'memory', 'job', max_rss='1GB')
+    sv = supervisord(JOB + check + section('rpcinterface:doctor', factory), health=None)
+    line = '[rpcinterface:doctor]: cannot use this name, expected [rpcinterface:health]: only health.* is asked for'
+    assert f'health: {line}\n' in sv.log()
+    assert line in says(sv, 2)
+
+
+def says(sv, status):
+    """Return what --test-config prints of the configuration."""
+    command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(sv.conf)]
+    done = subprocess.run(command, cwd=ROOT, timeout=60, check=False, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == status, done.stdout
+    return done.stdout.splitlines()

@@ -127,7 +127,18 @@ def test_a_check_overrides_a_default(files: Files) -> None:
 
 def test_the_plugin_section_is_known_by_its_factory_whatever_its_name(files: Files) -> None:
     text = PLUGIN.replace(':health]', ':doctor]') + 'interval = 20s\n[rpcinterface:other]\ninterval = 30s\n'
-    assert only(files.load(text + WEB)).schedule.interval == 20.0
+    loaded = files.load(text + WEB)
+    assert loaded.specs[0].schedule.interval == 20.0
+    expected = '[rpcinterface:doctor]: cannot use this name, expected [rpcinterface:health]: only health.* is asked for'
+    assert loaded.problems == (expected,)
+    loaded = files.load(text + WEB + PLUGIN + 'interval = 40s\n')
+    assert (loaded.specs[0].schedule.interval, loaded.problems) == (40.0, (expected,))
+
+
+def test_a_space_in_the_name_of_the_plugin_section_is_part_of_it(files: Files) -> None:
+    """supervisor does not strip it (supervisor/options.py, get_plugins): the methods are ` health.*`."""
+    (problem,) = files.load(PLUGIN.replace(':health', ': health')).problems
+    assert problem.startswith('[rpcinterface: health]: cannot use this name, expected [rpcinterface:health]')
 
 
 def test_the_settings_of_the_service_are_read(files: Files) -> None:
