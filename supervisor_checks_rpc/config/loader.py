@@ -20,10 +20,12 @@ from ..core.schedule import SCHEDULE_OPTIONS
 from ..options import Option
 from . import conf_file
 from . import start_order
+from . import unmatched
 from .conf_file import ConfFile
 from .conf_file import Section
 from .programs import GROUP
 from .programs import PROGRAM_PREFIXES
+from .programs import programs
 from .sections import SECTION
 from .sections import build_spec
 from .sections import one_line
@@ -36,6 +38,8 @@ FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 PLUGIN_SECTION = 'rpcinterface:health'
 _SERVERS = ('unix_http_server', 'inet_http_server')
 _PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, *_SERVERS)
+# What people write instead, too far from it to be taken for a misspelling.
+_ALMOST = ('health', 'check', 'checks')
 _NO_SECTION = Section({}, {}, {})
 _DEFAULT_SETTINGS = Settings()
 
@@ -54,6 +58,8 @@ class Config:
 
     `notes` say what else checks need in order to run, and is not in the file. `logins` are those of supervisord's HTTP
     servers, by section. `dependencies` are those of processes, by group and name.
+    `processes` are those that its programs make, () if it does not tell all of them. Two that are equal make the
+    plugin do the same.
     """
 
     path: str
@@ -61,9 +67,10 @@ class Config:
     problems: tuple[str, ...] = ()
     settings: Settings = _DEFAULT_SETTINGS
     is_readable: bool = True
-    notes: tuple[str, ...] = ()
-    logins: Mapping[str, Login] = field(default_factory=dict)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    logins: Mapping[str, Login] = field(default_factory=dict, compare=False)
     dependencies: Mapping[start_order.Key, start_order.Dependencies] = field(default_factory=dict)
+    processes: tuple[unmatched.Known, ...] = field(default=(), compare=False)
 
 
 def load(path: str, read: conf_file.Read = conf_file.read) -> Config:
@@ -105,7 +112,17 @@ def _config_of(path: str, file: ConfFile) -> Config:
     notes = tuple(_notes(file, plugin_section))
     dependencies, wrong = start_order.dependencies(file.sections)
     problems.extend(map(one_line, wrong))
-    return Config(path, tuple(specs), tuple(problems), settings, True, notes, _logins(file), dependencies)
+    return Config(
+        path, tuple(specs), tuple(problems), settings, True, notes, _logins(file), dependencies, _processes(file)
+    )
+
+
+def _processes(file: ConfFile) -> tuple[unmatched.Known, ...]:
+    """Return all processes that the file makes, none if it does not tell all of them."""
+    known = programs(file.sections)
+    if file.skipped or all(one.is_listener for one in known) or not all(one.processes for one in known):
+        return ()
+    return tuple((*key, one.is_listener) for one in known for key in one.members())
 
 
 def _specs(file: ConfFile, defaults: Mapping[str, Any]) -> list[CheckSpec]:
@@ -139,8 +156,9 @@ def _misspelt(sections: Iterable[str]) -> Iterator[str]:
     """Yield a line for each section that is almost one of ours: supervisord ignores what it does not know."""
     for section in sections:
         prefix, colon, name = section.partition(':')
-        if colon and prefix + colon != SECTION and get_close_matches(prefix.lower(), [SECTION[:-1]], 1, 0.8):
-            yield one_line(f'[{section}]: unknown section, did you mean [{SECTION}{name}]?')
+        is_like = prefix.lower() in _ALMOST or get_close_matches(prefix.lower(), [SECTION[:-1]], 1, 0.8)
+        if is_like and prefix + colon != SECTION and (colon or prefix.lower() == SECTION[:-1]):
+            yield one_line(f'[{section}]: unknown section, did you mean [{SECTION}{name or "NAME"}]?')
 
 
 def _notes(file: ConfFile, plugin_section: str | None) -> Iterator[str]:

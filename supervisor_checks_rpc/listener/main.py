@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ..config import loader
+from ..config import unmatched
 from ..config.conf_file import read_apart
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
@@ -89,12 +90,13 @@ def _client(path: str) -> Client:
 def test_config(path: str) -> int:
     """Print what is wrong with the checks of the file, and return 0 if nothing is, else 2."""
     loaded = loader.load(path)
-    for problem in loaded.problems:
+    problems = [*loaded.problems, *unmatched.problems(loaded.specs, loaded.processes)]
+    for problem in problems:
         print(problem)
     for note in loaded.notes:
         print(f'note: {note}')
-    print(f'{path}: {len(loaded.specs)} checks, {len(loaded.problems)} problems')
-    return 2 if loaded.problems else 0
+    print(f'{path}: {len(loaded.specs)} checks, {len(problems)} problems')
+    return 2 if problems else 0
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ from supervisor.states import SupervisorStates
 
 from ..config import loader
 from ..config import sections
+from ..config import unmatched
 from ..core import model
 from ..core.model import Result
 from ..core.monitor import Monitor
@@ -48,6 +49,7 @@ from .worker_link import WorkerLink
 
 # External checks of one process: a caller could name ever more of them, and each stays in memory.
 MAX_EXTERNAL = 100
+_MOST_HINTS = 10
 
 
 class TooManyExternalChecks(HealthError):
@@ -220,15 +222,18 @@ class HealthService:
         """Log each check that is for no process, when that is new, and no `update` is to add one."""
         before = self._unmatched
         self._unmatched = {
-            spec.name: f'[{sections.SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
+            spec.name: unmatched.problem(spec)
             for spec in self.config.specs
             if not spec.error and not matched[spec.name]
         }
-        new = {name: problem for name, problem in self._unmatched.items() if problem != before.get(name)}
+        new = [name for name, problem in self._unmatched.items() if problem != before.get(name)]
         configured = self.processes.configured() if new else []
-        for name, problem in new.items():
-            if not matching(self.record.specs[name].processes, configured):
-                self.log.warn(f'health: {printable_line(problem)}')
+        for number, name in enumerate(new):
+            spec = self.record.specs[name]
+            if not matching(spec.processes, configured):
+                # A hint takes milliseconds of supervisord's only thread where there are many processes.
+                hint = unmatched.hint(spec, configured) if number < _MOST_HINTS else ''
+                self.log.warn(f'health: {printable_line(self._unmatched[name] + hint)}')
 
     def _refresh_instances(self) -> None:
         """Tell the record which instance of each process runs now."""

@@ -93,6 +93,28 @@ def test_the_plugin_under_another_name_is_told_in_the_log_and_by_test_config(sup
     assert line in says(sv, 2)
 
 
+def test_a_check_for_no_process_is_told_with_the_name_that_may_be_meant(supervisord):
+    checks = {'letters': ('wbe', 'web'), 'comma': ('web job', 'web, job'), 'group': ('django', 'exchange:django')}
+    sv = supervisord(
+        JOB
+        + program('web', 'sleeper.py')
+        + program('django', 'sleeper.py')
+        + section('group:exchange', {'programs': 'django'})
+        + ''.join(healthcheck(name, 'memory', processes, max_rss='1GB') for name, (processes, _) in checks.items())
+        + section('health:web', {'type': 'memory'}),
+        listener='',
+    )
+    lines = ['[health:web]: unknown section, did you mean [healthcheck:web]?'] + [
+        f'[healthcheck:{name}] processes: no process matches {processes!r} (did you mean {meant}?)'
+        for name, (processes, meant) in checks.items()
+    ]
+    said = says(sv, 2)
+    for line in lines:
+        assert f'health: {line}\n' in sv.log()
+        assert line in said
+    assert said[-1].endswith(': 3 checks, 4 problems')
+
+
 def says(sv, status):
     """Return what --test-config prints of the configuration."""
     command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(sv.conf)]

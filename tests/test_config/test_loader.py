@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from supervisor_checks_rpc import check_modules
 from supervisor_checks_rpc.config import loader
 from supervisor_checks_rpc.config import sections
+from supervisor_checks_rpc.config import unmatched
 from supervisor_checks_rpc.config.loader import Config
 from supervisor_checks_rpc.config.settings import SERVICE_OPTIONS
 from supervisor_checks_rpc.config.settings import Settings
@@ -345,10 +346,47 @@ def test_an_unknown_key_is_told_with_the_one_that_may_be_meant(files: Files, key
     assert problem.endswith(f' (did you mean {meant}?)')
 
 
+@pytest.mark.parametrize(('section', 'meant'), [
+    ('health:web', 'web'), ('check:web', 'web'), ('Checks:web', 'web'), ('healthcheck', 'NAME'),
+    ('HEALTHCHECK', 'NAME'),
+])  # fmt: skip
+def test_what_people_write_instead_of_our_section_is_a_problem(files: Files, section: str, meant: str) -> None:
+    problems = files.load(f'[{section}]\ntype = tcp\n').problems
+    assert problems == (f'[{section}]: unknown section, did you mean [healthcheck:{meant}]?',)
+
+
+PROGRAMS = (
+    '[program:web]\ncommand = x\n[program:api]\ncommand = x\nnumprocs = 2\nprocess_name = api_%(process_num)d\n'
+    '[program:django]\ncommand = x\n[group:exchange]\nprograms = django\n[eventlistener:ears]\ncommand = x\n'
+)
+
+
+@pytest.mark.parametrize(('processes', 'meant'), [
+    ('wbe', 'web'), ('web api', 'web, api'), ('django', 'exchange:django'), ('api_0', 'api:api_0'),
+    ('!web, aip', 'api'), ('api:api0', 'api:api_0'), ('zzz', ''), ('ear*', ''),
+])  # fmt: skip
+def test_a_check_for_no_program_of_the_file_is_told_with_what_may_be_meant(
+    files: Files, processes: str, meant: str
+) -> None:
+    loaded = files.load(PROGRAMS + WEB.replace('processes = web', f'processes = {processes}'))
+    hint = f' (did you mean {meant}?)' if meant else ''
+    line = f'[healthcheck:web] processes: no process matches {processes!r}{hint}'
+    assert unmatched.problems(loaded.specs, loaded.processes) == [line]
+    assert loaded.problems == ()
+
+
+def test_a_file_that_does_not_tell_all_programs_tells_of_no_check_that_it_is_for_none(files: Files) -> None:
+    unknown = '[program:a]\ncommand = x\nprocess_name = %(ENV_HEALTH_TEST_NOWHERE)s\n'
+    for text in ('', unknown, '[eventlistener:ears]\ncommand = x\n'):
+        loaded = files.load(text + WEB)
+        assert unmatched.problems(loaded.specs, loaded.processes) == []
+    assert unmatched.problems(loaded.specs, files.load(PROGRAMS + WEB).processes) == []
+
+
 @pytest.mark.parametrize('section', ['healthchecks:web', 'healtcheck:web', 'Healthcheck:web'])
 def test_a_section_that_is_almost_one_of_ours_is_a_problem(files: Files, section: str) -> None:
     """supervisord ignores what it does not know."""
-    loaded = files.load(f'[{section}]\ntype = tcp\n[health:x]\n[program:healthcheck]\ncommand = x\n')
+    loaded = files.load(f'[{section}]\ntype = tcp\n[healthy]\n[program:healthcheck]\ncommand = x\n')
     assert loaded.problems == (f'[{section}]: unknown section, did you mean [healthcheck:web]?',)
 
 

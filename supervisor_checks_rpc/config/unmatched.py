@@ -1,0 +1,48 @@
+"""Checks that are for no process: a line for each, with the name that may be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from ..core.model import CheckSpec
+from ..core.patterns import matching
+from .sections import SECTION
+from .sections import one_line
+
+# Group, name, and whether it is an event listener.
+Known = tuple[str, str, bool]
+
+
+def problem(spec: CheckSpec) -> str:
+    """Return the line for a check that is for no process."""
+    return f'[{SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
+
+
+def problems(specs: Iterable[CheckSpec], known: Collection[Known]) -> list[str]:
+    """Return a line with a hint for each usable check that matches none of the `known` processes, if any are."""
+    lost = [spec for spec in specs if known and not spec.error and not matching(spec.processes, known)]
+    return [one_line(problem(spec) + hint(spec, known)) for spec in lost]
+
+
+def hint(spec: CheckSpec, known: Collection[Known]) -> str:
+    """Return what may be meant by its processes, ready to stand behind the problem; '' if nothing is like them.
+
+    It takes milliseconds with 1,000 processes.
+    """
+    found = (_meant(pattern, known) for pattern in spec.processes if not pattern.startswith('!'))
+    meant = next(filter(None, found), '')
+    return f' (did you mean {meant}?)' if meant else ''
+
+
+def _meant(pattern: str, known: Collection[Known]) -> str:
+    words = pattern.split()
+    if len(words) > 1 and matching(words, known):
+        return ', '.join(words)
+    named = [f'{group}:{name}' for group, name, _ in known if name == pattern]
+    if named:
+        return named[0]
+    programs = [(group, name) for group, name, is_listener in known if not is_listener]
+    names = {group for group, _ in programs} | {f'{group}:{name}' for group, name in programs if name != group}
+    return next(iter(get_close_matches(pattern, sorted(names), 1)), '')
