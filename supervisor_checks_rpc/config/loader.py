@@ -5,6 +5,8 @@ Nothing here raises for what a user wrote: a section that cannot be used is kept
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -36,8 +38,12 @@ from .settings import Settings
 FACTORY_KEY = 'supervisor.rpcinterface_factory'
 FACTORY = 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'
 PLUGIN_SECTION = 'rpcinterface:health'
+_SUPERVISORD = 'supervisord'
 _SERVERS = ('unix_http_server', 'inet_http_server')
-_PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, *_SERVERS)
+_PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, _SUPERVISORD, *_SERVERS)
+_LISTENER = re.compile(r'supervisor_health_listener|supervisor_checks_rpc\.listener')
+_CONFIGURATION = re.compile(r'\s(?:-c|--c)')
+_USER = 'SUPERVISOR_USERNAME'
 # What people write instead, too far from it to be taken for a misspelling.
 _ALMOST = ('health', 'check', 'checks')
 _NO_SECTION = Section({}, {}, {})
@@ -105,6 +111,7 @@ def _config_of(path: str, file: ConfFile) -> Config:
     if plugin_section:
         problems.extend(_repeated(plugin_section, file.places[plugin_section]))
     problems.extend(_misspelt(file.names))
+    problems.extend(map(one_line, _refused(file)))
     specs = _specs(file, _usable(SCHEDULE_OPTIONS, values))
     problems.extend(line for spec in specs for line in spec.error.split('\n') if line)
     specs.sort(key=lambda spec: spec.name)
@@ -166,10 +173,35 @@ def _notes(file: ConfFile, plugin_section: str | None) -> Iterator[str]:
         yield f'there is no [rpcinterface:health] with {FACTORY_KEY} = {FACTORY}: nobody reads these checks'
     if not any(section in file.sections for section in _SERVERS):
         yield f'there is neither [{_SERVERS[0]}] nor [{_SERVERS[1]}]: nobody can ask, and no listener can work'
-    listeners = [section for name, section in file.sections.items() if name.startswith('eventlistener:')]
-    commands = [section.raw.get('command', '') for section in listeners]
-    if not any('supervisor_health_listener' in c or 'supervisor_checks_rpc.listener' in c for c in commands):
+    if not _listeners(file):
         yield 'there is no [eventlistener:health] with command = supervisor_health_listener: checks run on demand only'
+
+
+def _listeners(file: ConfFile) -> dict[str, str]:
+    """Return the sections of our listeners, each with what stands behind the program in its command."""
+    commands = {
+        name: _LISTENER.split(section.raw.get('command', ''), maxsplit=1)[1:]
+        for name, section in file.sections.items()
+        if name.startswith('eventlistener:')
+    }
+    return {name: rest[0] for name, rest in commands.items() if rest}
+
+
+def _refused(file: ConfFile) -> Iterator[str]:
+    """Yield a line for each listener that has no login for the server that supervisord names to it."""
+    server = next((name for name in _SERVERS if name in file.sections), '')
+    if server not in _logins(file) or _USER in os.environ:
+        return
+    common = file.sections[_SUPERVISORD].raw.get('environment', '') if _SUPERVISORD in file.sections else ''
+    for name, arguments in _listeners(file).items():
+        raw = file.sections[name].raw
+        given = (common, raw.get('environment', ''), raw.get('command', ''))
+        # With a serverurl of its own, it may be another server.
+        if 'serverurl' not in raw and not _CONFIGURATION.search(arguments) and not any(_USER in text for text in given):
+            yield (
+                f'[{name}] command: [{server}] has a user and password, and the listener has none: give it -c FILE, or '
+                f'{_USER} and SUPERVISOR_PASSWORD in its environment'
+            )
 
 
 def _is_plugin(name: str, section: Section) -> bool:

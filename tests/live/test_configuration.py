@@ -115,6 +115,13 @@ def test_a_check_for_no_process_is_told_with_the_name_that_may_be_meant(supervis
     assert said[-1].endswith(': 3 checks, 4 problems')
 
 
+def test_a_listener_without_the_login_of_its_server_is_told(supervisord):
+    sv = supervisord(JOB, listener='', unix_auth=('me', 'right'))
+    line = '[eventlistener:health] command: [unix_http_server] has a user and password, and the listener has none'
+    assert f'health: {line}' in sv.log()
+    assert any(said.startswith(line) for said in says(sv, 2))
+
+
 def says(sv, status):
     """Return what --test-config prints of the configuration."""
     command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(sv.conf)]

@@ -375,6 +375,26 @@ def test_a_check_for_no_program_of_the_file_is_told_with_what_may_be_meant(
     assert loaded.problems == ()
 
 
+LISTENER = '[eventlistener:ears]\ncommand = python3 -m supervisor_checks_rpc.listener'
+GUARDED = '[unix_http_server]\nfile = x\nusername = me\npassword = hunter2\n[inet_http_server]\nport = 9001\n'
+
+
+def test_a_listener_without_the_login_of_its_server_is_a_problem(files: Files) -> None:
+    """It is refused, and no check runs."""
+    (problem,) = files.load(GUARDED + LISTENER).problems
+    assert problem.startswith('[eventlistener:ears] command: [unix_http_server] has a user and password, and the ')
+    assert 'hunter2' not in problem
+
+
+@pytest.mark.parametrize('text', [
+    GUARDED.replace('username = me\n', '') + LISTENER, GUARDED + LISTENER + ' -c /x', GUARDED + LISTENER + ' --conf=x',
+    GUARDED + LISTENER + '\nserverurl = http://x', GUARDED + LISTENER + '\nenvironment = SUPERVISOR_USERNAME="me"',
+    GUARDED + LISTENER + '\n[supervisord]\nenvironment = SUPERVISOR_USERNAME="me"',
+])  # fmt: skip
+def test_a_listener_that_may_have_a_login_or_needs_none_is_no_problem(files: Files, text: str) -> None:
+    assert files.load(text).problems == ()
+
+
 def test_a_file_that_does_not_tell_all_programs_tells_of_no_check_that_it_is_for_none(files: Files) -> None:
     unknown = '[program:a]\ncommand = x\nprocess_name = %(ENV_HEALTH_TEST_NOWHERE)s\n'
     for text in ('', unknown, '[eventlistener:ears]\ncommand = x\n'):
