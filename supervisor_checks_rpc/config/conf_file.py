@@ -163,14 +163,18 @@ def _parse(path: str) -> tuple[UnhosedConfigParser, list[str], _Headers]:
     expansions = {'here': here, 'host_node_name': platform.node(), **parser.expansions}
     if parser.has_section('include'):
         parser.expand_here(here)
-        for pattern in _expand(parser, 'include', 'files', expansions).split():
+        for pattern in _expand(parser.get('include', 'files'), expansions, '[include] files').split():
             for filename in sorted(glob(os.path.join(here, pattern))):
                 headers.begin(filename)
                 if _is_pipe(filename) or not (parser.read(filename) or os.path.isdir(filename)):
                     skipped.append(filename)
                 parser.expand_here(os.path.abspath(os.path.dirname(filename)))
     if parser.has_option('supervisord', 'environment'):
-        environment = _expand(parser, 'supervisord', 'environment', expansions)
+        # supervisord expands it twice (supervisor/options.py, read_config), so that %%%% is one %; first without
+        # host_node_name.
+        name, first = '[supervisord] environment', {'here': here, **parser.expansions}
+        once = _expand(parser.get('supervisord', 'environment'), first, name)
+        environment = _expand(once, expansions, name)
         try:
             variables = dict_of_key_value_pairs(environment)
         except ValueError:
@@ -184,14 +188,14 @@ def _is_pipe(path: str) -> bool:
     return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
 
 
-def _expand(parser: UnhosedConfigParser, section: str, key: str, expansions: Mapping[str, str]) -> str:
+def _expand(value: str, expansions: Mapping[str, str], name: str) -> str:
     from supervisor.options import expand
 
     try:
-        return str(expand(parser.get(section, key), expansions, key))
+        return str(expand(value, expansions, name))
     except ValueError:
         # The text of supervisor's error holds the value, which may be a password.
-        raise ValueError(f'[{section}] {key}: {_cannot_expand(parser.get(section, key), expansions)}') from None
+        raise ValueError(f'{name}: {_cannot_expand(value, expansions)}') from None
 
 
 def _cannot_expand(value: str, expansions: Mapping[str, str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import psutil
+
 from harness import ROOT
 from harness import healthcheck
 from harness import program
@@ -120,6 +122,15 @@ def test_a_listener_without_the_login_of_its_server_is_told(supervisord):
     line = '[eventlistener:health] command: [unix_http_server] has a user and password, and the listener has none'
     assert f'health: {line}' in sv.log()
     assert any(said.startswith(line) for said in says(sv, 2))
+
+
+def test_a_variable_of_supervisord_has_the_value_in_a_check_that_it_has_in_a_program(supervisord):
+    """supervisord expands its environment twice."""
+    check = healthcheck('echo', 'command', 'job', command="echo '%(ENV_HEALTH_TEST_WORD)s'")
+    sv = supervisord(JOB + check, options='environment = HEALTH_TEST_WORD="5%%%% of 7"')
+    environ = psutil.Process(sv.wait_state('job')['pid']).environ()
+    assert environ['HEALTH_TEST_WORD'] == '5% of 7'
+    assert sv.health.runCheck('echo', 'job')['reason'] == 'echo exited with status 0: 5% of 7'
 
 
 def says(sv, status):

@@ -232,6 +232,14 @@ def test_the_environment_of_supervisord_is_expanded_too_and_comes_first(
     assert spec.options == {'port': '8124', 'send': 'a,b'}
 
 
+def test_the_environment_of_supervisord_is_expanded_twice_as_supervisord_does(files: Files) -> None:
+    text = '[supervisord]\nenvironment = HEALTH_TEST_A="100%%%%",HEALTH_TEST_B="%%(here)s",HEALTH_TEST_C="%(here)s"\n'
+    send = '%(ENV_HEALTH_TEST_A)s %(ENV_HEALTH_TEST_B)s %(ENV_HEALTH_TEST_C)s'
+    assert only(files.load(text + WEB + f'send = {send}\n')).options['send'] == f'100% {files.folder} {files.folder}'
+    (problem,) = files.load(text.replace('%%%%', '%%') + WEB).problems
+    assert '[supervisord] environment: cannot expand the value' in problem
+
+
 def test_a_doubled_percent_is_one_percent(files: Files) -> None:
     assert only(files.load(WEB + 'send = 100%%\n')).options['send'] == '100%'
 
