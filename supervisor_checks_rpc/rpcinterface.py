@@ -255,7 +255,7 @@ class HealthNamespaceRPCInterface:
         supervisord gave up on (FATAL, EXITED) is started, and one that is STOPPED is a fault
 
         @param string process  Name of the process, or group:name
-        @param boolean wait    Wait until the process is running again
+        @param boolean wait    Wait until the process is running again, or startretries further starts have failed
         @return boolean result Always true unless error
         """
         restart = self._service.restart(process, 'asked for by health.restartProcess')

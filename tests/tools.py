@@ -14,6 +14,7 @@ PACKAGES = {
     'haproxy': 'haproxy',
     'curl': 'curl',
     'openssl': 'openssl',
+    'php-cgi': 'php-cgi',
     'chromium': 'chromium',
     'chromedriver': 'chromium-driver',
     'prometheus': 'prometheus',

@@ -67,7 +67,7 @@ class Remediation:
         # process is the cause.
         self._last_evaluated: list[tuple[Monitor, float, bool]] | None = None
         self.policy = RestartPolicy()
-        self.restarts = Restarts(supervisord, find_subprocess, ring, self._restart_began, self._restart_ended)
+        self.restarts = Restarts(supervisord, find_subprocess, ring, self._restart_began, self._restart_ended, clock)
         # Restarts of ours that are being prepared, with the events that tell of them.
         self._prepared: dict[str, tuple[RestartRequest, ProcessHealthRestartedEvent]] = {}
 
@@ -293,11 +293,13 @@ class Remediation:
         namespec = monitor.process.namespec
         limits = self.policy.suspended_by(namespec)
         cause = self._cause(monitor) if status.state == model.UNHEALTHY else ''
+        start_problem = self.restarts.start_problem(namespec)
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
         return replace(
             status,
             reason=status.reason
+            + (f'; {start_problem}' if start_problem else '')
             + (f'; not restarted: {cause}' if cause else '')
             + (f'; restarts are suspended: {_in_vain(limits)}' if limits else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),

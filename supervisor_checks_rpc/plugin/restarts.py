@@ -1,10 +1,17 @@
 """Restart in place, inside supervisord: prepare, stop, start again. No client can die in the middle.
 
     PREPARING --is_prepared()--> STOPPING --supervisord: STOPPED--> STARTING
+                                                                    |   ^
+                                                  spawn() raises    v   |    after a wait that grows
+                                                                   RETRYING
 
 supervisord sends the event STOPPED in the middle of Subprocess.finish(). A process that is spawned in that event would
 be taken for stopped, so the next step is made on the next turn of supervisord's loop. supervisord itself sends SIGKILL
 after `stopwaitsecs`.
+
+A start that fails in a way that supervisord knows makes the process BACKOFF, and supervisord itself tries again. One
+that raises leaves it as it was, which no supervisord ever starts: with FastCGI, the socket could not be opened
+(supervisor/process.py, before_spawn). So we try again as supervisord would, and make it FATAL in the end.
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
 from ..core.model import Process
+from ..core.text import printable_line
 from ..errors import HealthError
 from .operator_actions import is_meant
 
@@ -26,6 +34,7 @@ LONGEST_TURN_SECONDS = 0.05
 PREPARING = 'preparing'
 STOPPING = 'stopping'
 STARTING = 'starting'
+RETRYING = 'retrying'
 
 _STOPPED_BY_OPERATOR = 'stopped by an operator meanwhile'
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
@@ -54,6 +63,10 @@ class Restart:
         self.is_wanted = True
         self.is_by_operator = False
         self.failure = ''
+        # Starts of the new instance that raised, what the last one raised, and when the next one is due.
+        self.failed_starts = 0
+        self.start_problem = ''
+        self.next_start_at = 0.0
 
     def is_done(self) -> bool:
         """Tell whether it ended: the process runs again, or never will through us."""
@@ -63,9 +76,10 @@ class Restart:
             return False
         state = self.subprocess.get_state()
         # STOPPING and STOPPED: it came up, and then somebody stopped it or restarts it once more.
-        if state not in (*_UP, ProcessStates.STOPPING, ProcessStates.STOPPED):
+        if state in (*_GIVEN_UP, ProcessStates.UNKNOWN):
             self.failure = self.subprocess.spawnerr or 'it ended again at once'
-        return state not in (ProcessStates.STARTING, ProcessStates.STOPPING)
+        # BACKOFF: supervisord starts it again, until it runs or is FATAL.
+        return state not in (ProcessStates.STARTING, ProcessStates.STOPPING, ProcessStates.BACKOFF)
 
 
 class Restarts:
@@ -73,12 +87,12 @@ class Restarts:
 
     `find_subprocess` returns supervisor's object for a process, None when it is gone from the configuration. `ring` has
     `advance` called on the loop's next turn. `began(namespec)` is called when a restart begins to stop its process, or
-    to start one that is down, and `ended(namespec, is_up)` when the restart is over.
+    to start one that is down, and `ended(namespec, is_up)` when the restart is over. `clock` gives monotonic seconds.
     """
 
     def __init__(
         self, supervisord: Any, find_subprocess: FindSubprocess, ring: Callable[[], None],
-        began: Callable[[str], None], ended: Callable[[str, bool], None],
+        began: Callable[[str], None], ended: Callable[[str, bool], None], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
@@ -86,6 +100,7 @@ class Restarts:
         self._ring = ring
         self._began = began
         self._ended = ended
+        self._clock = clock
         self._under_way: dict[str, Restart] = {}
 
     def request(self, process: Process, reason: str, is_prepared: IsPrepared = lambda: True) -> Restart:
@@ -117,12 +132,24 @@ class Restarts:
         """Tell whether a restart of ours is stopping the process."""
         return namespec in self._under_way and self._under_way[namespec].phase == STOPPING
 
-    def is_ready_to_stop(self) -> bool:
-        """Tell whether a preparation is over. No event says so, which is why the loop asks on every turn."""
-        return any(
-            restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
-            for restart in self._under_way.values()
-        )
+    def start_problem(self, namespec: str) -> str:
+        """Say why the process could not be started yet, and when that is tried again; '' if nothing is the matter."""
+        restart = self._under_way.get(namespec)
+        if restart is None or restart.phase != RETRYING:
+            return ''
+        seconds = max(restart.next_start_at - self._clock(), 0.0)
+        retries = restart.subprocess.config.startretries
+        return f'cannot start it: {restart.start_problem}; retry {restart.failed_starts} of {retries} in {seconds:.0f}s'
+
+    def has_work(self) -> bool:
+        """Tell whether a restart can go on though no event says so, which is why the loop asks on every turn."""
+        return any(self._can_go_on(restart) for restart in self._under_way.values())
+
+    def _can_go_on(self, restart: Restart) -> bool:
+        if restart.phase == RETRYING:
+            is_due = not restart.is_wanted or self._clock() >= restart.next_start_at
+            return is_due and restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
+        return restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
 
     def process_changed(self, namespec: str) -> None:
         """Take note that the process changed its state; the next step is made on the loop's next turn."""
@@ -152,9 +179,11 @@ class Restarts:
                 self._step(restart)
             except Exception:
                 # The other restarts go on: their processes may be stopped.
-                self._under_way.pop(restart.process.namespec, None)
                 name = restart.process.namespec
+                self._under_way.pop(name, None)
+                restart.failure = 'internal error'
                 self._log.critical(f'health: internal error while restarting {name}: {traceback.format_exc()}')
+                self._ended(name, False)
             if time.monotonic() - began > LONGEST_TURN_SECONDS:
                 self._ring()
                 break
@@ -166,7 +195,7 @@ class Restarts:
         elif self._find_subprocess(restart.process) is not subprocess:
             self._end(restart, 'it was removed meanwhile')
         elif not subprocess.pid and subprocess.state == ProcessStates.STOPPED:
-            if restart.phase == STOPPING and restart.is_wanted:
+            if restart.phase in (STOPPING, RETRYING) and restart.is_wanted:
                 self._start(restart)
             else:
                 self._end(restart, _STOPPED_BY_OPERATOR)
@@ -175,6 +204,9 @@ class Restarts:
             self._start(restart) if restart.is_wanted else self._end(restart, _STOPPED_BY_OPERATOR)
         elif subprocess.state == ProcessStates.STOPPING and restart.phase == PREPARING:
             restart.is_wanted = False
+        elif subprocess.state == ProcessStates.BACKOFF and restart.phase == RETRYING:
+            # An operator started it, and supervisord goes on with that.
+            self._end(restart, '')
         elif subprocess.state == ProcessStates.UNKNOWN:
             self._end(restart, 'it is in an unknown process state')
         elif subprocess.state in _UP:
@@ -194,14 +226,42 @@ class Restarts:
                 self._end(restart, f'cannot stop it: {problem.splitlines()[0]}')
 
     def _start(self, restart: Restart) -> None:
+        if self._clock() < restart.next_start_at:
+            return
         if restart.phase == PREPARING:
             self._began(restart.process.namespec)
         restart.phase = STARTING
-        del self._under_way[restart.process.namespec]
+        namespec = restart.process.namespec
+        del self._under_way[namespec]
         try:
             restart.subprocess.spawn()
-        finally:
-            self._ended(restart.process.namespec, True)
+        except Exception as why:
+            self._start_failed(restart, printable_line(str(why) or type(why).__name__))
+        else:
+            self._ended(namespec, True)
+
+    def _start_failed(self, restart: Restart, problem: str) -> None:
+        """Try again later as supervisord does after BACKOFF: a second longer each time, `startretries` times."""
+        restart.failed_starts += 1
+        restart.start_problem = problem
+        if restart.failed_starts > restart.subprocess.config.startretries:
+            self._give_up(restart)
+            return
+        restart.phase = RETRYING
+        restart.next_start_at = self._clock() + restart.failed_starts
+        self._under_way[restart.process.namespec] = restart
+        self._log.warn(f'health: {restart.process.namespec} is down: {self.start_problem(restart.process.namespec)}')
+
+    def _give_up(self, restart: Restart) -> None:
+        """Make the process FATAL, so that supervisord shows it, sends the event, and `revive` applies."""
+        subprocess = restart.subprocess
+        restart.failure = f'cannot start it: {restart.start_problem}'
+        subprocess.record_spawnerr(restart.failure)
+        if subprocess.state != ProcessStates.FATAL:
+            # give_up() expects BACKOFF. supervisord's loop does not see that: there it would call spawn() unguarded.
+            subprocess.change_state(ProcessStates.BACKOFF)
+            subprocess.give_up()
+        self._end(restart, restart.failure)
 
     def _end(self, restart: Restart, failure: str) -> None:
         restart.phase = STARTING

@@ -174,7 +174,7 @@ class HealthService:
         self._notice_standstill()
         for worker in self._on_demand:
             worker.replace_if_late()
-        return self._start_order.has_work() or self._remediation.restarts.is_ready_to_stop()
+        return self._start_order.has_work() or self._remediation.restarts.has_work()
 
     def _advance(self) -> None:
         self._remediation.restarts.advance()

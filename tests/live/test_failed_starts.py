@@ -1,0 +1,131 @@
+"""A restart whose new instance cannot be started: it is tried again, and what became of it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import xmlrpc.client
+
+import psutil
+import pytest
+
+from actors import calls
+from harness import free_port
+from harness import healthcheck
+from harness import is_running
+from harness import section
+from tools import tool
+
+
+class Php:
+    """A php-cgi in a supervisord. Its stop leaves children behind, which hold the socket of the FastCGI program."""
+
+    def __init__(self, supervisord, startretries):
+        self.port = free_port()
+        options = {
+            'command': tool('php-cgi'), 'socket': f'tcp://127.0.0.1:{self.port}', 'startsecs': 0,
+            'environment': 'PHP_FCGI_CHILDREN=2', 'stopsignal': 'KILL', 'startretries': startretries,
+        }  # fmt: skip
+        check = healthcheck('answers', 'tcp', 'php', port=self.port, on_failure='none')
+        self.sv = supervisord(section('fcgi-program:php', options) + check)
+        self.pid = self.sv.wait_state('php')['pid']
+        parent = psutil.Process(self.pid)
+        self.children = self.sv.wait(lambda: len(parent.children()) == 2 and parent.children(), what='its children')
+
+    def restart(self):
+        """Restart it, and return the call once its first start has failed."""
+        (waiting,) = calls(self.sv, ('health.restartProcess', 'php', True))
+        self.sv.wait(lambda: 'php is down: cannot start it' in self.sv.log(), what='a start that fails')
+        return waiting
+
+    def end_children(self):
+        """End the children of the old instance, and with them what holds the socket."""
+        for child in self.children:
+            if is_running(child):
+                child.kill()
+
+
+@pytest.fixture
+def php(supervisord):
+    made = []
+
+    def create(startretries=3):
+        made.append(Php(supervisord, startretries))
+        return made[-1]
+
+    yield create
+    for one in made:
+        one.end_children()
+
+
+def test_a_fastcgi_program_whose_socket_is_held_is_back_when_the_socket_is_free(php):
+    service = php(startretries=10)
+    waiting = service.restart()
+    assert not waiting.is_answered()
+    (status,) = service.sv.health.getProcessStatus('php')
+    assert 'cannot start it: [Errno 98] Address already in use; retry ' in status['reason']
+    service.end_children()
+    assert waiting.answer() is True
+    assert service.sv.wait_state('php')['pid'] not in (0, service.pid)
+    socket.create_connection(('127.0.0.1', service.port), 5).close()
+    (status,) = service.sv.health.getProcessStatus('php')
+    assert ('cannot start it' in status['reason'], status['restarts']) == (False, 1)
+
+
+def test_one_that_cannot_be_started_is_fatal_after_startretries_and_the_caller_is_told_why(php):
+    service = php(startretries=1)
+    with pytest.raises(xmlrpc.client.Fault, match='php: cannot start it: .Errno 98. Address already in use'):
+        service.restart().answer()
+    info = service.sv.process('php')
+    assert (info['statename'], 'Address already in use' in info['description']) == ('FATAL', True)
+    assert service.sv.log().count('php is down: cannot start it') == 1
+    assert service.sv.health.getProcessStatus('php')[0]['restarts'] == 0
+    service.end_children()
+    assert service.sv.health.restartProcess('php') is True
+    assert service.sv.process('php')['statename'] == 'RUNNING'
+
+
+def test_an_operator_who_stops_it_between_two_starts_has_the_last_word(php):
+    service = php(startretries=100)
+    waiting = service.restart()
+    with pytest.raises(xmlrpc.client.Fault, match='NOT_RUNNING'):
+        service.sv.supervisor.stopProcess('php')
+    with pytest.raises(xmlrpc.client.Fault, match='stopped by an operator meanwhile'):
+        waiting.answer()
+    service.end_children()
+    assert service.sv.process('php')['statename'] == 'STOPPED'
+
+
+def test_an_operator_who_starts_it_between_two_starts_ends_the_restart(php):
+    service = php(startretries=100)
+    waiting = service.restart()
+    service.end_children()
+    # Our next start may have been faster.
+    with contextlib.suppress(xmlrpc.client.Fault):
+        service.sv.supervisor.startProcess('php')
+    assert waiting.answer() is True
+    assert service.sv.wait_state('php')['pid'] not in (0, service.pid)
+    assert service.sv.log().count("spawned: 'php'") == 2
+
+
+def test_a_shutdown_between_two_starts_ends_the_restart(php):
+    service = php(startretries=100)
+    waiting = service.restart()
+    os.kill(service.sv.pid, signal.SIGTERM)
+    service.sv.wait(lambda: not service.sv.alive(), what='the end of supervisord')
+    waiting.hang_up()
+
+
+def test_who_asked_waits_while_supervisord_itself_tries_again(supervisord):
+    command = "sh -c 'test ! -e %(here)s/gone && exec sleep 3600'"
+    sv = supervisord(section('program:job', {'command': command, 'startsecs': 1, 'startretries': 20}))
+    pid = sv.wait_state('job')['pid']
+    (sv.dir / 'gone').touch()
+    (waiting,) = calls(sv, ('health.restartProcess', 'job', True))
+    sv.wait_state('job', 'BACKOFF')
+    assert not waiting.is_answered()
+    (sv.dir / 'gone').unlink()
+    assert waiting.answer() is True
+    assert sv.wait_state('job')['pid'] not in (0, pid)
