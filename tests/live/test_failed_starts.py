@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import xmlrpc.client
@@ -15,6 +16,7 @@ from actors import calls
 from harness import free_port
 from harness import healthcheck
 from harness import is_running
+from harness import program
 from harness import section
 from tools import tool
 
@@ -127,5 +129,63 @@ def test_who_asked_waits_while_supervisord_itself_tries_again(supervisord):
     sv.wait_state('job', 'BACKOFF')
     assert not waiting.is_answered()
     (sv.dir / 'gone').unlink()
+    assert waiting.answer() is True
+    assert sv.wait_state('job')['pid'] not in (0, pid)
+
+
+def _command_gone(script, _place):
+    script.unlink()
+
+
+def _no_permission(script, _place):
+    script.chmod(0o644)
+
+
+def _directory_gone(_script, place):
+    place.rmdir()
+
+
+@pytest.mark.parametrize('damage, told', [
+    (_command_gone, "can't find command"), (_no_permission, 'not executable'), (_directory_gone, 'exited: job'),
+])  # fmt: skip
+def test_a_program_that_cannot_be_started_for_a_while_comes_back(supervisord, damage, told):
+    options = {'command': '%(here)s/program', 'directory': '%(here)s/place', 'startsecs': 1, 'startretries': 20}
+    sv = supervisord(section('program:job', options), start=False)
+    script, place = sv.dir / 'program', sv.dir / 'place'
+
+    def mend():
+        place.mkdir(exist_ok=True)
+        script.write_text('#!/bin/sh\nexec sleep 3600\n')
+        script.chmod(0o755)
+
+    mend()
+    sv.start()
+    pid = sv.wait_state('job')['pid']
+    damage(script, place)
+    (waiting,) = calls(sv, ('health.restartProcess', 'job', True))
+    sv.wait(lambda: told in sv.log(), what='a start that fails')
+    sv.wait_state('job', 'BACKOFF')
+    assert not waiting.is_answered()
+    mend()
+    assert waiting.answer() is True
+    assert sv.wait_state('job')['pid'] not in (0, pid)
+
+
+@pytest.mark.parametrize('kind', ['program', 'fcgi-program'])
+def test_a_supervisord_without_free_descriptors_starts_it_when_it_has_some(supervisord, kind):
+    options = {'stopwaitsecs': 60, 'startretries': 20}
+    if kind == 'fcgi-program':
+        options['socket'] = f'tcp://127.0.0.1:{free_port()}'
+    sv = supervisord(program('job', 'stubborn.py', kind=kind, **options))
+    pid = sv.wait_state('job')['pid']
+    sv.wait(lambda: 'ready' in sv.output('job'), what='its handler')
+    (waiting,) = calls(sv, ('health.restartProcess', 'job', True))
+    assert sv.process('job')['statename'] == 'STOPPING'
+    # All below are taken; fewer would be too few for supervisord's poll.
+    limits = 6, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    before = resource.prlimit(sv.pid, resource.RLIMIT_NOFILE, limits)
+    os.kill(pid, signal.SIGKILL)
+    sv.wait(lambda: 'oo many open files' in sv.log(), what='a start that fails')
+    resource.prlimit(sv.pid, resource.RLIMIT_NOFILE, before)
     assert waiting.answer() is True
     assert sv.wait_state('job')['pid'] not in (0, pid)
