@@ -78,10 +78,13 @@ def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
     known = {other.name: other for other in specs}
     members = []
     problems = []
-    for name in [word.strip() for word in names.split(',') if word.strip()]:
+    for number, name in enumerate((word.strip() for word in names.split(',') if word.strip()), 1):
         other = known.get(name)
-        if other is None or other.error:
-            problems.append(f'checks: {name!r} {"cannot be used itself" if other else "is no check"}')
+        if other is None:
+            # By its place: it may be a part of broken JSON, with a password.
+            problems.append(f'checks: name {number} is no check')
+        elif other.error:
+            problems.append(f'checks: {name!r} cannot be used itself')
         else:
             members.append([name, other.type, dict(other.options)])
     if not members and not problems:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 
 from ..core.model import CheckSpec
 from ..core.patterns import matching
 from .sections import SECTION
 from .sections import one_line
 
+# More would hold supervisord up.
+_MOST_PATTERNS = 5
+_LONGEST_PATTERN = 100
 # Group, name, and whether it is an event listener.
 Known = tuple[str, str, bool]
 
@@ -29,9 +33,10 @@ def problems(specs: Iterable[CheckSpec], known: Collection[Known]) -> list[str]:
 def hint(spec: CheckSpec, known: Collection[Known]) -> str:
     """Return what may be meant by its processes, ready to stand behind the problem; '' if nothing is like them.
 
-    It takes milliseconds with 1,000 processes.
+    It takes up to 30 ms with 1,000 processes.
     """
-    found = (_meant(pattern, known) for pattern in spec.processes if not pattern.startswith('!'))
+    wanted = (pattern for pattern in spec.processes if not pattern.startswith('!') and len(pattern) <= _LONGEST_PATTERN)
+    found = (_meant(pattern, known) for pattern in islice(wanted, _MOST_PATTERNS))
     meant = next(filter(None, found), '')
     return f' (did you mean {meant}?)' if meant else ''
 

@@ -753,6 +753,16 @@ def test_no_part_of_the_members_of_a_complex_check_is_in_its_problem(files: File
     assert 'S3CRET' not in ' '.join(loaded.problems)
 
 
+def test_a_member_that_is_no_check_is_told_by_its_place(files: Files) -> None:
+    """It may be a part of broken JSON, with a password."""
+    section = '[healthcheck:all]\ntype = complex\nprocesses = web\nchecks = web, wbe, "http": {"password": "S3CRET"}\n'
+    assert files.load(WEB + section).problems == (
+        '[healthcheck:all] checks: name 2 is no check', '[healthcheck:all] checks: name 3 is no check',
+    )  # fmt: skip
+    problems = files.load(WEB + 'port = x\n' + section).problems
+    assert "[healthcheck:all] checks: 'web' cannot be used itself" in problems
+
+
 @pytest.mark.parametrize('command', ['curl -u me:S3CRET "http://x', '"curl" -u me:S3CRET http://x'])
 def test_of_a_command_only_the_program_is_shown(files: Files, command: str) -> None:
     loaded = files.load(f'[healthcheck:curl]\ntype = command\nprocesses = web\ncommand = {command}\n')
