@@ -72,8 +72,9 @@ class HealthControllerPlugin(ControllerPluginBase):
         return problem.exitstatus
 
     def _ask(self, method: str, *args: object) -> Any:
-        """Call a method of namespace health, over a connection of its own."""
-        return getattr(self.ctl.get_server_proxy('health'), method)(*args)
+        """Call a method of namespace health, or of the one that stands before it, over a connection of its own."""
+        namespace, _, name = method.rpartition('.')
+        return getattr(self.ctl.get_server_proxy(namespace or 'health'), name)(*args)
 
     def help_health(self) -> None:
         """Print how the command is used."""

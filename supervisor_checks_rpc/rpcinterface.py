@@ -270,6 +270,34 @@ class HealthNamespaceRPCInterface:
         return deferred(restart.is_done, answer)
 
     @_published
+    def waitHealthy(self, process: str, timeout: int) -> Any:
+        """Wait until a process is healthy, which without checks is RUNNING; returns at once where waiting is useless
+
+        @param string process  Name of the process, or group:name; group:* is all of a group, '' is every process
+        @param int timeout     For at most so many seconds
+        @return struct result  healthy, waited (seconds), useless (true if no longer wait would help), failing (an array
+                               of structs check, process, state, reason; check is '' for a process that does not run)
+        """
+        if timeout < 0:
+            raise incorrect(f'timeout must be 0 or more, not {timeout}')
+        wait = self._service.wait_healthy(process, timeout)
+
+        def subscribe(caller: Callable[[], None]) -> None:
+            wait.call_when_done = caller
+
+        def answer() -> structs.Struct:
+            return {
+                'healthy': wait.is_healthy,
+                'waited': round(wait.waited, 3),
+                'useless': wait.is_hopeless and not wait.is_healthy,
+                'failing': [structs.failing_struct(check, name, *why) for name, check, *why in wait.failing],
+            }
+
+        if wait.is_done:
+            return answer()
+        return deferred(lambda: wait.is_done, answer, subscribe, lambda: self._service.waits.forget(wait))
+
+    @_published
     def pause(self, check: str, process: str, seconds: int) -> Any:
         """Stop checking for a while: no result, no restart, state paused
 

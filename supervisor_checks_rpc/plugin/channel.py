@@ -134,6 +134,15 @@ class Channel(deferring_http_channel):
             # The stock handler prints, and standard output may be closed.
             self.close()
 
+    def close(self) -> None:
+        """Close the connection; nobody waits for the replies to its requests any more."""
+        for producer in list(self.producer_fifo.list):
+            cancel = getattr(_callback(producer), 'cancel', None)
+            if cancel is not None:
+                with suppress(Exception):
+                    cancel()
+        super().close()
+
     def _flush(self) -> None:
         if self._fileno is None:
             return  # the client hung up

@@ -23,12 +23,14 @@ def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def deferred(
-    ready: Callable[[], bool], answer: Callable[[], Any], subscribe: Callable[[Callable[[], None]], None] | None = None
+    ready: Callable[[], bool], answer: Callable[[], Any], subscribe: Callable[[Callable[[], None]], None] | None = None,
+    cancel: Callable[[], None] | None = None,
 ) -> Callable[[], Any]:
     """Return a deferred reply to an RPC: `answer()` as soon as `ready()`; neither may block.
 
     supervisor/xmlrpc.py takes a plain function with a `delay` for a deferred reply. Our Channel also asks `ready`, and
-    calls `subscribe` with a function that is to be called when the answer may be ready.
+    calls `subscribe` with a function that is to be called when the answer may be ready, and `cancel` when the client is
+    gone.
     """
 
     def onwait() -> Any:
@@ -37,4 +39,5 @@ def deferred(
     onwait.delay = 0.05  # type: ignore[attr-defined]
     onwait.ready = ready  # type: ignore[attr-defined]
     onwait.subscribe = subscribe  # type: ignore[attr-defined]
+    onwait.cancel = cancel  # type: ignore[attr-defined]
     return onwait

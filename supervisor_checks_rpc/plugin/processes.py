@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
+from supervisor.datatypes import RestartWhenExitUnexpected
 from supervisor.options import EventListenerPoolConfig
 from supervisor.options import split_namespec
 from supervisor.process import EventListenerPool
@@ -15,6 +16,8 @@ from supervisor.states import ProcessStates
 from ..core.model import Process
 from ..errors import UnknownName
 
+# Group and name of a process.
+Key = tuple[str, str]
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
@@ -69,6 +72,15 @@ class Processes:
             raise UnknownName('process', namespec)
         return running_instance(group, name, subprocess)
 
+    def group(self, name: str) -> list[Key]:
+        """Return the processes of a group, '' is every group; without event listeners.
+
+        :raises UnknownName: when there is no such group.
+        """
+        if name and name not in self._supervisord.process_groups:
+            raise UnknownName('group', name)
+        return [(entry.group, entry.name) for entry in self if not entry.is_listener and name in ('', entry.group)]
+
     def note_start(self, subprocess: Any) -> None:
         """Keep when the new instance started.
 
@@ -96,3 +108,12 @@ def running_instance(group: str, name: str, subprocess: Any) -> Process:
     """Return the instance of a process that runs now; its pid is 0 when none does."""
     pid = subprocess.pid if subprocess.state in _UP else 0
     return Process(group, name, pid, getattr(subprocess, 'health_started', 0.0) if pid else 0.0)
+
+
+def is_down_for_good(subprocess: Any) -> bool:
+    """Tell whether supervisord will not start the process again by itself (supervisor/process.py, transition)."""
+    if subprocess.state != ProcessStates.EXITED:
+        return subprocess.state in (ProcessStates.FATAL, ProcessStates.STOPPED)
+    autorestart = subprocess.config.autorestart
+    is_expected = subprocess.exitstatus in subprocess.config.exitcodes
+    return not autorestart or (autorestart is RestartWhenExitUnexpected and is_expected)

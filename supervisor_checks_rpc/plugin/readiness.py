@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from supervisor.states import RUNNING_STATES
 from supervisor.states import ProcessStates
 from supervisor.states import getProcessStateDescription
 
@@ -17,6 +18,7 @@ from ..core.model import Process
 from ..core.record import Record
 from ..core.text import span
 from .processes import Processes
+from .processes import is_down_for_good
 from .processes import running_instance
 
 
@@ -59,6 +61,35 @@ class Readiness:
         if subprocess is None or subprocess.state != ProcessStates.RUNNING:
             return state
         return self._not_healthy(Process(*key, 0).namespec) if word == HEALTHY else ''
+
+    def failing(self, key: Key) -> list[tuple[str, str, str]]:
+        """Return check, state and reason of all that keeps the process from being healthy, [] when it is.
+
+        The check is '' when the process itself does: then the state is supervisor's.
+        """
+        subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
+        if subprocess is None or subprocess.state != ProcessStates.RUNNING:
+            state = _process_state(subprocess)
+            return [('', state, f'{namespec} is {state}')]
+        now, at = self._clock(), time.time()
+        monitors = self._record.monitors_of(namespec)
+        return [(m.spec.name, m.state, m.reason()) for m in monitors if m.refresh(now, at) != model.HEALTHY]
+
+    def outlook(self, key: Key) -> tuple[bool, bool]:
+        """Tell of a process that is not healthy whether it is inactive, and whether waiting for it is useless.
+
+        Inactive is one that does not run as intended: an expected exit, never started, stopped by an operator.
+        """
+        subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
+        if subprocess is None:
+            return False, True
+        if subprocess.state == ProcessStates.STOPPED:
+            return not (subprocess.config.autostart and not subprocess.laststart), False
+        if subprocess.state not in RUNNING_STATES and is_down_for_good(subprocess):
+            is_expected = subprocess.exitstatus in subprocess.config.exitcodes
+            return subprocess.state == ProcessStates.EXITED and is_expected, True
+        monitors = self._record.monitors_of(namespec)
+        return False, self._is_suspended(namespec) or any(monitor.state == model.INVALID for monitor in monitors)
 
     def _not_healthy(self, namespec: str) -> str:
         now, at = self._clock(), time.time()

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor import events
-from supervisor.datatypes import RestartWhenExitUnexpected
 from supervisor.datatypes import signal_number
 from supervisor.states import RUNNING_STATES
 from supervisor.states import ProcessStates
@@ -30,6 +29,7 @@ from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
 from .operator_actions import is_meant
 from .preparation import Preparations
+from .processes import is_down_for_good
 from .restarts import CannotRestart
 from .restarts import FindSubprocess
 from .restarts import Restart
@@ -233,7 +233,7 @@ class Remediation:
         if subprocess.state == ProcessStates.STOPPING and not self.restarts.is_stopping(namespec):
             self.reset(namespec)
             self.policy.gave_up(namespec)
-        if _is_down_for_good(subprocess) and not self.restarts.is_restarting(namespec):
+        if is_down_for_good(subprocess) and not self.restarts.is_restarting(namespec):
             # It is not coming back: others of its group need not wait for it.
             self.policy.gave_up(namespec)
         self.restarts.process_changed(namespec)
@@ -306,15 +306,6 @@ class Remediation:
             restarts_suspended=limits is not None,
             next_restart_at=at + backoff_left if asks else None,
         )
-
-
-def _is_down_for_good(subprocess: Any) -> bool:
-    """Tell whether supervisord will not start the process again by itself (supervisor/process.py, transition)."""
-    if subprocess.state != ProcessStates.EXITED:
-        return subprocess.state in (ProcessStates.FATAL, ProcessStates.STOPPED)
-    autorestart = subprocess.config.autorestart
-    is_expected = subprocess.exitstatus in subprocess.config.exitcodes
-    return not autorestart or (autorestart is RestartWhenExitUnexpected and is_expected)
 
 
 def _may_be_revived(monitor: Monitor) -> bool:

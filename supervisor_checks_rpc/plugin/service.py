@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from supervisor import events
 from supervisor.options import make_namespec
+from supervisor.options import split_namespec
 from supervisor.states import SupervisorStates
 
 from ..config import loader
@@ -42,6 +43,8 @@ from .readiness import Readiness
 from .remediation import Remediation
 from .restarts import Restart
 from .start_order import StartOrder
+from .waits import Wait
+from .waits import Waits
 from .watches import ListenerWatch
 from .watches import StandstillWatch
 from .worker_link import PendingRun
@@ -83,10 +86,11 @@ class HealthService:
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
         self.record = Record(self.config.specs, self.config.settings.history)
+        readiness = Readiness(self.processes, self.record, self.is_suspended, clock)
         self._start_order = StartOrder(
-            supervisord, self.record, Readiness(self.processes, self.record, self.is_suspended, clock),
-            self._restart_by_rule, clock,
-        )  # fmt: skip
+            supervisord, self.record, readiness, self._restart_by_rule, clock
+        )
+        self.waits = Waits(readiness, self._is_coming, clock)
         self._remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self._ring, self._start_order.cause, clock
         )
@@ -135,6 +139,7 @@ class HealthService:
     def _on_stopping(self, _event: object) -> None:
         # Callers that wait for a restart get their reply now: there will be no restart.
         self._remediation.restarts.advance()
+        self.waits.close()
         self._on_demand.close()
         if self._doorbell:
             self._doorbell.close()
@@ -150,6 +155,7 @@ class HealthService:
             self.processes.note_change(group, name, subprocess)
             self._remediation.process_changed(make_namespec(group, name), subprocess)
             self._start_order.note_change()
+            self.waits.note_change((group, name))
 
     def _on_groups_changed(self, _event: object) -> None:
         if self._doorbell:
@@ -168,22 +174,34 @@ class HealthService:
         for monitor, state, last in before:
             self._announcements.announce(monitor, state, last)
         self._remediation.act()
-        self._start_order.note_change()
+        self._note_change()
 
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
         self._notice_standstill()
         for worker in self._on_demand:
             worker.replace_if_late()
-        return self._start_order.has_work() or self._remediation.restarts.has_work()
+        has_work = self._start_order.has_work() or self.waits.has_work()
+        return has_work or self._remediation.restarts.has_work()
 
     def _advance(self) -> None:
         self._remediation.restarts.advance()
         self._start_order.advance()
+        self.waits.advance()
 
     def _operator_asked(self, verb: str, group: str, name: str) -> None:
         self._start_order.operator_asked(verb, group, name)
         self._remediation.operator_asked(verb, group, name)
+
+    def _note_change(self, monitor: Monitor | None = None) -> None:
+        """Have those looked at that wait for a process: after a change of `monitor`, or of any."""
+        self._start_order.note_change()
+        self.waits.note_change((monitor.process.group, monitor.process.name) if monitor else None)
+
+    def _is_coming(self, process: model.Process) -> bool:
+        """Tell whether we are going to start the process."""
+        is_waiting = bool(self._start_order.waits_for(process))
+        return is_waiting or self._remediation.restarts.is_restarting(process.namespec)
 
     def _restart_by_rule(self, process: model.Process, reason: str) -> None:
         self._remediation.restarts.request(process, reason)
@@ -216,7 +234,7 @@ class HealthService:
             self.processes.note_change(*key, known[key])
         self._remediation.forget_all_but({process.namespec for process in instances.values()})
         self._log_unmatched(matched)
-        self._start_order.note_change()
+        self._note_change()
         self._refresh_instances()
 
     def _log_unmatched(self, matched: dict[str, set[tuple[str, str]]]) -> None:
@@ -327,6 +345,18 @@ class HealthService:
         """
         return self._remediation.restart(self.processes.find(namespec), reason)
 
+    def wait_healthy(self, namespec: str, timeout: float) -> Wait:
+        """Wait for a process, for a group (`GROUP:*`), or with '' for all, to be healthy.
+
+        :raises UnknownName: when there is no such process or group.
+        """
+        group, name = split_namespec(namespec)
+        self._refresh_instances()
+        if namespec and name:
+            process = self.processes.find(namespec)
+            return self.waits.begin([(process.group, process.name)], False, timeout)
+        return self.waits.begin(self.processes.group(group if namespec else ''), True, timeout)
+
     def reset_restarts(self, namespec: str) -> None:
         """Forget our restarts of the process: no backoff, no suspension.
 
@@ -347,7 +377,7 @@ class HealthService:
         self._announcements.announce(monitor, state, last)
         self._remediation.observe(monitor.process.namespec, self._clock(), time.time())
         self._remediation.act()
-        self._start_order.note_change()
+        self._note_change(monitor)
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
         """Stop checking these monitors for a time, with 0 until they are resumed; raises as `selected`."""
@@ -427,7 +457,7 @@ class HealthService:
             return False
         self._announcements.announce(monitor, state, last)
         if state != monitor.state:
-            self._start_order.note_change()
+            self._note_change(monitor)
         # A process that stays unhealthy is nothing new to the restart policy; one that stays healthy is, as its
         # backoff starts over after a long time of health.
         if state != model.UNHEALTHY or monitor.state != model.UNHEALTHY:
@@ -462,7 +492,7 @@ class HealthService:
         state, last = monitor.state, monitor.health.last
         monitor.add_result(result, now, at)
         self._announcements.announce(monitor, state, last)
-        self._start_order.note_change()
+        self._note_change(monitor)
 
 
 def _path(options: Any) -> str:

@@ -20,6 +20,7 @@ from .console import REPLY_TIMEOUT
 from .console import Console
 from .console import completed
 from .console import reply_timeout
+from .rolling import Rolling
 from .table import Struct
 from .table import namespec
 from .usage import BAD_NAME
@@ -32,6 +33,8 @@ from .usage import Problem
 from .usage import misused
 from .usage import of_fault
 
+# How long `wait` and `restart` wait unless they are told.
+_WAIT_SECONDS = 60.0
 _NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 
 
@@ -58,6 +61,7 @@ class Commands:
         """
         name, words = (words[0], words[1:]) if words and words[0] in COMMANDS else ('', words)
         command = COMMANDS[name]
+        given, words = _options(name, list(words))
         strange = [word for word in words if word.startswith('-')]
         if self._as_json and not command.has_json:
             strange.append('--json')
@@ -67,6 +71,8 @@ class Commands:
             raise misused(name, f'health {name} requires a process name')
         if len(words) > command.most + (name == 'pause'):
             raise misused(name, 'too many arguments')
+        if command.options:
+            return self._rolling(name, words, given)
         exitstatus: int = getattr(self, name or 'status')(list(words))
         return exitstatus
 
@@ -179,6 +185,15 @@ class Commands:
         self._print(lines.line(table.result_row(result)))
         return result
 
+    # -- health waited for
+
+    def _rolling(self, name: str, words: list[str], given: Mapping[str, str]) -> int:
+        timeout = _converted(name, given, '--timeout', options.DURATION, _WAIT_SECONDS)
+        rolling = Rolling(self._ask, self._console, timeout)
+        if name == 'wait':
+            return rolling.wait(words)
+        return rolling.restart(words, _converted(name, given, '--at-once', options.integer(1, CALLERS), 1))
+
     # -- changes
 
     def pause(self, words: list[str]) -> int:
@@ -249,3 +264,27 @@ class Commands:
     def _print(self, line: str) -> None:
         if not self._as_json:
             self._console.say(line)
+
+
+def _options(name: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the options of a command with their values, `--name value` or `--name=value`, and the other words.
+
+    :raises Problem: when a value is missing.
+    """
+    given, others = {}, []
+    while words:
+        option, equals, value = words.pop(0).partition('=')
+        if option not in COMMANDS[name].options:
+            others.append(option + equals + value)
+        elif equals or words:
+            given[option] = value if equals else words.pop(0)
+        else:
+            raise misused(name, f'{option} needs a value')
+    return given, others
+
+
+def _converted(name: str, given: Mapping[str, str], option: str, kind: options.Kind, default: Any) -> Any:
+    try:
+        return kind.convert(given[option]) if option in given else default
+    except ValueError:
+        raise misused(name, f'{option}: cannot use {given[option]!r}, expected {kind.expected}') from None

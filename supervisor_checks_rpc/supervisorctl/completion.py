@@ -53,15 +53,17 @@ class Completion:
     def _names(self, before: list[str], word: str) -> list[str]:
         command = before.pop(0) if before and before[0] in COMMANDS else ''
         if word.startswith('-'):
-            return ['--json']
+            return [*(['--json'] if COMMANDS[command].has_json else []), *COMMANDS[command].options]
         if len(before) >= COMMANDS[command].most:
             return []
+        # As its own commands complete them, `group:*` included.
+        processes = [name.rstrip() for name in self._ctl._complete_processes(word)]
+        if COMMANDS[command].options:
+            return [*processes, 'all'] if command == 'wait' else processes
         checks = {one['name']: one for one in self._ctl.get_server_proxy('health').listChecks()}
         if before:
             return self._names_of(checks[before[0]]['processes']) if before[0] in checks else []
         ours = [name for name in COMMANDS if name] if not command else []
-        # As its own commands complete them, `group:*` included.
-        processes = [name.rstrip() for name in self._ctl._complete_processes(word)]
         return [*ours, *checks, *processes, 'all']
 
     def _names_of(self, patterns: Sequence[str]) -> list[str]:

@@ -92,17 +92,19 @@ class Console:
             raise OutputClosed from None
 
 
-def completed(call: Callable[[T], Any], items: Sequence[T]) -> Iterator[tuple[T, Any] | None]:
-    """Call with all `items`, several at a time, and yield each with what came of it (an Exception, maybe) as it comes.
+def completed(
+    call: Callable[[T], Any], items: Sequence[T], at_once: int = CALLERS
+) -> Iterator[tuple[T, Any] | None]:
+    """Call with all `items`, `at_once` at a time, and yield each with what came of it as it comes.
 
-    None is yielded when nothing came for a moment.
+    What came may be an Exception. None is yielded when nothing came for a moment.
     """
     todo: SimpleQueue[T] = SimpleQueue()
     done: SimpleQueue[tuple[T, Any]] = SimpleQueue()
     is_over = threading.Event()
     for item in items:
         todo.put(item)
-    for _ in range(min(CALLERS, len(items))):
+    for _ in range(min(at_once, CALLERS, len(items))):
         # Daemon threads, so that Ctrl-C works while they wait.
         threading.Thread(target=_work, args=(call, todo, done, is_over), daemon=True).start()
     left = len(items)

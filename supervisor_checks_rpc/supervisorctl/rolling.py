@@ -1,0 +1,172 @@
+"""`health wait` and `health restart`: wait for health, and restart one after the other."""
+
+from __future__ import annotations
+
+import math
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+from .console import REPLY_TIMEOUT
+from .console import Console
+from .console import completed
+from .console import reply_timeout
+from .table import Struct
+from .usage import GENERIC
+from .usage import INVALID_ARGS
+from .usage import SUCCESS
+from .usage import UNKNOWN_NAME
+from .usage import Problem
+from .usage import of_fault
+
+_RUNNING = ('STARTING', 'RUNNING')
+
+
+class Rolling:
+    """Waits and restarts, with at most `timeout` seconds for all that is waited for, or for each restart.
+
+    `ask(method, *args)` calls a method of namespace health, or of `supervisor.` with that before it.
+    """
+
+    def __init__(self, ask: Callable[..., Any], console: Console, timeout: float) -> None:
+        self._ask = ask
+        self._console = console
+        self._timeout = timeout
+        # Whether a restart failed, after which no other begins.
+        self._has_failed = False
+
+    # -- wait
+
+    def wait(self, words: Sequence[str]) -> int:
+        """Print a line for each process as it becomes healthy; return 1 if one did not in time, 2 if one never will."""
+        ends = time.monotonic() + self._timeout
+        targets = ['' if word == 'all' else word for word in words or ['all']]
+        with reply_timeout(REPLY_TIMEOUT + self._timeout):
+            pending: dict[str, None] = {}
+            for target in targets:
+                now = self._wait_for(target, 0.0)
+                pending.update((failing['process'], None) for failing in now['failing'])
+                if now['healthy']:
+                    self._console.say(f'{target or "all"}: healthy')
+            problem = self._wait_for_each(list(pending), ends)
+            # What was healthy at first may not be any more.
+            problem = problem or max(self._last_look(target, ends) for target in targets)
+        return problem
+
+    def _wait_for(self, target: str, seconds: float) -> Struct:
+        try:
+            answer: Struct = self._ask('waitHealthy', target, max(math.ceil(seconds), 0))
+        except xmlrpc.client.Fault as fault:
+            raise of_fault(target or 'all', fault) from None
+        return answer
+
+    def _wait_for_each(self, processes: list[str], ends: float) -> int:
+        began, slowest, worst = time.monotonic(), '', SUCCESS
+        waiting = dict.fromkeys(processes)
+        for one in completed(lambda name: self._wait_for(name, ends - time.monotonic()), processes):
+            if one is not None:
+                name, answer = one
+                if isinstance(answer, Exception):
+                    raise answer
+                del waiting[name]
+                took = f'{time.monotonic() - began:.1f}s'
+                worst = max(worst, self._say_outcome(name, answer, took))
+                slowest = f'slowest: {name}, {took}'
+            if waiting:
+                head = f'{len(processes) - len(waiting)} of {len(processes)}, waiting for '
+                self._console.progress(head + ', '.join(waiting))
+        if len(processes) > 1 and not worst:
+            self._console.say(slowest)
+        return worst
+
+    def _last_look(self, target: str, ends: float) -> int:
+        answer = self._wait_for(target, ends - time.monotonic())
+        if answer['healthy']:
+            return SUCCESS
+        for failing in answer['failing']:
+            self._console.say(f'{failing["process"]}: not healthy any more: {_why(failing)}')
+        if not answer['failing']:
+            self._console.say(f'{target or "all"}: ERROR (none of its processes runs)')
+        return INVALID_ARGS if answer['useless'] else GENERIC
+
+    def _say_outcome(self, name: str, answer: Struct, took: str) -> int:
+        if answer['healthy']:
+            self._console.say(f'{name}: healthy after {took}')
+            return SUCCESS
+        how = 'waiting is useless' if answer['useless'] else f'not healthy after {took}'
+        self._console.say(f'{name}: ERROR ({how}: {"; ".join(map(_why, answer["failing"]))})')
+        return INVALID_ARGS if answer['useless'] else GENERIC
+
+    # -- restart
+
+    def restart(self, words: Sequence[str], at_once: int) -> int:
+        """Restart processes, `at_once` at a time, each healthy before the next; stop at the first that is not."""
+        names = self._running(words)
+        left = dict.fromkeys(names)
+        with reply_timeout(REPLY_TIMEOUT + 2 * self._timeout):
+            for one in completed(self._restart, names, at_once):
+                if one is None or one[1] is None:
+                    self._console.progress(f'{len(names) - len(left)} of {len(names)} restarted')
+                    continue
+                name, answer = one
+                del left[name]
+                if isinstance(answer, Problem):
+                    self._console.say(str(answer))
+                elif isinstance(answer, Exception):
+                    raise answer
+                elif not self._say_outcome(name, answer, f'{answer["waited"]:.1f}s'):
+                    continue
+                if left:
+                    self._console.say(f'not restarted, or not waited for: {", ".join(left)}')
+                return GENERIC
+        return SUCCESS
+
+    def _restart(self, name: str) -> Struct | None:
+        """Restart a process and return what came of it; None if another failed before. Called in several threads."""
+        if self._has_failed:
+            return None
+        is_healthy = False
+        try:
+            self._ask('restartProcess', name)
+            answer = self._wait_for(name, self._timeout)
+            is_healthy = answer['healthy']
+        except xmlrpc.client.Fault as fault:
+            raise of_fault(name, fault) from None
+        finally:
+            self._has_failed = self._has_failed or not is_healthy
+        return answer
+
+    def _running(self, words: Sequence[str]) -> list[str]:
+        """Return the names that are meant, by the priorities of their groups and programs.
+
+        Of a group, those that do not run are left out.
+
+        :raises Problem: when there is no such process.
+        """
+        infos = {(info['group'], info['name']): info for info in self._ask('supervisor.getAllProcessInfo')}
+        configs = self._ask('supervisor.getAllConfigInfo')
+        order = {(one['group'], one['name']): (one['group_prio'], one['process_prio']) for one in configs}
+        found: dict[tuple[str, str], None] = {}
+        for word in words:
+            group, colon, name = word.partition(':')
+            name = name if colon else group
+            is_all = colon and name in ('', '*')
+            meant = [key for key in infos if (key[0] == group if is_all else key == (group, name))]
+            if not meant:
+                raise Problem(f'{word}: ERROR (no such {"group" if is_all else "process"})', UNKNOWN_NAME)
+            for key in meant:
+                if is_all and infos[key]['statename'] not in _RUNNING:
+                    self._console.say(f'{_namespec(*key)}: left {infos[key]["statename"]}')
+                else:
+                    found[key] = None
+        return [_namespec(*key) for key in sorted(found, key=lambda key: (order.get(key, (999, 999)), key))]
+
+
+def _namespec(group: str, name: str) -> str:
+    return name if group == name else f'{group}:{name}'
+
+
+def _why(failing: Struct) -> str:
+    return ' '.join(filter(None, [failing['check'], failing['state'] + ':', failing['reason']]))

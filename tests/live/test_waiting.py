@@ -1,0 +1,237 @@
+"""health.waitHealthy, `supervisorctl health wait` and `health restart`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+import xmlrpc.client
+
+import psutil
+import pytest
+
+from harness import healthcheck
+from harness import program
+from test_supervisorctl import BEAT
+from test_supervisorctl import COMMAND
+from test_supervisorctl import CTL
+from test_supervisorctl import ENV
+from test_supervisorctl import ctl
+from test_supervisorctl import group
+
+WEB = program('web', 'sleeper.py', startsecs=0)
+OK = healthcheck('ok', 'heartbeat', 'web', **BEAT)
+
+
+def beat(sv, name, is_ok=True):
+    """Have the check `ok` pass on a process, or fail."""
+    sv.health.beat('ok', name, is_ok, 'beat')
+
+
+class Waiter(threading.Thread):
+    """A call of waitHealthy under way, its answer, and when that came."""
+
+    def __init__(self, sv, process, timeout):
+        super().__init__(daemon=True)
+        self._call = sv.over_unix().health.waitHealthy
+        self._args = process, timeout
+        self.answer, self.came_at = None, 0.0
+        self.start()
+
+    def run(self):
+        self.answer = self._call(*self._args)
+        self.came_at = time.monotonic()
+
+    def done(self):
+        self.join(20)
+        assert not self.is_alive()
+        return self.answer
+
+
+def test_without_checks_running_is_healthy(supervisord):
+    sv = supervisord(WEB)
+    sv.wait_state('web')
+    answer = sv.health.waitHealthy('web', 0)
+    assert (answer['healthy'], answer['useless'], answer['failing']) == (True, False, [])
+    assert sv.health.waitHealthy('', 0)['healthy'] is True
+    assert sv.health.waitHealthy('web:*', 0)['healthy'] is True
+
+
+def test_the_answer_comes_with_the_change_itself(supervisord):
+    sv = supervisord(WEB + OK)
+    sv.wait_state('web')
+    waiters = [Waiter(sv, name, 20) for name in ('web', '', 'web:*')]
+    now = sv.health.waitHealthy('web', 0)
+    assert (now['healthy'], now['failing'][0]['check'], now['failing'][0]['state']) == (False, 'ok', 'unknown')
+    began = time.monotonic()
+    beat(sv, 'web')
+    for waiter in waiters:
+        answer = waiter.done()
+        assert (answer['healthy'], answer['failing']) == (True, [])
+        # supervisord's loop sleeps for a second when nothing wakes it.
+        assert waiter.came_at - began < 0.9
+
+
+def test_it_ends_with_its_time_and_says_what_fails(supervisord):
+    sv = supervisord(WEB + OK)
+    sv.wait_state('web')
+    beat(sv, 'web', False)
+    answer = sv.health.waitHealthy('web', 1)
+    assert (answer['healthy'], answer['useless']) == (False, False)
+    assert answer['failing'] == [{'check': 'ok', 'process': 'web', 'state': 'unhealthy', 'reason': 'beat'}]
+    assert answer['waited'] >= 1
+
+
+@pytest.mark.parametrize(
+    ('sections', 'state'),
+    [
+        (program('web', 'sleeper.py', autostart='false'), 'STOPPED'),
+        ('[program:web]\ncommand = true\nautorestart = false\nstartsecs = 0\n', 'EXITED'),
+        ('[program:web]\ncommand = false\nautorestart = false\nstartsecs = 0\n', 'EXITED'),
+        ('[program:web]\ncommand = /not/there\nstartretries = 0\n', 'FATAL'),
+        (WEB + healthcheck('ok', 'tcp', 'web', port='http'), 'invalid'),
+    ],
+)
+def test_where_waiting_is_useless_it_ends_at_once(supervisord, sections, state):
+    sv = supervisord(sections)
+    if state == 'EXITED':
+        sv.wait_state('web', state)
+    answer = sv.health.waitHealthy('web', 15)
+    assert answer['waited'] < 10
+    assert (answer['healthy'], answer['useless'], answer['failing'][0]['state']) == (False, True, state)
+
+
+def test_a_stop_by_an_operator_ends_it(supervisord):
+    sv = supervisord(WEB + OK)
+    sv.wait_state('web')
+    waiter = Waiter(sv, 'web', 20)
+    sv.wait(lambda: sv.health.waitHealthy('web', 0), what='the wait')
+    sv.supervisor.stopProcess('web')
+    assert (waiter.done()['useless'], waiter.answer['failing'][0]['state']) == (True, 'STOPPED')
+
+
+def test_a_wildcard_covers_what_runs(supervisord):
+    sv = supervisord(group('web', startsecs=0) + '[program:once]\ncommand = true\nautorestart = false\nstartsecs = 0\n')
+    sv.wait_state('once', 'EXITED')
+    sv.wait_state('web:web_1')
+    assert sv.health.waitHealthy('', 10)['healthy'] is True
+    sv.supervisor.stopProcess('web:web_0')
+    assert sv.health.waitHealthy('web:*', 10)['healthy'] is True
+    assert sv.health.waitHealthy('once:*', 10)['useless'] is True
+
+
+def test_it_goes_on_through_a_restart(supervisord):
+    sv = supervisord(WEB + OK)
+    sv.wait_state('web')
+    waiter = Waiter(sv, 'web', 20)
+    sv.health.restartProcess('web')
+    beat(sv, 'web')
+    assert waiter.done()['healthy'] is True
+
+
+def test_bad_arguments_are_faults(supervisord):
+    sv = supervisord(WEB)
+    for args in (('wbe', 1), ('wbe:*', 1), ('web', -1), ('web', 'x')):
+        with pytest.raises(xmlrpc.client.Fault):
+            sv.health.waitHealthy(*args)
+
+
+def test_callers_that_leave_are_forgotten_and_a_reload_answers(supervisord):
+    sv = supervisord(WEB + OK + CTL)
+    sv.wait_state('web')
+    files = sv.fds()
+    command = [*COMMAND, '-c', str(sv.conf), 'health', 'wait', 'web']
+    clients = [subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE) for _ in range(5)]
+    sv.wait(lambda: sv.fds() >= files + 5, what='their connections')
+    for client in clients:
+        client.send_signal(signal.SIGKILL)
+        client.communicate()
+    waiter = Waiter(sv, 'web', 20)
+    sv.wait(lambda: sv.fds() <= files + 2, what='closed connections')
+    sv.reload()
+    waiter.join(10)
+    assert not waiter.is_alive()
+    assert 'internal error' not in sv.log()
+
+
+# -- supervisorctl
+
+
+def test_wait_prints_each_as_it_becomes_healthy(supervisord):
+    sv = supervisord(group('web', startsecs=0) + healthcheck('ok', 'heartbeat', 'web:*', **BEAT) + CTL)
+    sv.wait_state('web:web_1')
+    status, said = ctl(sv, 'health wait --timeout 1s web:*')
+    assert (status, said.count('ERROR (not healthy after 1.')) == (1, 2)
+    assert 'web:web_0: ERROR (not healthy after' in said
+    for name in ('web:web_0', 'web:web_1'):
+        beat(sv, name)
+    assert ctl(sv, 'health wait web:*') == (0, 'web:*: healthy\n')
+    assert ctl(sv, 'health wait web:web_0 web:web_1') == (0, 'web:web_0: healthy\nweb:web_1: healthy\n')
+    sv.supervisor.stopProcess('web:web_1')
+    status, said = ctl(sv, 'health wait web:web_1')
+    assert (status, said) == (
+        2, 'web:web_1: ERROR (waiting is useless: STOPPED: web:web_1 is STOPPED)\n',
+    )  # fmt: skip
+    assert ctl(sv, 'health wait') == (0, 'all: healthy\n')
+
+
+@pytest.mark.parametrize(
+    ('line', 'status', 'said'),
+    [
+        ('wait wbe', 4, 'wbe: ERROR'),
+        ('wait --timeout x web', 2, "Error: --timeout: cannot use 'x', expected"),
+        ('wait --timeout', 2, 'Error: --timeout needs a value'),
+        ('wait --at-once 2 web', 2, 'Error: unknown option --at-once'),
+        ('restart', 2, 'Error: health restart requires a process name'),
+        ('restart --at-once=0 web', 2, "Error: --at-once: cannot use '0', expected"),
+        ('restart wbe', 4, 'wbe: ERROR (no such process)'),
+        ('restart wbe:*', 4, 'wbe: ERROR (no such group)'.replace('wbe:', 'wbe:*:')),
+    ],
+)
+def test_wrong_use_is_told(supervisord, line, status, said):
+    sv = supervisord(WEB + CTL)
+    found, output = ctl(sv, f'health {line}')
+    assert found == status
+    assert output.startswith(said)
+
+
+def test_a_rolling_restart_goes_one_after_another_by_priority(supervisord):
+    sv = supervisord(
+        ''.join(program(name, 'sleeper.py', startsecs=0, priority=n) for n, name in ((3, 'a'), (1, 'b'), (2, 'c')))
+        + program('d', 'sleeper.py', autostart='false')
+        + '[group:site]\nprograms = a, b, c, d\n' + CTL
+    )  # fmt: skip
+    for name in 'abc':
+        sv.wait_state(f'site:{name}')
+    before = {name: sv.process(f'site:{name}')['pid'] for name in 'abc'}
+    status, said = ctl(sv, 'health restart site:*')
+    assert status == 0
+    assert [line.split()[0] for line in said.splitlines()] == ['site:d:', 'site:b:', 'site:c:', 'site:a:']
+    assert said.startswith('site:d: left STOPPED\n')
+    assert all(sv.process(f'site:{name}')['pid'] != pid for name, pid in before.items())
+
+
+def test_it_stops_at_the_first_that_is_not_healthy(supervisord):
+    sv = supervisord(group('web', startsecs=0) + healthcheck('ok', 'heartbeat', 'web:*', **BEAT) + CTL)
+    before = [sv.wait_state(f'web:web_{number}')['pid'] for number in (0, 1)]
+    status, said = ctl(sv, 'health restart --timeout 1s web:*')
+    assert status == 1
+    assert 'web:web_0: ERROR (not healthy after 1.' in said
+    assert said.endswith('not restarted, or not waited for: web:web_1\n')
+    after = [sv.process(f'web:web_{number}')['pid'] for number in (0, 1)]
+    assert (after[0] != before[0], after[1]) == (True, before[1])
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
+def test_what_is_begun_is_ended_by_supervisord(supervisord, how):
+    sv = supervisord(program('web', 'stubborn.py', stopwaitsecs=60, startsecs=0) + CTL)
+    pid = sv.wait_state('web')['pid']
+    sv.wait(lambda: 'ready' in sv.output('web'), what='its handler')
+    command = [*COMMAND, '-c', str(sv.conf), 'health', 'restart', 'web']
+    client = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE)
+    sv.wait(lambda: sv.process('web')['statename'] == 'STOPPING', what='the stop')
+    client.send_signal(how)
+    client.communicate(timeout=10)
+    psutil.Process(pid).kill()
+    sv.wait(lambda: sv.process('web')['pid'] not in (0, pid), what='the start')
