@@ -26,7 +26,9 @@ from . import scale
 from . import scrape
 from . import siege
 from . import soak
+from . import start_order
 from . import sweeps
+from . import wait
 from .row import FULL
 from .row import QUICK
 from .row import Context
@@ -35,7 +37,8 @@ from .row import Row
 SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
-        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth
+        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
+        start_order, wait,
     )
 }  # fmt: skip
 _ROOT = Path(__file__).parents[1]

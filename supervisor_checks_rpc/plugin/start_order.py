@@ -27,7 +27,7 @@ from .readiness import Readiness
 from .restarts import CannotRestart
 
 # A start takes supervisord milliseconds; after this time the others wait for the loop's next turn.
-LONGEST_TURN_SECONDS = 0.01
+LONGEST_TURN_SECONDS = 0.005
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 Restart = Callable[[Process, str], object]

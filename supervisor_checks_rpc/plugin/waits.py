@@ -86,6 +86,8 @@ class Waits:
         wait = Wait(target, now, now + timeout)
         target.waits[id(wait)] = wait
         self._settle(target, now)
+        if self._done and self._done[-1] is wait:
+            self._done.pop().is_done = True
         return wait
 
     def forget(self, wait: Wait) -> None:
@@ -120,10 +122,7 @@ class Waits:
             for key in target.keys if is_all else changed & target.keys.keys():
                 self._look(target, key)
             self._settle(target, now)
-        for _ in range(min(REPLIES_PER_TURN, len(self._done))):
-            caller = self._done.popleft().call_when_done
-            if caller:
-                caller()
+        self._reply(REPLIES_PER_TURN)
 
     def close(self) -> None:
         """Reply to all: supervisord ends."""
@@ -131,10 +130,15 @@ class Waits:
         for target in list(self._targets.values()):
             for wait in list(target.waits.values()):
                 self._end(wait, now)
-        while self._done:
-            caller = self._done.popleft().call_when_done
-            if caller:
-                caller()
+        self._reply(len(self._done))
+
+    def _reply(self, most: int) -> None:
+        for _ in range(min(most, len(self._done))):
+            wait = self._done.popleft()
+            # Not before: all that are done are replied to on the same turn of the loop.
+            wait.is_done = True
+            if wait.call_when_done:
+                wait.call_when_done()
 
     def _look(self, target: _Target, key: Key) -> None:
         for found in (target.failing, target.useless, target.inactive):
@@ -157,7 +161,6 @@ class Waits:
 
     def _end(self, wait: Wait, now: float) -> None:
         target = wait.target
-        wait.is_done = True
         wait.waited = now - wait.began
         wait.is_healthy = target.is_healthy()
         wait.is_hopeless = target.is_hopeless()
