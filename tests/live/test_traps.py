@@ -174,7 +174,8 @@ def test_whatever_is_in_the_file_supervisord_starts_and_says_what_is_wrong(super
         healthcheck('bad-type', 'no.module:None', 'job'),
         healthcheck('bad-nested', 'complex', 'job', checks='nothing, good'),
         healthcheck('good', 'tcp', 'job', port=free_port()),
-        healthcheck('good', 'tcp', 'job', port=free_port()),
+        healthcheck('twice', 'tcp', 'job', port=1),
+        healthcheck('twice', 'tcp', 'job', port=1),
     ]
     health = 'colour = blue\ninterval = never\nhistory = -1\nmax_concurrent = x\nworker_user =\ntype = tcp'
     sv = supervisord(program('job', 'sleeper.py') + ''.join(broken), health=health, listener='')
@@ -187,7 +188,7 @@ def test_whatever_is_in_the_file_supervisord_starts_and_says_what_is_wrong(super
         '[healthcheck:nothing] type: ', '[healthcheck:no-port] port: ', '[healthcheck:bad-key] colour: ',
         "[healthcheck:bad-value] interval: cannot use 'soon'", '[healthcheck:bad-value] failure_threshold: ',
         '[healthcheck:bad-regex] expect: ', '[healthcheck:bad-expansion] port: cannot expand',
-        '[healthcheck:bad-percent] expect: cannot expand', '[healthcheck:bad-nested] checks: ',
+        '[healthcheck:bad-percent] expect: cannot expand', '[healthcheck:bad-nested] checks: ', '[healthcheck:twice] ',
     ):  # fmt: skip
         assert words in problems
         assert words in sv.log()
