@@ -57,6 +57,7 @@ METHODS: dict[str, tuple[Any, ...]] = {
     'runProcessChecks': ('job:job_1',),
     'runAllChecks': (),
     'restartProcess': ('job:job_2', False),
+    'waitHealthy': ('job:job_1', 0),
     'pause': ('tcp', 'web', 1),
     'resume': ('', ''),
     'resetRestarts': ('web',),

@@ -30,6 +30,7 @@ METHODS = {
     'getProcessStatus': ('job',),
     'getAllStatus': (),
     'restartProcess': ('cancel_if_recovered', True),
+    'waitHealthy': ('', 0),
     'pause': ('raw', 'job', 2**31 - 1),
     'resume': ('', ''),
     'resetRestarts': ('job',),
@@ -188,7 +189,7 @@ def test_whatever_is_in_the_file_supervisord_starts_and_says_what_is_wrong(super
         '[healthcheck:nothing] type: ', '[healthcheck:no-port] port: ', '[healthcheck:bad-key] colour: ',
         "[healthcheck:bad-value] interval: cannot use 'soon'", '[healthcheck:bad-value] failure_threshold: ',
         '[healthcheck:bad-regex] expect: ', '[healthcheck:bad-expansion] port: cannot expand',
-        '[healthcheck:bad-percent] expect: cannot expand', '[healthcheck:bad-nested] checks: ', '[healthcheck:twice] ',
+        '[healthcheck:bad-percent] expect: cannot expand', '[healthcheck:bad-nested] checks: ', '[healthcheck:twice]: ',
     ):  # fmt: skip
         assert words in problems
         assert words in sv.log()
