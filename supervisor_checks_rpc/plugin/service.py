@@ -90,11 +90,11 @@ class HealthService:
         self._start_order = StartOrder(
             supervisord, self.record, readiness, self._restart_by_rule, clock
         )
-        self.waits = Waits(readiness, self._is_coming, clock)
         self._remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self._ring, self._start_order.cause, clock
         )
         self._start_order.configure(self.config.dependencies)
+        self.waits = Waits(readiness, self._start_order, self._remediation.restarts.is_restarting, clock)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -197,11 +197,6 @@ class HealthService:
         """Have those looked at that wait for a process: after a change of `monitor`, or of any."""
         self._start_order.note_change()
         self.waits.note_change((monitor.process.group, monitor.process.name) if monitor else None)
-
-    def _is_coming(self, process: model.Process) -> bool:
-        """Tell whether we are going to start the process."""
-        is_waiting = bool(self._start_order.waits_for(process))
-        return is_waiting or self._remediation.restarts.is_restarting(process.namespec)
 
     def _restart_by_rule(self, process: model.Process, reason: str) -> None:
         self._remediation.restarts.request(process, reason)

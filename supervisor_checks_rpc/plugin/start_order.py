@@ -183,6 +183,11 @@ class StartOrder:
         missing = filter(None, map(self._missing, dependencies.conditions))
         return f'waits for {", ".join(missing)}'
 
+    def is_stuck(self, process: Process) -> bool:
+        """Tell whether the process waits and will never be started by us, since what it depends on is wrong."""
+        key = process.group, process.name
+        return key in self._dependencies and bool(self._dependencies[key].problem) and self._is_waiting(key)
+
     def cause(self, monitor: Monitor) -> str:
         """Say what else may have made the check fail: something that its process depends on; '' if nothing has.
 

@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
 
+from ..core import model
 from ..core.model import Process
 from .processes import Key
 from .readiness import Readiness
+from .start_order import StartOrder
 
 # Replies that are made on one turn of the loop: each takes supervisord a fraction of a millisecond.
 REPLIES_PER_TURN = 30
@@ -58,13 +60,15 @@ class Wait:
 
 
 class Waits:
-    """All who wait. `is_coming` tells of a process that is down whether we are going to start it."""
+    """All who wait. `is_restarting(namespec)` tells whether we are restarting a process."""
 
     def __init__(
-        self, readiness: Readiness, is_coming: Callable[[Process], bool], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+        self, readiness: Readiness, start_order: StartOrder, is_restarting: Callable[[str], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._readiness = readiness
-        self._is_coming = is_coming
+        self._start_order = start_order
+        self._is_restarting = is_restarting
         self._clock = clock
         self._targets: dict[tuple[frozenset[Key], bool], _Target] = {}
         self._changed: set[Key] = set()
@@ -146,7 +150,13 @@ class Waits:
         failing = self._readiness.failing(key)
         if not failing:
             return
-        is_inactive, is_useless = (False, False) if self._is_coming(Process(*key, 0)) else self._readiness.outlook(key)
+        process, is_inactive, is_useless = Process(*key, 0), False, False
+        waits_for = self._start_order.waits_for(process)
+        if waits_for:
+            failing = [('', model.WAITING, waits_for)]
+            is_useless = self._start_order.is_stuck(process)
+        elif not self._is_restarting(process.namespec):
+            is_inactive, is_useless = self._readiness.outlook(key)
         if is_inactive and target.is_wildcard:
             target.inactive.add(key)
             return

@@ -127,10 +127,10 @@ class Rolling:
         """Restart a process and return what came of it; None if another failed before. Called in several threads."""
         if self._has_failed:
             return None
-        is_healthy = False
+        is_healthy, began = False, time.monotonic()
         try:
             self._ask('restartProcess', name)
-            answer = self._wait_for(name, self._timeout)
+            answer = {**self._wait_for(name, self._timeout), 'waited': time.monotonic() - began}
             is_healthy = answer['healthy']
         except xmlrpc.client.Fault as fault:
             raise of_fault(name, fault) from None

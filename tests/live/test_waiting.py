@@ -130,6 +130,23 @@ def test_it_goes_on_through_a_restart(supervisord):
     assert waiter.done()['healthy'] is True
 
 
+def test_what_waits_in_the_start_order_is_waited_for_unless_it_never_starts(supervisord):
+    later = {'autostart': 'false', 'startsecs': 0}
+    sv = supervisord(
+        program('db', 'sleeper.py', **later) + program('web', 'sleeper.py', depends_on='db running', **later)
+        + program('bad', 'sleeper.py', depends_on='bd', **later)
+    )  # fmt: skip
+    waiter = Waiter(sv, 'web', 20)
+    found = sv.health.waitHealthy('web', 0)
+    assert (found['useless'], found['failing'][0]['state']) == (False, 'waiting')
+    assert found['failing'][0]['reason'] == 'waits for db running (STOPPED)'
+    stuck = sv.health.waitHealthy('bad', 20)
+    assert (stuck['useless'], stuck['failing'][0]['state']) == (True, 'waiting')
+    assert stuck['failing'][0]['reason'].startswith('not started: [program:bad] depends_on: no process')
+    sv.supervisor.startProcess('db')
+    assert waiter.done()['healthy'] is True
+
+
 def test_bad_arguments_are_faults(supervisord):
     sv = supervisord(WEB)
     for args in (('wbe', 1), ('wbe:*', 1), ('web', -1), ('web', 'x')):
