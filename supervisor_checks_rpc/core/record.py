@@ -76,7 +76,9 @@ class Record:
             for process in processes:
                 key = (check, process.namespec)
                 monitors[key] = self._monitors.get(key) or self._new_monitor(key, process, now, at)
-        self._paused_until = {}
+        # A pause stays when the process goes: `supervisorctl update` removes a changed program before it adds it.
+        before = {**self._paused_until, **{key: monitor.paused_until for key, monitor in self._monitors.items()}}
+        self._paused_until = {key: until for key, until in before.items() if key not in monitors and until > now}
         self._set_monitors({**monitors, **self._external})
 
     def _new_monitor(self, key: tuple[str, str], process: Process, now: float, at: float) -> Monitor:

@@ -64,7 +64,8 @@ class OnDemandRuns:
         if monitor.spec.error:
             return monitor.spec.error.splitlines()[0]
         if not monitor.process.pid:
-            state = getProcessStateDescription(self._processes.subprocess(monitor.process).get_state())
+            subprocess = self._processes.subprocess(monitor.process)
+            state = getProcessStateDescription(subprocess.get_state()) if subprocess else 'removed'
             return f'{monitor.process.namespec} is not running ({state})'
         if monitor.spec.is_external:
             return f'{monitor.spec.name} runs in a program of its own, and nowhere else'

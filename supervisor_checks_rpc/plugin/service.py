@@ -73,6 +73,8 @@ class HealthService:
         self._clock = clock
         self.processes = Processes(supervisord, clock)
         self._unmatched: dict[str, str] = {}
+        # Group and name of each process at the last match.
+        self._members: set[tuple[str, str]] = set()
         self._doorbell: Doorbell | None = None
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
@@ -162,6 +164,9 @@ class HealthService:
             self._match()
 
     def _on_tick(self, _event: object) -> None:
+        if self._doorbell and {(entry.group, entry.name) for entry in self.processes} != self._members:
+            # Another plugin added members to a group, or removed some: no event tells.
+            self._match()
         self._refresh_instances()
         for worker in self._on_demand:
             worker.end_if_idle()
@@ -216,6 +221,7 @@ class HealthService:
         """Find anew which processes each check is for."""
         entries = list(self.processes)
         known = {(entry.group, entry.name): entry.subprocess for entry in entries}
+        self._members = set(known)
         names = [(entry.group, entry.name, entry.is_listener) for entry in entries]
         matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
         self.record.keep_external({make_namespec(*key) for key in known})
