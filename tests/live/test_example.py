@@ -125,12 +125,15 @@ def lines_of_example():
 
 
 def test_all_options_of_the_example_at_once(tmp_path, monkeypatch):
-    """Uncommented, each is known and its value can be used; together they contradict each other in two places only."""
+    """Uncommented, each is known and its value can be used; together they contradict each other in two places
+    only, and the server has a login that the listener is not given."""
     monkeypatch.setenv('MONITOR_PASSWORD', 'secret')
     text = re.sub(r'^;(\w+ = )', r'\1', EXAMPLE.read_text(), flags=re.MULTILINE)
     conf = tmp_path / 'supervisord.conf'
     conf.write_text(text)
     assert loader.load(str(conf)).problems == (
+        '[eventlistener:health] command: [unix_http_server] has a user and password, and the listener has none: '
+        'give it -c FILE, or SUPERVISOR_USERNAME and SUPERVISOR_PASSWORD in its environment',
         '[healthcheck:web-ping] json: expected either json or body, not both',
         '[healthcheck:web-port] port: expected either port or sock_path',
     )

@@ -245,7 +245,8 @@ def test_what_is_begun_is_ended_by_supervisord(supervisord, how):
     sv = supervisord(program('web', 'stubborn.py', stopwaitsecs=60, startsecs=0) + CTL)
     pid = sv.wait_state('web')['pid']
     sv.wait(lambda: 'ready' in sv.output('web'), what='its handler')
-    command = [*COMMAND, '-c', str(sv.conf), 'health', 'restart', 'web']
+    # A shell has its background jobs ignore Ctrl-C, these tests maybe, and what they start.
+    command = ['env', '--default-signal=INT', *COMMAND, '-c', str(sv.conf), 'health', 'restart', 'web']
     client = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE)
     sv.wait(lambda: sv.process('web')['statename'] == 'STOPPING', what='the stop')
     client.send_signal(how)
