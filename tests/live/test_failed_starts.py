@@ -43,10 +43,11 @@ class Php:
         return waiting
 
     def end_children(self):
-        """End the children of the old instance, and with them what holds the socket."""
+        """End the children of the old instance, and return when the socket that they held is free."""
         for child in self.children:
             if is_running(child):
                 child.kill()
+        psutil.wait_procs(self.children, timeout=10)
 
 
 @pytest.fixture
