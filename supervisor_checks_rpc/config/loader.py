@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -18,6 +19,7 @@ from typing import Any
 
 from .. import options as opt
 from ..core.model import CheckSpec
+from ..core.model import Key
 from ..core.schedule import SCHEDULE_OPTIONS
 from ..options import Option
 from . import conf_file
@@ -27,6 +29,7 @@ from .conf_file import ConfFile
 from .conf_file import Section
 from .programs import GROUP
 from .programs import PROGRAM_PREFIXES
+from .programs import Program
 from .programs import programs
 from .sections import SECTION
 from .sections import build_spec
@@ -75,7 +78,7 @@ class Config:
     is_readable: bool = True
     notes: tuple[str, ...] = field(default=(), compare=False)
     logins: Mapping[str, Login] = field(default_factory=dict, compare=False)
-    dependencies: Mapping[start_order.Key, start_order.Dependencies] = field(default_factory=dict)
+    dependencies: Mapping[Key, start_order.Dependencies] = field(default_factory=dict)
     processes: tuple[unmatched.Known, ...] = field(default=(), compare=False)
 
 
@@ -117,16 +120,16 @@ def _config_of(path: str, file: ConfFile) -> Config:
     specs.sort(key=lambda spec: spec.name)
     settings = Settings(**_usable(SERVICE_OPTIONS, values))
     notes = tuple(_notes(file, plugin_section))
-    dependencies, wrong = start_order.dependencies(file.sections)
+    known = programs(file.sections)
+    dependencies, wrong = start_order.dependencies(file.sections, known)
     problems.extend(map(one_line, wrong))
     return Config(
-        path, tuple(specs), tuple(problems), settings, True, notes, _logins(file), dependencies, _processes(file)
+        path, tuple(specs), tuple(problems), settings, True, notes, _logins(file), dependencies, _processes(file, known)
     )
 
 
-def _processes(file: ConfFile) -> tuple[unmatched.Known, ...]:
+def _processes(file: ConfFile, known: Sequence[Program]) -> tuple[unmatched.Known, ...]:
     """Return all processes that the file makes, none if it does not tell all of them."""
-    known = programs(file.sections)
     if file.skipped or all(one.is_listener for one in known) or not all(one.processes for one in known):
         return ()
     return tuple((*key, one.is_listener) for one in known for key in one.members())

@@ -46,19 +46,18 @@ def programs(sections: Mapping[str, Section]) -> list[Program]:
         if section in sections
     ]
     in_group = {section for section, _ in grouped}
+    everywhere: dict[str, object] = {f'ENV_{key}': value for key, value in os.environ.items()}
+    everywhere['host_node_name'] = platform.node()
     alone = [
         (name, name.partition(':')[2].strip())
         for name in sections
         if name.startswith(PROGRAM_PREFIXES) and name not in in_group
     ]
-    return [Program(name, group, tuple(_names(name, group, sections[name]))) for name, group in grouped + alone]
+    return [Program(name, group, tuple(_names(name, group, sections[name], everywhere))) for name, group in grouped + alone]
 
 
-def _names(name: str, group: str, section: Section) -> Iterator[str]:
-    expansions: dict[str, object] = {
-        **{f'ENV_{key}': value for key, value in os.environ.items()},
-        'host_node_name': platform.node(), 'program_name': name.partition(':')[2].strip(), 'group_name': group,
-    }  # fmt: skip
+def _names(name: str, group: str, section: Section, everywhere: Mapping[str, object]) -> Iterator[str]:
+    expansions = {**everywhere, 'program_name': name.partition(':')[2].strip(), 'group_name': group}
     try:
         count, start = int(section.given.get('numprocs', '1')), int(section.given.get('numprocs_start', '0'))
         for number in range(start, start + count):

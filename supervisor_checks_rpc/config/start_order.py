@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 from difflib import get_close_matches
+from glob import has_magic
+from graphlib import CycleError
+from graphlib import TopologicalSorter
 
+from ..core.model import Key
 from ..core.patterns import matching
 from .conf_file import Section
 from .programs import GROUP
+from .programs import LISTENER
 from .programs import Program
-from .programs import programs
 
 HEALTHY = 'healthy'
 RUNNING = 'running'
@@ -24,8 +28,9 @@ COMPLETED = 'completed'
 _WORDS = (HEALTHY, RUNNING, COMPLETED)
 _OPTIONS = ('depends_on', 'restart_with')
 _FALSE = ('false', 'no', 'off', '0')
-# Group and name of a process.
-Key = tuple[str, str]
+_EXPECTED = f'expected NAME, or NAME with one of {", ".join(_WORDS)}'
+# Names that are looked for among all others, to say which may be meant: with many programs one look takes milliseconds.
+_MOST_HINTS = 3
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,39 @@ class Dependencies:
     problem: str = ''
 
 
-def dependencies(sections: Mapping[str, Section]) -> tuple[dict[Key, Dependencies], list[str]]:
-    """Return the dependencies of each process that has any, and a line for each problem."""
+class _Names:
+    """The processes that a file makes, found by the names that `depends_on` and `restart_with` have for them."""
+
+    def __init__(self, known: Iterable[Program]) -> None:
+        self._all = [(*key, program.is_listener) for program in known for key in program.members()]
+        # A name without wildcards matches few: those of that group, or of that name.
+        self._by_word: dict[str, list[tuple[str, str, bool]]] = {}
+        for process in self._all:
+            for word in {process[0], process[1]}:
+                self._by_word.setdefault(word, []).append(process)
+        self._hints: dict[str, str] = {}
+
+    def keys(self, target: str) -> tuple[Key, ...]:
+        """Return group and name of all that `target` means."""
+        near = self._all if has_magic(target) else self._by_word.get(target.partition(':')[0], [])
+        return tuple(sorted(matching((target,), near)))
+
+    def hint(self, target: str) -> str:
+        """Return what may be meant by a name that is unknown, ready to stand behind the problem."""
+        if target not in self._hints and len(self._hints) < _MOST_HINTS:
+            names = {name for group, process, _ in self._all for name in (group, f'{group}:{process}')}
+            close = get_close_matches(target, sorted(names), 1, 0.5)
+            self._hints[target] = f', did you mean {close[0]}?' if close else ''
+        return self._hints.get(target, '')
+
+
+def dependencies(
+    sections: Mapping[str, Section], known: Iterable[Program]
+) -> tuple[dict[Key, Dependencies], list[str]]:
+    """Return the dependencies of each process that has any, and a line for each problem.
+
+    `known` are the programs that `sections` make.
+    """
     problems = [
         f'[{name}] {key}: a group has no such option, expected it in a [program:x]'
         for name, section in sections.items()
@@ -63,9 +99,9 @@ def dependencies(sections: Mapping[str, Section]) -> tuple[dict[Key, Dependencie
     ]
     if not any(key in section.raw for section in sections.values() for key in _OPTIONS):
         return {}, problems
-    known = programs(sections)
+    names = _Names(known)
     found = {
-        program: _parsed(program.section, sections[program.section], known)
+        program: _parsed(program.section, sections[program.section], names)
         for program in known
         if any(key in sections[program.section].raw for key in _OPTIONS)
     }
@@ -83,25 +119,27 @@ def _started_anyway(program: Program, section: Section) -> Iterator[str]:
         yield f'[{program.section}] depends_on: supervisord starts it at once, expected autostart = false'
 
 
-def _parsed(name: str, section: Section, known: list[Program]) -> Dependencies:
-    if name.startswith('eventlistener:'):
-        return Dependencies(problem=f'[{name}] depends_on: an event listener has no such option')
+def _parsed(name: str, section: Section, names: _Names) -> Dependencies:
+    if name.startswith(LISTENER):
+        lines = (f'[{name}] {key}: an event listener has no such option' for key in _OPTIONS if key in section.raw)
+        return Dependencies(problem='\n'.join(lines))
     problems = [f'[{name}] {section.unreadable[key]}' for key in _OPTIONS if key in section.unreadable]
+    empty = [key for key in _OPTIONS if not section.given.get(key, ',').strip()]
+    problems += [f'[{name}] {key}: it is empty, {_EXPECTED}' for key in empty]
     conditions = []
     for text in _listed(section.given.get('depends_on', '')):
         target, *words = text.split()
         if len(words) > 1 or (words and words[0].lower() not in _WORDS):
-            expected = f'NAME, or NAME with one of {", ".join(_WORDS)}'
-            problems.append(f'[{name}] depends_on: cannot use {text!r}, expected {expected}')
+            problems.append(f'[{name}] depends_on: cannot use {text!r}, {_EXPECTED}')
             continue
-        keys = _keys(target, known)
+        keys = names.keys(target)
         conditions.append(Condition(target, words[0].lower() if words else HEALTHY, keys))
-        problems += _unknown(f'[{name}] depends_on', target, keys, known)
+        problems += _unknown(f'[{name}] depends_on', target, keys, names)
     followed: list[Key] = []
     for target in _listed(section.given.get('restart_with', '')):
-        keys = _keys(target, known)
+        keys = names.keys(target)
         followed += keys
-        problems += _unknown(f'[{name}] restart_with', target, keys, known)
+        problems += _unknown(f'[{name}] restart_with', target, keys, names)
     return Dependencies(tuple(conditions), tuple(dict.fromkeys(followed)), '\n'.join(problems))
 
 
@@ -109,17 +147,9 @@ def _listed(value: str) -> list[str]:
     return [text.strip() for text in value.split(',') if text.strip()]
 
 
-def _keys(target: str, known: Iterable[Program]) -> tuple[Key, ...]:
-    processes = [(*key, program.is_listener) for program in known for key in program.members()]
-    return tuple(sorted(matching((target,), processes)))
-
-
-def _unknown(where: str, target: str, keys: tuple[Key, ...], known: Iterable[Program]) -> Iterator[str]:
+def _unknown(where: str, target: str, keys: tuple[Key, ...], names: _Names) -> Iterator[str]:
     if not keys:
-        names = {name for program in known for name in (program.group, *map(':'.join, program.members()))}
-        close = get_close_matches(target, sorted(names), 1, 0.5)
-        hint = f', did you mean {close[0]}?' if close else ''
-        yield f'{where}: no process and no group is named {target!r}{hint}'
+        yield f'{where}: no process and no group is named {target!r}{names.hint(target)}'
 
 
 def _circles(found: Mapping[Program, Dependencies]) -> dict[Program, Dependencies]:
@@ -134,13 +164,28 @@ def _circles(found: Mapping[Program, Dependencies]) -> dict[Program, Dependencie
         for program, one in found.items()
     }
     bad = {}
-    for program, one in found.items():
-        path = _way_back(program, after)
+    for program in _behind_circles(after):
+        one, path = found[program], _way_back(program, after)
         if path:
             circle = ' -> '.join(step.section.partition(':')[2] for step in path)
             line = f'[{program.section}] depends_on: {circle} is a circle, none of them can be started first'
             bad[program] = replace(one, problem='\n'.join(filter(None, [one.problem, line])))
     return bad
+
+
+def _behind_circles(after: Mapping[Program, Iterable[Program]]) -> list[Program]:
+    """Return the programs that no order can reach: those in circles, and those that depend on one."""
+    order = TopologicalSorter(after)
+    try:
+        order.prepare()
+        return []
+    except CycleError:
+        # It still gives all that stand before the circles.
+        reached: set[Program] = set()
+        while ready := order.get_ready():
+            reached.update(ready)
+            order.done(*ready)
+        return [program for program in after if program not in reached]
 
 
 def _way_back(start: Program, after: Mapping[Program, Iterable[Program]]) -> list[Program]:

@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 from .schedule import Schedule
 
+# Group and name of a process.
+Key = tuple[str, str]
+
 # Outcomes of one run. Only `failed` ever leads to a restart.
 PASSED = 'passed'
 FAILED = 'failed'

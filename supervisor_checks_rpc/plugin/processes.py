@@ -13,11 +13,10 @@ from supervisor.options import split_namespec
 from supervisor.process import EventListenerPool
 from supervisor.states import ProcessStates
 
+from ..core.model import Key
 from ..core.model import Process
 from ..errors import UnknownName
 
-# Group and name of a process.
-Key = tuple[str, str]
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 

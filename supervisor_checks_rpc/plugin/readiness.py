@@ -12,8 +12,8 @@ from supervisor.states import getProcessStateDescription
 
 from ..config.start_order import COMPLETED
 from ..config.start_order import HEALTHY
-from ..config.start_order import Key
 from ..core import model
+from ..core.model import Key
 from ..core.model import Process
 from ..core.record import Record
 from ..core.text import span

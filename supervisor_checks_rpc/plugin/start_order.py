@@ -17,8 +17,8 @@ from ..config.start_order import COMPLETED
 from ..config.start_order import HEALTHY
 from ..config.start_order import Condition
 from ..config.start_order import Dependencies
-from ..config.start_order import Key
 from ..core import model
+from ..core.model import Key
 from ..core.model import Process
 from ..core.monitor import Monitor
 from ..core.record import Record

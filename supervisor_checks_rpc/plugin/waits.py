@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from ..core import model
+from ..core.model import Key
 from ..core.model import Process
-from .processes import Key
 from .readiness import Readiness
 from .start_order import StartOrder
 

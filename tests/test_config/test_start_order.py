@@ -85,6 +85,14 @@ def test_programs_stand_in_groups_and_a_group_is_all_of_it(tmp_path: Path) -> No
             '[eventlistener:web] depends_on: an event listener has no such option',
         ),
         (
+            '[eventlistener:web]\ncommand = x\nevents = TICK_5\nrestart_with = db\n',
+            '[eventlistener:web] restart_with: an event listener has no such option',
+        ),
+        (
+            program('web', depends_on=''),
+            '[program:web] depends_on: it is empty, expected NAME, or NAME with one of healthy, running, completed',
+        ),
+        (
             '[group:web]\nprograms = db\ndepends_on = db\n',
             '[group:web] depends_on: a group has no such option, expected it in a [program:x]',
         ),
@@ -104,6 +112,12 @@ def test_all_of_a_circle_is_named_and_none_of_it_is_started(tmp_path: Path) -> N
     assert {key[0]: bool(one.problem) for key, one in loaded.dependencies.items()} == {
         'a': True, 'b': True, 'c': True, 'd': False,
     }  # fmt: skip
+
+
+def test_each_of_two_circles_is_named_and_what_depends_on_one_is_in_none(tmp_path: Path) -> None:
+    circles = [program(one, depends_on=other) for one, other in ('ab', 'ba', 'cd', 'dc', 'ea')]
+    loaded = load(tmp_path, DB + ''.join(circles))
+    assert [key[0] for key, one in loaded.dependencies.items() if one.problem] == ['a', 'b', 'c', 'd']
 
 
 def test_what_a_program_has_of_its_own_is_not_kept(tmp_path: Path) -> None:
