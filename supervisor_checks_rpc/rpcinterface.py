@@ -276,7 +276,8 @@ class HealthNamespaceRPCInterface:
         @param string process  Name of the process, or group:name; group:* is all of a group, '' is every process
         @param int timeout     For at most so many seconds
         @return struct result  healthy, waited (seconds), useless (true if no longer wait would help), failing (an array
-                               of structs check, process, state, reason; check is '' for a process that does not run)
+                               of structs check, process, state, reason, inactive; check is '' for a process that does
+                               not run, and inactive is true if that is as intended)
         """
         if timeout < 0:
             raise incorrect(f'timeout must be 0 or more, not {timeout}')
@@ -286,11 +287,15 @@ class HealthNamespaceRPCInterface:
             wait.call_when_done = caller
 
         def answer() -> structs.Struct:
+            is_healthy, is_useless, failing = wait.outcome
             return {
-                'healthy': wait.is_healthy,
+                'healthy': is_healthy,
                 'waited': round(wait.waited, 3),
-                'useless': wait.is_hopeless and not wait.is_healthy,
-                'failing': [structs.failing_struct(check, name, *why) for name, check, *why in wait.failing],
+                'useless': is_useless and not is_healthy,
+                'failing': [
+                    {**structs.failing_struct(check, name, state, reason), 'inactive': is_inactive}
+                    for name, check, state, reason, is_inactive in failing
+                ],
             }
 
         if wait.is_done:

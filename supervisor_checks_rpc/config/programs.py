@@ -53,7 +53,9 @@ def programs(sections: Mapping[str, Section]) -> list[Program]:
         for name in sections
         if name.startswith(PROGRAM_PREFIXES) and name not in in_group
     ]
-    return [Program(name, group, tuple(_names(name, group, sections[name], everywhere))) for name, group in grouped + alone]
+    return [
+        Program(name, group, tuple(_names(name, group, sections[name], everywhere))) for name, group in grouped + alone
+    ]
 
 
 def _names(name: str, group: str, section: Section, everywhere: Mapping[str, object]) -> Iterator[str]:

@@ -15,6 +15,8 @@ from ..config.start_order import HEALTHY
 from ..core import model
 from ..core.model import Key
 from ..core.model import Process
+from ..core.monitor import LEASE_GRACE_SECONDS
+from ..core.monitor import Monitor
 from ..core.record import Record
 from ..core.text import span
 from .processes import Processes
@@ -25,16 +27,18 @@ from .processes import running_instance
 class Readiness:
     """Tells of any process of supervisord whether it is healthy, running or completed.
 
-    `is_suspended(namespec)` tells whether our restarts of a process are. `clock` gives monotonic seconds.
+    `is_suspended(namespec)` tells whether our restarts of a process are, `is_restarting(namespec)` whether one is under
+    way. `clock` gives monotonic seconds.
     """
 
     def __init__(
         self, processes: Processes, record: Record, is_suspended: Callable[[str], bool],
-        clock: Callable[[], float] = time.monotonic,
+        is_restarting: Callable[[str], bool], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._processes = processes
         self._record = record
         self._is_suspended = is_suspended
+        self._is_restarting = is_restarting
         self._clock = clock
 
     def subprocess(self, key: Key) -> Any:
@@ -81,6 +85,8 @@ class Readiness:
         Inactive is one that does not run as intended: an expected exit, never started, stopped by an operator.
         """
         subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
+        if self._is_restarting(namespec):
+            return False, False
         if subprocess is None:
             return False, True
         if subprocess.state == ProcessStates.STOPPED:
@@ -101,7 +107,7 @@ class Readiness:
         return ''
 
     def trouble(self, key: Key) -> str:
-        """Say what is known to be wrong with the process, '' if nothing is. What is not known is no trouble."""
+        """Say what is known to be wrong with the process: it is down, starting or unhealthy; '' if nothing is."""
         subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
         if subprocess is None or subprocess.state != ProcessStates.RUNNING:
             return f'{namespec} is {_process_state(subprocess)}'
@@ -110,22 +116,32 @@ class Readiness:
             state = monitor.refresh(now, at)
             if state in (model.UNHEALTHY, model.STARTING):
                 return f'{namespec} is {state} since {span(at - monitor.since)}'
-            if monitor.health.failures and state != model.PAUSED:
-                return f'{namespec} fails: {monitor.reason()}'
         return ''
 
-    def check_first(self, key: Key, moment: float) -> str:
-        """Have the process checked now if it was not since `moment`, and say so; '' if it was.
-
-        It may have failed just before, and nobody knows yet.
-        """
+    def may_be_in_trouble(self, key: Key) -> str:
+        """Say that the last run of a check on the process failed, below its threshold; '' if none did."""
         now, namespec = self._clock(), Process(*key, 0).namespec
         for monitor in self._record.monitors_of(namespec):
             last = monitor.health.last
-            if monitor.needs_listener(now) and (last is None or last.began < moment):
-                monitor.hasten(now)
-                return f'{namespec} is checked first'
+            is_failure = monitor.health.failures and last is not None and last.outcome == model.FAILED
+            is_fresh = last is not None and now - last.began <= monitor.spec.schedule.stale_after
+            if is_failure and is_fresh and monitor.state != model.PAUSED:
+                return f'{namespec} fails: {monitor.reason()}'
         return ''
+
+    def unchecked(self, key: Key, moment: float) -> list[Monitor]:
+        """Return the monitors of the process without a run since `moment`: it may have failed just before.
+
+        After the time that a run takes at most, nobody runs checks, and there is nothing to wait for.
+        """
+        now = self._clock()
+        return [
+            monitor
+            for monitor in self._record.monitors_of(Process(*key, 0).namespec)
+            if monitor.needs_listener(now)
+            and (monitor.health.last is None or monitor.health.last.began < moment)
+            and now < moment + monitor.spec.schedule.timeout + LEASE_GRACE_SECONDS
+        ]
 
 
 def _process_state(subprocess: Any) -> str:

@@ -44,12 +44,14 @@ class Remediation:
     """Restarts and signals unhealthy processes, within their limits, and never against an operator.
 
     `find_subprocess` returns supervisor's object for a process, `ring` wakes supervisord's loop. `cause(monitor)` says
-    which other process makes a check fail, '' if none does: then nothing is done about this one.
+    which other process makes a check fail, '' if none does; while `hold_back(monitor)` is true, nothing is done about
+    it.
     """
 
     def __init__(
         self, supervisord: Any, record: Record, worker: Callable[[], WorkerLink], find_subprocess: FindSubprocess,
-        ring: Callable[[], None], cause: Callable[[Monitor], str], clock: Callable[[], float] = time.monotonic,
+        ring: Callable[[], None], cause: Callable[[Monitor], str], hold_back: Callable[[Monitor], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
@@ -57,14 +59,15 @@ class Remediation:
         self._find_subprocess = find_subprocess
         self._clock = clock
         self._cause = cause
+        self._hold_back = hold_back
         self._preparations = Preparations(self._log, worker, clock)
         # Processes that an operator stopped and nobody started since. Their supervisor state does not tell: a stop
         # leaves a process that is FATAL or EXITED as it is.
         self._stopped_by_operator: set[str] = set()
         # The limits of each process, until checks are matched with processes anew.
         self._limits_by_process: dict[str, RestartLimits] = {}
-        # The troubled monitors that `act` looked at last, each with the moment its state changed, and whether another
-        # process is the cause.
+        # The troubled monitors that `act` looked at last, each with the moment its state changed, and whether it was
+        # held back.
         self._last_evaluated: list[tuple[Monitor, float, bool]] | None = None
         self.policy = RestartPolicy()
         self.restarts = Restarts(supervisord, find_subprocess, ring, self._restart_began, self._restart_ended, clock)
@@ -73,21 +76,22 @@ class Remediation:
 
     # -- from an unhealthy monitor to a restart
 
-    def act(self) -> None:
-        """Restart or signal all processes that need it and may have it now."""
+    def act(self) -> list[Process]:
+        """Restart or signal all processes that need it and may have it now; return those that are suspended now."""
         if self._supervisord.options.mood != SupervisorStates.RUNNING:
-            return
+            return []
         now = self._clock()
         troubled = self._record.troubled()
         # Called with every report: with a hundred processes that may not be restarted yet, finding that out again
         # takes supervisord milliseconds.
-        evaluated = [(monitor, monitor.state_changed_at, bool(self._cause(monitor))) for monitor in troubled]
+        evaluated = [(monitor, monitor.state_changed_at, self._hold_back(monitor)) for monitor in troubled]
         is_as_before = evaluated == self._last_evaluated and now < self.policy.holds_until
         if is_as_before and not any(map(_may_be_revived, troubled)):
-            return
+            return []
         # Only once all is done: what an exception leaves undone is tried again.
         self._last_evaluated = None
         by_process = self._in_need(troubled, now)
+        suspended: list[RestartRequest] = []
         if by_process:
             chosen, suspended = self.policy.choose([self._request(monitors) for monitors in by_process.values()], now)
             for request in suspended:
@@ -95,6 +99,7 @@ class Remediation:
             for request in chosen:
                 self._remediate(request, by_process[request.namespec], now)
         self._last_evaluated = evaluated
+        return [by_process[request.namespec][0].process for request in suspended]
 
     def _in_need(self, troubled: Sequence[Monitor], now: float) -> dict[str, list[Monitor]]:
         """Return the monitors that ask for an act, by process; without processes whose restart is under way."""
@@ -119,7 +124,7 @@ class Remediation:
         if monitor.process.namespec in self._stopped_by_operator:
             return False
         is_late = now - monitor.instance_seen_at >= REVIVE_AFTER_SECONDS
-        return is_late and self._may_revive(monitor.process, schedule.revive)
+        return is_late and self._may_revive(monitor.process, schedule.revive) and not self._cause(monitor)
 
     def _may_revive(self, process: Process, states: Sequence[str]) -> bool:
         """Tell whether the process is in one of these states, and did not exit as it is expected to."""

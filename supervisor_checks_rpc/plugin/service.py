@@ -88,15 +88,14 @@ class HealthService:
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
         self.record = Record(self.config.specs, self.config.settings.history)
-        readiness = Readiness(self.processes, self.record, self.is_suspended, clock)
-        self._start_order = StartOrder(
-            supervisord, self.record, readiness, self._restart_by_rule, clock
-        )
+        readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
+        self._start_order = StartOrder(supervisord, self.record, readiness, self._restart_by_rule, clock)
         self._remediation = Remediation(
-            supervisord, self.record, self.worker, self.processes.subprocess, self._ring, self._start_order.cause, clock
-        )
+            supervisord, self.record, self.worker, self.processes.subprocess, self._ring,
+            self._start_order.cause, self._start_order.hold_back, clock,
+        )  # fmt: skip
         self._start_order.configure(self.config.dependencies)
-        self.waits = Waits(readiness, self._start_order, self._remediation.restarts.is_restarting, clock)
+        self.waits = Waits(readiness, self._start_order, clock)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -159,7 +158,8 @@ class HealthService:
             self._start_order.note_change()
             self.waits.note_change((group, name))
 
-    def _on_groups_changed(self, _event: object) -> None:
+    def _on_groups_changed(self, event: Any) -> None:
+        self._start_order.group_changed(event.group)
         if self._doorbell:
             self._match()
 
@@ -181,6 +181,10 @@ class HealthService:
         self._remediation.act()
         self._note_change()
 
+    def _act(self) -> None:
+        for process in self._remediation.act():
+            self._note_change(process)
+
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
         self._notice_standstill()
@@ -190,6 +194,8 @@ class HealthService:
         return has_work or self._remediation.restarts.has_work()
 
     def _advance(self) -> None:
+        # A new instance is not taken for the one that was healthy.
+        self._refresh_instances()
         self._remediation.restarts.advance()
         self._start_order.advance()
         self.waits.advance()
@@ -197,11 +203,15 @@ class HealthService:
     def _operator_asked(self, verb: str, group: str, name: str) -> None:
         self._start_order.operator_asked(verb, group, name)
         self._remediation.operator_asked(verb, group, name)
+        self._note_change()
 
-    def _note_change(self, monitor: Monitor | None = None) -> None:
-        """Have those looked at that wait for a process: after a change of `monitor`, or of any."""
+    def _note_change(self, process: model.Process | None = None) -> None:
+        """Have those looked at that wait for a process: after a change of `process`, or of any."""
         self._start_order.note_change()
-        self.waits.note_change((monitor.process.group, monitor.process.name) if monitor else None)
+        self.waits.note_change((process.group, process.name) if process else None)
+
+    def _is_restarting(self, namespec: str) -> bool:
+        return self._remediation.restarts.is_restarting(namespec)
 
     def _restart_by_rule(self, process: model.Process, reason: str) -> None:
         self._remediation.restarts.request(process, reason)
@@ -363,7 +373,9 @@ class HealthService:
 
         :raises UnknownName: when there is no such process.
         """
-        self._remediation.policy.reset(self.processes.find(namespec).namespec)
+        process = self.processes.find(namespec)
+        self._remediation.policy.reset(process.namespec)
+        self._note_change(process)
 
     def beat(self, check: str, namespec: str, is_ok: bool, message: str) -> None:
         """Take in a sign of life for a passive check.
@@ -377,8 +389,8 @@ class HealthService:
         self.record.beat(monitor, is_ok, printable_line(message), self._clock(), time.time())
         self._announcements.announce(monitor, state, last)
         self._remediation.observe(monitor.process.namespec, self._clock(), time.time())
-        self._remediation.act()
-        self._note_change(monitor)
+        self._act()
+        self._note_change(monitor.process)
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
         """Stop checking these monitors for a time, with 0 until they are resumed; raises as `selected`."""
@@ -386,10 +398,12 @@ class HealthService:
         self.record.pause(monitors, seconds, self._clock(), time.time())
         for paused in {monitor.process.namespec for monitor in monitors}:
             self._remediation.cancel_if_recovered(paused)
+        self._note_change()
 
     def resume(self, check: str, namespec: str) -> None:
         """Check these monitors again; raises as `selected`."""
         self.record.resume(self.selected(check, namespec), self._clock(), time.time())
+        self._note_change()
 
     def reload(self) -> dict[str, list[str]]:
         """Read the configuration again; checks that did not change keep what is known of them.
@@ -447,7 +461,7 @@ class HealthService:
             self.record.forget(lease for lease, _, _ in results)
         now, at = self._clock(), time.time()
         taken = sum(self._take_in(lease, monitor, result, now, at) for lease, monitor, result in current)
-        self._remediation.act()
+        self._act()
         due = self.take_due(listener) if listener else ''
         return listener_messages.dump_taken(taken, self.record.wait(self._clock()), due)
 
@@ -458,7 +472,7 @@ class HealthService:
             return False
         self._announcements.announce(monitor, state, last)
         if state != monitor.state:
-            self._note_change(monitor)
+            self._note_change(monitor.process)
         # A process that stays unhealthy is nothing new to the restart policy; one that stays healthy is, as its
         # backoff starts over after a long time of health.
         if state != model.UNHEALTHY or monitor.state != model.UNHEALTHY:
@@ -493,7 +507,7 @@ class HealthService:
         state, last = monitor.state, monitor.health.last
         monitor.add_result(result, now, at)
         self._announcements.announce(monitor, state, last)
-        self._note_change(monitor)
+        self._note_change(monitor.process)
 
 
 def _path(options: Any) -> str:

@@ -52,25 +52,40 @@ class StartOrder:
         self._dependencies: Mapping[Key, Dependencies] = {}
         self._is_due = False
         # Those that `advance` has still to look at, the next one last.
-        self._rest: list[Key] = []
+        self._to_look_at: list[Key] = []
+        # Those that wait and that we shall never start, as of the last change; None: to be found.
+        self._stuck: set[Key] | None = None
         # Processes that an operator stopped before we started them.
         self._taken_off: set[Key] = set()
         # Why we could not start a process, so that it is logged once.
         self._start_errors: dict[Key, str] = {}
         # Processes whose failures have another cause now.
         self._blocked: set[Key] = set()
-        # For each process with restart_with, its pid and the instances that it was started with.
-        self._followed: dict[Key, tuple[int, dict[Key, Process]]] = {}
+        # For each process with restart_with, its pid and the last known instances of the others when it was started.
+        self._started_with: dict[Key, tuple[int, dict[Key, Process]]] = {}
 
     def configure(self, dependencies: Mapping[Key, Dependencies]) -> None:
         """Take what the configuration says now."""
+        gone = self._dependencies.keys() - dependencies.keys()
         self._dependencies = dependencies
-        self._rest = []
+        for key in gone:
+            self._show(key)
+            self._start_errors.pop(key, None)
+            self._started_with.pop(key, None)
+        self._taken_off -= gone
+        self._blocked -= gone
+        self._to_look_at = []
+        self._stuck = None
         self._is_due = True
 
     def note_change(self) -> None:
         """Take note that a process or a monitor changed; `advance` is to be called on the loop's next turn."""
         self._is_due = bool(self._dependencies)
+        self._stuck = None
+
+    def group_changed(self, group: str) -> None:
+        """Take note that a group was added or removed: `update` stops it first, which was not meant for the new one."""
+        self._taken_off = {key for key in self._taken_off if key[0] != group}
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note of an operator's stop or start; `group` and `name` are as `operator_actions.watch` has them."""
@@ -87,19 +102,19 @@ class StartOrder:
         """Start all that need not wait any more. To be called from supervisord's loop, never from an event."""
         if self._supervisord.options.mood != SupervisorStates.RUNNING:
             return
-        if self._is_due and not self._rest:
+        if self._is_due and not self._to_look_at:
             self._is_due = False
-            self._rest = list(self._dependencies)[::-1]
+            self._to_look_at = list(self._dependencies)[::-1]
         began = time.monotonic()
         missing: dict[Condition, str] = {}
-        while self._rest and time.monotonic() - began < LONGEST_TURN_SECONDS:
-            key = self._rest.pop()
+        while self._to_look_at and time.monotonic() - began < LONGEST_TURN_SECONDS:
+            key = self._to_look_at.pop()
             self._step(key, self._dependencies[key], missing)
             self._show(key)
 
     def has_work(self) -> bool:
         """Tell whether `advance` has something to do."""
-        return self._is_due or bool(self._rest)
+        return self._is_due or bool(self._to_look_at)
 
     def _step(self, key: Key, dependencies: Dependencies, missing: dict[Condition, str]) -> None:
         """Start, restart, or leave one process alone; `missing` has what was found out on this turn already."""
@@ -111,9 +126,10 @@ class StartOrder:
                 self._start(key, dependencies)
             return
         for monitor in self._record.monitors_of(Process(*key, 0).namespec):
-            self.cause(monitor)
-        if dependencies.restart_with:
-            self._follow(key, dependencies.restart_with)
+            self.hold_back(monitor)
+        # In a circle each restart would ask for the next.
+        if dependencies.restart_with and not dependencies.problem:
+            self._restart_with(key, dependencies.restart_with)
 
     def _show(self, key: Key) -> None:
         """Have the monitors of a process show what it waits for."""
@@ -148,17 +164,17 @@ class StartOrder:
                 self._log.warn(f'health: could not start {namespec}, trying again: {error}')
             self._start_errors[key] = error
 
-    def _follow(self, key: Key, others: tuple[Key, ...]) -> None:
+    def _restart_with(self, key: Key, others: tuple[Key, ...]) -> None:
         """Restart a process that runs since before a new instance of one that it is to be restarted with."""
         subprocess = self._readiness.subprocess(key)
         if subprocess is None or not subprocess.pid or subprocess.state not in _UP:
-            self._followed.pop(key, None)
             return
         now = {other: self._readiness.instance(other) for other in others}
         up = {other: instance for other, instance in now.items() if instance.pid}
-        pid, before = self._followed.get(key, (0, {}))
+        pid, before = self._started_with.get(key, (0, {}))
         if pid != subprocess.pid:
-            self._followed[key] = subprocess.pid, up
+            # Of one that is down now, what it was before: its next instance is a new one.
+            self._started_with[key] = subprocess.pid, {**before, **up}
             return
         changed = [other for other in up if before.setdefault(other, up[other]) != up[other]]
         if not changed or any(self._readiness.missing(other, HEALTHY) for other in changed):
@@ -180,44 +196,87 @@ class StartOrder:
         dependencies = self._dependencies[key]
         if dependencies.problem:
             return f'not started: {dependencies.problem.splitlines()[0]}'
-        missing = filter(None, map(self._missing, dependencies.conditions))
-        return f'waits for {", ".join(missing)}'
+        missing = ', '.join(filter(None, map(self._missing, dependencies.conditions)))
+        if missing:
+            return f'waits for {missing}'
+        error = self._start_errors.get(key)
+        return f'cannot be started: {error}' if error else 'is started now'
 
     def is_stuck(self, process: Process) -> bool:
-        """Tell whether the process waits and will never be started by us, since what it depends on is wrong."""
-        key = process.group, process.name
-        return key in self._dependencies and bool(self._dependencies[key].problem) and self._is_waiting(key)
+        """Tell whether the process waits for what will not be, unless somebody helps."""
+        if self._stuck is None:
+            self._stuck = self._find_stuck()
+        return (process.group, process.name) in self._stuck
+
+    def _find_stuck(self) -> set[Key]:
+        waiting = {key: one for key, one in self._dependencies.items() if self._is_waiting(key)}
+        after: dict[Key, list[Key]] = {}
+        never: dict[Condition, bool] = {}
+        for key, one in waiting.items():
+            for condition in one.conditions:
+                if condition not in never:
+                    others = (other for other in condition.processes if other not in waiting)
+                    never[condition] = any(self._never_holds(other, condition.word) for other in others)
+                for other in condition.processes:
+                    after.setdefault(other, []).append(key)
+        stuck: set[Key] = set()
+        found = [key for key, one in waiting.items() if one.problem or any(never[each] for each in one.conditions)]
+        while found:
+            key = found.pop()
+            if key not in stuck:
+                stuck.add(key)
+                found += after.get(key, ())
+        return stuck
+
+    def _never_holds(self, key: Key, word: str) -> bool:
+        # One that was never started, or was stopped, may be started by an operator at any time.
+        _, is_useless = self._readiness.outlook(key)
+        return is_useless and bool(self._readiness.missing(key, word))
 
     def cause(self, monitor: Monitor) -> str:
-        """Say what else may have made the check fail: something that its process depends on; '' if nothing has.
-
-        While there is a cause, the failures lead to no act; when it is gone, they are forgotten.
-        """
-        key = monitor.process.group, monitor.process.name
-        if key not in self._dependencies or monitor.spec.schedule.act_anyway:
-            return ''
-        others = [
-            other
-            for condition in self._dependencies[key].conditions
-            if condition.word != COMPLETED
-            for other in condition.processes
-        ]
-        cause = next(filter(None, map(self._readiness.trouble, others)), '')
-        if cause:
-            self._blocked.add(key)
+        """Say what else may have made the check fail: something that its process depends on; '' if nothing has."""
+        others = self._others(monitor)
+        told = (*map(self._readiness.trouble, others), *map(self._readiness.may_be_in_trouble, others))
+        cause = next(filter(None, told), '')
+        if cause or monitor.state != model.UNHEALTHY:
             return cause
+        moment = monitor.state_changed_at
+        unchecked = next((other for other in others if self._readiness.unchecked(other, moment)), None)
+        return f'{Process(*unchecked, 0).namespec} is checked first' if unchecked else ''
+
+    def hold_back(self, monitor: Monitor) -> bool:
+        """Tell whether the failures of the check lead to no act now, since what its process depends on is the cause.
+
+        What was not checked since they began is checked at once. When a process that was down, starting or unhealthy is
+        well again, the failures are forgotten.
+        """
+        key, others = (monitor.process.group, monitor.process.name), self._others(monitor)
+        if any(map(self._readiness.trouble, others)):
+            self._blocked.add(key)
+            return True
         if key in self._blocked:
             self._blocked.discard(key)
-            now = self._clock()
-            for other_monitor in self._record.monitors_of(monitor.process.namespec):
-                if not other_monitor.spec.schedule.act_anyway:
-                    other_monitor.reset_failures(now)
-                    other_monitor.refresh(now, time.time())
-            return ''
-        if monitor.state != model.UNHEALTHY:
-            return ''
-        first = (self._readiness.check_first(other, monitor.state_changed_at) for other in others)
-        return next(filter(None, first), '')
+            self._forget_failures(monitor.process.namespec)
+        if monitor.state == model.UNHEALTHY:
+            for other in others:
+                for unchecked in self._readiness.unchecked(other, monitor.state_changed_at):
+                    unchecked.hasten(self._clock())
+        return bool(self.cause(monitor))
+
+    def _forget_failures(self, namespec: str) -> None:
+        now = self._clock()
+        for monitor in self._record.monitors_of(namespec):
+            if not monitor.spec.schedule.act_anyway:
+                monitor.reset_failures(now)
+                monitor.refresh(now, time.time())
+
+    def _others(self, monitor: Monitor) -> list[Key]:
+        """Return the processes that may be the cause of a failure of `monitor`."""
+        key = monitor.process.group, monitor.process.name
+        if key not in self._dependencies or monitor.spec.schedule.act_anyway:
+            return []
+        conditions = (one for one in self._dependencies[key].conditions if one.word != COMPLETED)
+        return [other for condition in conditions for other in condition.processes]
 
     # -- conditions
 

@@ -1,17 +1,17 @@
 """Callers of health.waitHealthy, who get their reply at the moment at which what they wait for is healthy.
 
 Nothing polls: a change of a process or a monitor is noted, and looked at on the next turn of supervisord's loop. All
-callers that wait for the same processes share one look.
+callers that wait for the same processes share one look, and the outcome of it.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
-from dataclasses import dataclass
-from dataclasses import field
+from typing import NamedTuple
 
 from ..core import model
 from ..core.model import Key
@@ -19,68 +19,90 @@ from ..core.model import Process
 from .readiness import Readiness
 from .start_order import StartOrder
 
-# Replies that are made on one turn of the loop: each takes supervisord a fraction of a millisecond.
+# On one turn of the loop: each reply, and each row of one, takes supervisord a fraction of a millisecond.
 REPLIES_PER_TURN = 30
+ROWS_PER_TURN = 300
 
 
-@dataclass
+class Failing(NamedTuple):
+    """What keeps a process from being healthy: a check, or with '' the process itself.
+
+    It is inactive if it does not run as intended: an expected exit, never started, stopped by an operator.
+    """
+
+    process: str
+    check: str
+    state: str
+    reason: str
+    is_inactive: bool
+
+
+class Outcome(NamedTuple):
+    """How all that somebody waits for is. Waiting is useless when no time brings it to health."""
+
+    is_healthy: bool
+    is_useless: bool
+    failing: tuple[Failing, ...]
+
+
+class _Unhealthy(NamedTuple):
+    """How one process is that is not healthy."""
+
+    rows: tuple[Failing, ...]
+    is_inactive: bool
+    is_useless: bool
+
+
 class _Target:
-    """Processes that somebody waits for: which are not healthy yet, by process, and which never will be."""
+    """Processes that somebody waits for, and those who do. With `is_wildcard` inactive processes are left out."""
 
-    keys: dict[Key, None]
-    is_wildcard: bool
-    failing: dict[Key, list[tuple[str, str, str]]] = field(default_factory=dict)
-    useless: set[Key] = field(default_factory=set)
-    inactive: set[Key] = field(default_factory=set)
-    waits: dict[int, Wait] = field(default_factory=dict)
+    def __init__(self, keys: dict[Key, None], is_wildcard: bool) -> None:
+        self.keys = keys
+        self.is_wildcard = is_wildcard
+        self.unhealthy: dict[Key, _Unhealthy] = {}
+        self.waits: dict[int, Wait] = {}
 
-    def is_healthy(self) -> bool:
-        """Tell whether all are healthy, and there is one."""
-        return not self.failing and len(self.inactive) < len(self.keys)
-
-    def is_hopeless(self) -> bool:
-        """Tell whether no time brings all of them to health."""
-        return bool(self.useless) or len(self.inactive) == len(self.keys)
+    def outcome(self) -> Outcome:
+        """Return how its processes are."""
+        counted = [one for one in self.unhealthy.values() if not (self.is_wildcard and one.is_inactive)]
+        left_out = len(self.unhealthy) - len(counted)
+        is_useless = left_out == len(self.keys) or any(one.is_inactive or one.is_useless for one in counted)
+        failing = tuple(row for one in counted for row in one.rows)
+        return Outcome(not counted and left_out < len(self.keys), is_useless, failing)
 
 
 class Wait:
-    """One caller. Times are monotonic seconds."""
+    """One caller. Times are monotonic seconds. `outcome` is there when it is done."""
 
     def __init__(self, target: _Target, began: float, ends: float) -> None:
+        self.target = target
         self.began = began
         self.ends = ends
         self.waited = 0.0
         self.is_done = False
-        self.is_healthy = False
-        self.is_hopeless = False
-        # Of each process that is not healthy: its name, check, state, and reason.
-        self.failing: list[tuple[str, str, str, str]] = []
-        self.target = target
+        self.outcome = Outcome(False, False, ())
         self.call_when_done: Callable[[], None] | None = None
 
 
 class Waits:
-    """All who wait. `is_restarting(namespec)` tells whether we are restarting a process."""
+    """All who wait. `clock` gives monotonic seconds."""
 
     def __init__(
-        self, readiness: Readiness, start_order: StartOrder, is_restarting: Callable[[str], bool],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+        self, readiness: Readiness, start_order: StartOrder, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._readiness = readiness
         self._start_order = start_order
-        self._is_restarting = is_restarting
         self._clock = clock
         self._targets: dict[tuple[frozenset[Key], bool], _Target] = {}
         self._changed: set[Key] = set()
         self._all_changed = False
-        self._done: deque[Wait] = deque()
+        # Not after the first moment at which the time of a caller is over.
+        self._next_end = math.inf
+        # Those whose wait is over, and who have no reply yet.
+        self._over: deque[Wait] = deque()
 
     def begin(self, keys: Iterable[Key], is_wildcard: bool, timeout: float) -> Wait:
-        """Wait for these processes, for at most `timeout` seconds.
-
-        With `is_wildcard` a process that does not run as intended (an expected exit, never started, stopped by an
-        operator) is left out.
-        """
+        """Wait for these processes, for at most `timeout` seconds; it is done already when there is no need to."""
         now = self._clock()
         keys = dict.fromkeys(keys)
         target = self._targets.setdefault((frozenset(keys), is_wildcard), _Target(keys, is_wildcard))
@@ -88,17 +110,23 @@ class Waits:
             for key in keys:
                 self._look(target, key)
         wait = Wait(target, now, now + timeout)
-        target.waits[id(wait)] = wait
-        self._settle(target, now)
-        if self._done and self._done[-1] is wait:
-            self._done.pop().is_done = True
+        outcome = target.outcome()
+        if outcome.is_healthy or outcome.is_useless or timeout <= 0:
+            wait.outcome, wait.is_done = outcome, True
+            self.forget(wait)
+        else:
+            target.waits[id(wait)] = wait
+            self._next_end = min(self._next_end, wait.ends)
         return wait
 
     def forget(self, wait: Wait) -> None:
         """Forget a caller that is gone, or has its reply."""
-        wait.target.waits.pop(id(wait), None)
-        if not wait.target.waits:
-            self._targets.pop((frozenset(wait.target.keys), wait.target.is_wildcard), None)
+        target = wait.target
+        target.waits.pop(id(wait), None)
+        name = frozenset(target.keys), target.is_wildcard
+        # Others may wait for the same processes since, in a target of their own.
+        if not target.waits and self._targets.get(name) is target:
+            del self._targets[name]
 
     def note_change(self, key: Key | None = None) -> None:
         """Take note that a process or one of its monitors changed; None stands for all."""
@@ -110,70 +138,65 @@ class Waits:
 
     def has_work(self) -> bool:
         """Tell whether `advance` has something to do."""
-        if not self._targets and not self._done:
+        if not self._targets and not self._over:
             return False
-        now = self._clock()
-        return bool(
-            self._changed or self._all_changed or self._done
-            or any(wait.ends <= now for target in self._targets.values() for wait in target.waits.values())
-        )  # fmt: skip
+        return bool(self._over or self._changed or self._all_changed or self._next_end <= self._clock())
 
     def advance(self) -> None:
         """Look at what changed, and have those replied to whose wait is over."""
         now, changed = self._clock(), self._changed
         is_all, self._all_changed, self._changed = self._all_changed, False, set()
+        is_late = self._next_end <= now
         for target in list(self._targets.values()):
-            for key in target.keys if is_all else changed & target.keys.keys():
+            keys = target.keys if is_all else changed & target.keys.keys()
+            for key in keys:
                 self._look(target, key)
-            self._settle(target, now)
-        self._reply(REPLIES_PER_TURN)
+            if keys or is_late:
+                self._end_those_over(target, now)
+        if is_late:
+            waits = (wait.ends for target in self._targets.values() for wait in target.waits.values())
+            self._next_end = min(waits, default=math.inf)
+        self._reply(REPLIES_PER_TURN, ROWS_PER_TURN)
 
     def close(self) -> None:
         """Reply to all: supervisord ends."""
-        now = self._clock()
         for target in list(self._targets.values()):
-            for wait in list(target.waits.values()):
-                self._end(wait, now)
-        self._reply(len(self._done))
+            self._end(target, list(target.waits.values()), target.outcome(), self._clock())
+        self._reply(math.inf, math.inf)
 
-    def _reply(self, most: int) -> None:
-        for _ in range(min(most, len(self._done))):
-            wait = self._done.popleft()
+    def _reply(self, replies: float, rows: float) -> None:
+        while self._over and replies > 0 and rows > 0:
+            wait = self._over.popleft()
+            replies -= 1
+            rows -= len(wait.outcome.failing)
             # Not before: all that are done are replied to on the same turn of the loop.
             wait.is_done = True
             if wait.call_when_done:
                 wait.call_when_done()
 
     def _look(self, target: _Target, key: Key) -> None:
-        for found in (target.failing, target.useless, target.inactive):
-            found.pop(key, None) if isinstance(found, dict) else found.discard(key)
         failing = self._readiness.failing(key)
         if not failing:
+            target.unhealthy.pop(key, None)
             return
-        process, is_inactive, is_useless = Process(*key, 0), False, False
+        process = Process(*key, 0)
         waits_for = self._start_order.waits_for(process)
         if waits_for:
             failing = [('', model.WAITING, waits_for)]
-            is_useless = self._start_order.is_stuck(process)
-        elif not self._is_restarting(process.namespec):
+            is_inactive, is_useless = False, self._start_order.is_stuck(process)
+        else:
             is_inactive, is_useless = self._readiness.outlook(key)
-        if is_inactive and target.is_wildcard:
-            target.inactive.add(key)
-            return
-        target.failing[key] = failing
-        if is_inactive or is_useless:
-            target.useless.add(key)
+        rows = tuple(Failing(process.namespec, *one, is_inactive) for one in failing)
+        target.unhealthy[key] = _Unhealthy(rows, is_inactive, is_useless)
 
-    def _settle(self, target: _Target, now: float) -> None:
-        is_over = target.is_healthy() or target.is_hopeless()
-        for wait in [wait for wait in target.waits.values() if is_over or wait.ends <= now]:
-            self._end(wait, now)
+    def _end_those_over(self, target: _Target, now: float) -> None:
+        outcome = target.outcome()
+        is_over = outcome.is_healthy or outcome.is_useless
+        self._end(target, [wait for wait in target.waits.values() if is_over or wait.ends <= now], outcome, now)
 
-    def _end(self, wait: Wait, now: float) -> None:
-        target = wait.target
-        wait.waited = now - wait.began
-        wait.is_healthy = target.is_healthy()
-        wait.is_hopeless = target.is_hopeless()
-        wait.failing = [(Process(*key, 0).namespec, *one) for key, rows in target.failing.items() for one in rows]
-        self.forget(wait)
-        self._done.append(wait)
+    def _end(self, target: _Target, waits: Iterable[Wait], outcome: Outcome, now: float) -> None:
+        for wait in waits:
+            wait.waited = now - wait.began
+            wait.outcome = outcome
+            self.forget(wait)
+            self._over.append(wait)

@@ -14,6 +14,7 @@ from .console import Console
 from .console import completed
 from .console import reply_timeout
 from .table import Struct
+from .usage import BAD_NAME
 from .usage import GENERIC
 from .usage import INVALID_ARGS
 from .usage import SUCCESS
@@ -34,6 +35,9 @@ class Rolling:
         self._ask = ask
         self._console = console
         self._timeout = timeout
+        # The processes that were named, and not meant by a wildcard; those that were healthy once.
+        self._named: set[str] = set()
+        self._was_healthy: set[str] = set()
         # Whether a restart failed, after which no other begins.
         self._has_failed = False
 
@@ -43,12 +47,14 @@ class Rolling:
         """Print a line for each process as it becomes healthy; return 1 if one did not in time, 2 if one never will."""
         ends = time.monotonic() + self._timeout
         targets = ['' if word == 'all' else word for word in words or ['all']]
+        self._named = {target for target in targets if target and not target.endswith((':', ':*'))}
         with reply_timeout(REPLY_TIMEOUT + self._timeout):
             pending: dict[str, None] = {}
             for target in targets:
                 now = self._wait_for(target, 0.0)
                 pending.update((failing['process'], None) for failing in now['failing'])
                 if now['healthy']:
+                    self._was_healthy.add(target)
                     self._console.say(f'{target or "all"}: healthy')
             problem = self._wait_for_each(list(pending), ends)
             # What was healthy at first may not be any more.
@@ -59,7 +65,9 @@ class Rolling:
         try:
             answer: Struct = self._ask('waitHealthy', target, max(math.ceil(seconds), 0))
         except xmlrpc.client.Fault as fault:
-            raise of_fault(target or 'all', fault) from None
+            problem = of_fault(target or 'all', fault)
+            # A name that is unknown is wrong use: no time makes it healthy.
+            raise Problem(str(problem), INVALID_ARGS if fault.faultCode == BAD_NAME else problem.exitstatus) from None
         return answer
 
     def _wait_for_each(self, processes: list[str], ends: float) -> int:
@@ -83,7 +91,7 @@ class Rolling:
 
     def _last_look(self, target: str, ends: float) -> int:
         answer = self._wait_for(target, ends - time.monotonic())
-        if answer['healthy']:
+        if answer['healthy'] or (target in self._was_healthy and _has_ended(answer)):
             return SUCCESS
         for failing in answer['failing']:
             self._console.say(f'{failing["process"]}: not healthy any more: {_why(failing)}')
@@ -93,7 +101,11 @@ class Rolling:
 
     def _say_outcome(self, name: str, answer: Struct, took: str) -> int:
         if answer['healthy']:
+            self._was_healthy.add(name)
             self._console.say(f'{name}: healthy after {took}')
+            return SUCCESS
+        if name not in self._named and answer['failing'] and answer['failing'][0]['inactive']:
+            # It does not run, as intended: what was asked for is all that runs.
             return SUCCESS
         how = 'waiting is useless' if answer['useless'] else f'not healthy after {took}'
         self._console.say(f'{name}: ERROR ({how}: {"; ".join(map(_why, answer["failing"]))})')
@@ -103,9 +115,9 @@ class Rolling:
 
     def restart(self, words: Sequence[str], at_once: int) -> int:
         """Restart processes, `at_once` at a time, each healthy before the next; stop at the first that is not."""
-        names = self._running(words)
+        names, longest = self._running(words)
         left = dict.fromkeys(names)
-        with reply_timeout(REPLY_TIMEOUT + 2 * self._timeout):
+        with reply_timeout(REPLY_TIMEOUT + self._timeout + longest):
             for one in completed(self._restart, names, at_once):
                 if one is None or one[1] is None:
                     self._console.progress(f'{len(names) - len(left)} of {len(names)} restarted')
@@ -134,14 +146,18 @@ class Rolling:
             is_healthy = answer['healthy']
         except xmlrpc.client.Fault as fault:
             raise of_fault(name, fault) from None
+        except OSError as why:
+            text = f'{name}: ERROR (no answer of supervisord: {why}; what is begun, supervisord ends)'
+            raise Problem(text, GENERIC) from None
         finally:
             self._has_failed = self._has_failed or not is_healthy
         return answer
 
-    def _running(self, words: Sequence[str]) -> list[str]:
-        """Return the names that are meant, by the priorities of their groups and programs.
+    def _running(self, words: Sequence[str]) -> tuple[list[str], float]:
+        """Return the names that are meant, by the priorities of their groups and programs, and the longest restart.
 
-        Of a group, those that do not run are left out.
+        Of a group, those that do not run are left out. A restart takes `stopwaitsecs`, `startsecs`, and what lies
+        between `startretries` starts, in seconds.
 
         :raises Problem: when there is no such process.
         """
@@ -161,11 +177,23 @@ class Rolling:
                     self._console.say(f'{_namespec(*key)}: left {infos[key]["statename"]}')
                 else:
                     found[key] = None
-        return [_namespec(*key) for key in sorted(found, key=lambda key: (order.get(key, (999, 999)), key))]
+        longest = max((_longest_restart(one) for one in configs if (one['group'], one['name']) in found), default=0.0)
+        names = [_namespec(*key) for key in sorted(found, key=lambda key: (order.get(key, (999, 999)), key))]
+        return names, longest
+
+
+def _longest_restart(config: Struct) -> float:
+    retries = int(config['startretries'])
+    return float(config['stopwaitsecs'] + (retries + 1) * config['startsecs'] + retries * (retries + 1) / 2)
 
 
 def _namespec(group: str, name: str) -> str:
     return name if group == name else f'{group}:{name}'
+
+
+def _has_ended(answer: Struct) -> bool:
+    """Tell whether a process exited as expected."""
+    return bool(answer['failing']) and all(one['inactive'] and one['state'] == 'EXITED' for one in answer['failing'])
 
 
 def _why(failing: Struct) -> str:

@@ -186,3 +186,56 @@ def test_a_long_chain_starts_in_its_order(supervisord):
     sv.wait_state(names[-1], timeout=30)
     spawned = [line.split("'")[1] for line in sv.log().splitlines() if 'spawned:' in line]
     assert spawned == names
+
+
+def test_a_new_instance_is_not_taken_for_the_healthy_one_before_it(supervisord, tmp_path):
+    check, ill = by_command(tmp_path, 'ok', 'db', on_failure='none')
+    sv = supervisord(
+        program('db', 'sleeper.py', startsecs=0) + program('web', 'sleeper.py', restart_with='db', startsecs=0) + check,
+        listener='',
+    )
+    before = sv.wait_state('web')['pid']
+    sv.wait(lambda: state(sv, 'ok', 'db')[0] == 'healthy', what='db')
+    ill.touch()
+    sv.health.restartProcess('db')
+    assert sv.health.waitHealthy('db', 0)['healthy'] is False
+    sv.wait(lambda: state(sv, 'ok', 'db')[0] == 'unhealthy', what='the failure of the new one')
+    assert sv.process('web')['pid'] == before
+    ill.unlink()
+    sv.wait(lambda: sv.process('web')['pid'] not in (0, before), what='the restart')
+    log = sv.log()
+    assert log.index('restarting web') > log.rindex('ok is healthy')
+
+
+def test_those_in_a_circle_are_not_restarted_with_each_other(supervisord):
+    sv = supervisord(
+        program('a', 'sleeper.py', startsecs=0, restart_with='b') + program('b', 'sleeper.py', startsecs=0, restart_with='a')
+    )  # fmt: skip
+    sv.wait_state('b')
+    sv.health.restartProcess('a')
+    ticked = sv.log().count('\n')
+    sv.wait(lambda: sv.health.getAPIVersion() and sv.log().count('\n') >= ticked, what='an answer')
+    sv.health.waitHealthy('b', 1)
+    assert 'restart_with says so' not in sv.log()
+    assert any('a -> b -> a is a circle' in problem for problem in sv.health.getHealth()['problems'])
+
+
+def test_one_that_waits_and_is_changed_waits_again(supervisord):
+    db = program('db', 'sleeper.py', autostart='false', startsecs=0)
+    web = program('web', 'sleeper.py', depends_on='db running', **LATER)
+    sv = supervisord(db + web)
+    sv.wait(lambda: sv.health.waitHealthy('web', 0)['failing'][0]['state'] == 'waiting', what='web')
+    sv.rewrite(db + web.replace('depends_on', 'environment = A="1"\ndepends_on'))
+    supervisorctl(sv, 'update')
+    supervisorctl(sv, 'start', 'db')
+    sv.wait_state('web')
+
+
+def test_one_that_depends_on_nothing_any_more_does_not_wait(supervisord, tmp_path):
+    check, _ = by_command(tmp_path, 'ok', 'web', on_failure='none')
+    never, web = program('never', 'sleeper.py', autostart='false'), program('web', 'sleeper.py', **LATER)
+    sv = supervisord(never + web.rstrip() + '\ndepends_on = never\n' + check)
+    sv.wait(lambda: state(sv, 'ok', 'web')[0] == 'waiting', what='web')
+    sv.rewrite(never + web + check)
+    sv.health.reloadChecks()
+    assert state(sv, 'ok', 'web') == ('unknown', 'web is not running')

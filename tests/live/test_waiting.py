@@ -79,7 +79,9 @@ def test_it_ends_with_its_time_and_says_what_fails(supervisord):
     beat(sv, 'web', False)
     answer = sv.health.waitHealthy('web', 1)
     assert (answer['healthy'], answer['useless']) == (False, False)
-    assert answer['failing'] == [{'check': 'ok', 'process': 'web', 'state': 'unhealthy', 'reason': 'beat'}]
+    assert answer['failing'] == [
+        {'check': 'ok', 'process': 'web', 'state': 'unhealthy', 'reason': 'beat', 'inactive': False}
+    ]
     assert answer['waited'] >= 1
 
 
@@ -100,6 +102,37 @@ def test_where_waiting_is_useless_it_ends_at_once(supervisord, sections, state):
     answer = sv.health.waitHealthy('web', 15)
     assert answer['waited'] < 10
     assert (answer['healthy'], answer['useless'], answer['failing'][0]['state']) == (False, True, state)
+
+
+def test_what_waits_for_one_that_never_is_there_waits_in_vain(supervisord):
+    later = {'autostart': 'false', 'startsecs': 0}
+    sv = supervisord(
+        '[program:db]\ncommand = /not/there\nstartretries = 0\n'
+        + program('cache', 'sleeper.py', depends_on='db', **later)
+        + program('web', 'sleeper.py', depends_on='cache running', **later)
+    )  # fmt: skip
+    sv.wait_state('db', 'FATAL')
+    answer = sv.health.waitHealthy('web', 15)
+    assert (answer['useless'], answer['failing'][0]['reason']) == (True, 'waits for cache running (waiting)')
+
+
+@pytest.mark.parametrize('what', ['pause', 'resume', 'stop'])
+def test_what_people_do_is_noticed_at_once(supervisord, what):
+    sv = supervisord(WEB + program('db', 'sleeper.py', startsecs=0) + OK.replace('web', 'web, db'))
+    sv.wait_state('db')
+    beat(sv, 'web')
+    beat(sv, 'db', False)
+    waiter = Waiter(sv, '', 20)
+    sv.wait(lambda: sv.health.waitHealthy('db', 0), what='the wait')
+    began = time.monotonic()
+    if what == 'stop':
+        sv.supervisor.stopProcess('db')
+    else:
+        getattr(sv.health, what)(*('ok', 'db', 0)[: 3 if what == 'pause' else 2])
+        assert not waiter.answer
+        sv.supervisor.stopProcess('db')
+    assert waiter.done()['healthy'] is True
+    assert waiter.came_at - began < 3
 
 
 def test_a_stop_by_an_operator_ends_it(supervisord):
@@ -193,10 +226,35 @@ def test_wait_prints_each_as_it_becomes_healthy(supervisord):
     assert ctl(sv, 'health wait') == (0, 'all: healthy\n')
 
 
+def test_a_one_shot_that_ends_well_while_others_are_waited_for_is_no_failure(supervisord):
+    once = '[program:migrate]\ncommand = sleep 1\nautorestart = false\nstartsecs = 0\n'
+    sv = supervisord(WEB + OK + once + CTL)
+    sv.wait_state('migrate')
+    later = threading.Timer(2, beat, (sv.over_unix(), 'web'))
+    later.start()
+    status, said = ctl(sv, 'health wait --timeout 20s')
+    assert (status, 'migrate: healthy' in said or 'migrate' not in said) == (0, True)
+    later.join()
+    sv.wait_state('migrate', 'EXITED')
+    sv.supervisor.startProcess('migrate')
+    beat(sv, 'web', False)
+    later = threading.Timer(2, beat, (sv.over_unix(), 'web'))
+    later.start()
+    assert ctl(sv, 'health wait --timeout 20s migrate web')[0] == 0
+    later.join()
+
+
+def test_an_answer_that_does_not_come_in_time_names_its_process(supervisord):
+    sv = supervisord(program('web', 'stubborn.py', stopwaitsecs=2, startsecs=0) + CTL)
+    sv.wait_state('web')
+    sv.wait(lambda: 'ready' in sv.output('web'), what='its handler')
+    assert ctl(sv, 'health restart --timeout 1s web')[0] == 0
+
+
 @pytest.mark.parametrize(
     ('line', 'status', 'said'),
     [
-        ('wait wbe', 4, 'wbe: ERROR'),
+        ('wait wbe', 2, 'wbe: ERROR'),
         ('wait --timeout x web', 2, "Error: --timeout: cannot use 'x', expected"),
         ('wait --timeout', 2, 'Error: --timeout needs a value'),
         ('wait --at-once 2 web', 2, 'Error: unknown option --at-once'),

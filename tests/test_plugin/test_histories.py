@@ -116,7 +116,7 @@ class Bench:
         self.record = Record(specs)
         self.remediation = Remediation(
             self.supervisord, self.record, self._no_worker, self._find, self._ring, lambda _: '',
-            lambda: self.now,
+            lambda _: False, lambda: self.now,
         )
         self.programs: list[Any] = []
         for group in self.supervisord.process_groups.values():
