@@ -101,6 +101,9 @@ class Schedule(RestartLimits):
     on_failure: str = _row(ON_FAILURE, 'restart', 'what an unhealthy process gets')
     revive: tuple[str, ...] = _row(REVIVE, (), 'bring back what supervisord gave up on')
     act_anyway: bool = _row(opt.BOOLEAN, False, 'act also while a process that it depends on is not healthy')
+    stop_timeout: float | None = _row(
+        opt.POSITIVE_DURATION, None, 'of a health restart: SIGKILL after so long (= stopwaitsecs)'
+    )
     pre_restart_signal: str | None = _row(opt.SIGNAL, None, 'sent before the stop, for a dump')
     pre_restart_wait: float = _row(opt.DURATION, 0.0, 'between that signal and the stop')
     pre_restart_command: str | None = _row(COMMAND, None, 'run before the stop, for a dump; no shell', secret=True)

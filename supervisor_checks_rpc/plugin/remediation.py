@@ -161,7 +161,8 @@ class Remediation:
         self._prepared[request.namespec] = request, event
         is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
         try:
-            self.restarts.request(process, reason, is_prepared)
+            timeouts = [m.spec.schedule.stop_timeout for m in monitors if m.spec.schedule.stop_timeout is not None]
+            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None))
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
             self._prepared.pop(request.namespec, None)
@@ -298,13 +299,13 @@ class Remediation:
         namespec = monitor.process.namespec
         limits = self.policy.suspended_by(namespec)
         cause = self._cause(monitor) if status.state == model.UNHEALTHY else ''
-        start_problem = self.restarts.start_problem(namespec)
+        under_way = self.restarts.start_problem(namespec) or self.restarts.stop_progress(namespec)
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
         return replace(
             status,
             reason=status.reason
-            + (f'; {start_problem}' if start_problem else '')
+            + (f'; {under_way}' if under_way else '')
             + (f'; not restarted: {cause}' if cause else '')
             + (f'; restarts are suspended: {_in_vain(limits)}' if limits else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),

@@ -26,6 +26,7 @@ from supervisor.states import SupervisorStates
 
 from ..core.model import Process
 from ..core.text import printable_line
+from ..core.text import span
 from ..errors import HealthError
 from .operator_actions import is_meant
 
@@ -53,12 +54,16 @@ class Restart:
     """One restart. It ends when its process runs again, or with a `failure` that says why the process does not.
 
     `is_wanted` becomes false when an operator stops the process; `is_by_operator` is true if a person requested it.
+    After `stop_timeout` seconds the process gets SIGKILL; after its `stopwaitsecs` at the latest, or with None.
     """
 
-    def __init__(self, process: Process, subprocess: Any, is_prepared: IsPrepared) -> None:
+    def __init__(
+        self, process: Process, subprocess: Any, is_prepared: IsPrepared, stop_timeout: float | None = None
+    ) -> None:
         self.process = process
         self.subprocess = subprocess
         self.is_prepared = is_prepared
+        self.stop_timeout = stop_timeout
         self.phase = PREPARING
         self.is_wanted = True
         self.is_by_operator = False
@@ -103,7 +108,9 @@ class Restarts:
         self._clock = clock
         self._under_way: dict[str, Restart] = {}
 
-    def request(self, process: Process, reason: str, is_prepared: IsPrepared = lambda: True) -> Restart:
+    def request(
+        self, process: Process, reason: str, is_prepared: IsPrepared = lambda: True, stop_timeout: float | None = None
+    ) -> Restart:
         """Restart this very instance of the process; a restart that is under way already serves both requests.
 
         With pid 0 the process is one that supervisord gave up on (FATAL, EXITED), and it is started.
@@ -118,7 +125,7 @@ class Restarts:
             instance = f' any more (pid {process.pid})' if process.pid else ''
             raise CannotRestart(f'{namespec} is not running{instance}')
         self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
-        restart = self._under_way[namespec] = Restart(process, subprocess, is_prepared)
+        restart = self._under_way[namespec] = Restart(process, subprocess, is_prepared, stop_timeout)
         self._step(restart)
         if restart.failure:
             raise CannotRestart(f'{namespec}: {restart.failure}')
@@ -140,6 +147,13 @@ class Restarts:
         seconds = max(restart.next_start_at - self._clock(), 0.0)
         retries = restart.subprocess.config.startretries
         return f'cannot start it: {restart.start_problem}; retry {restart.failed_starts} of {retries} in {seconds:.0f}s'
+
+    def stop_progress(self, namespec: str) -> str:
+        """Say when a process that we are stopping gets SIGKILL; '' if we are not."""
+        restart = self._under_way.get(namespec)
+        if restart is None or restart.phase != STOPPING or restart.subprocess.state != ProcessStates.STOPPING:
+            return ''
+        return f'stopping, SIGKILL in {span(max(restart.subprocess.delay - time.time(), 0.0))}'
 
     def has_work(self) -> bool:
         """Tell whether a restart can go on though no event says so, which is why the loop asks on every turn."""
@@ -224,6 +238,9 @@ class Restarts:
             problem = restart.subprocess.stop()
             if problem:
                 self._end(restart, f'cannot stop it: {problem.splitlines()[0]}')
+            elif restart.stop_timeout is not None:
+                # When supervisord sends SIGKILL, by the wall clock (supervisor/process.py, transition).
+                restart.subprocess.delay = min(restart.subprocess.delay, time.time() + restart.stop_timeout)
 
     def _start(self, restart: Restart) -> None:
         if self._clock() < restart.next_start_at:

@@ -218,7 +218,8 @@ class HealthService:
 
     def _notice_standstill(self) -> None:
         """Called before anything is judged, in whatever part of a turn of the loop that happens first."""
-        if self._standstill.has_stood_still():
+        # While supervisord stops, its loop does not call us.
+        if not self.is_stopping() and self._standstill.has_stood_still():
             self.record.ignore_standstill(self._clock())
 
     def _ring(self) -> None:

@@ -263,3 +263,14 @@ def test_nobody_outlives_a_supervisord_that_is_killed(supervisord, hold, port):
     sv.wait(lambda: not any(map(is_running, ours)), what='the end of all of ours')
     asked[0].hang_up()
     assert 'Traceback' not in (sv.dir / 'logs' / 'listener.err').read_bytes().decode('ascii', 'replace')
+
+
+def test_a_long_stop_is_no_standstill(supervisord):
+    check = healthcheck('ok', 'heartbeat', 'job', ttl='1h', stale_after='3h')
+    sv = supervisord(program('job', 'stubborn.py', stopwaitsecs=9) + check)
+    sv.wait_state('job')
+    sv.wait(lambda: 'ready' in sv.output('job'), what='its handler')
+    os.kill(sv.pid, signal.SIGTERM)
+    sv.wait(lambda: not sv.alive(), 30, what='the end of supervisord')
+    assert 'SIGKILL' in sv.log()
+    assert 'stood still' not in sv.log()

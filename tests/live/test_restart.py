@@ -142,6 +142,29 @@ def test_a_process_that_ignores_sigterm_is_killed_and_comes_back(supervisord):
     assert 'SIGKILL' in sv.log()
 
 
+def test_a_health_restart_kills_after_its_own_time_and_says_when(supervisord, tmp_path):
+    ill = tmp_path / 'ill'
+    check = healthcheck(
+        'ok', 'command', 'job', command=f'test ! -e {ill}', interval='0.2s', timeout='2s', start_period=0,
+        failure_threshold=1, stop_timeout='3s', backoff_delay=0,
+    )  # fmt: skip
+    sv = supervisord(program('job', 'stubborn.py', stopwaitsecs=300) + check, listener='')
+    pid = sv.wait_state('job')['pid']
+    sv.wait(lambda: 'ready' in sv.output('job'), what='its handler')
+    ill.touch()
+    sv.wait_state('job', 'STOPPING')
+    ill.unlink()
+    assert '; stopping, SIGKILL in 0:0' in sv.health.getCheckStatus('ok', 'job')['reason']
+    sv.wait(lambda: sv.process('job')['pid'] not in (pid, 0), what='the restart')
+    assert starts(sv) == 2
+    # A person's restart has the program's own time.
+    pid = sv.wait_state('job')['pid']
+    sv.wait(lambda: sv.output('job').count('ready') == 2, what='its handler')
+    sv.health.restartProcess('job', False)
+    assert '; stopping, SIGKILL in 4:5' in sv.health.getCheckStatus('ok', 'job')['reason']
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_process_that_dies_of_itself_in_that_moment_comes_back_once(supervisord):
     sv, pid, waiting = stopping(supervisord, autorestart='true')
     os.kill(pid, signal.SIGKILL)

@@ -119,7 +119,9 @@ def test_percent_signs_in_the_url_do_no_harm() -> None:
 
 @pytest.mark.parametrize(
     ('url', 'path'),
-    [('/', '/'), ('/a?b=c&d=%2F', '/a?b=c&d=%2F'), ('/ü x', '/%C3%BC%20x'), ('//evil.example/', '//evil.example/')],
+    [('/', '/'), ('/a?b=c&d=%2F', '/a?b=c&d=%2F'), ('/ü x', '/%C3%BC%20x'), ('//evil.example/', '//evil.example/'),
+        ('/x?rate=100%', '/x?rate=100%'), ('/a/../b/./c', '/a/../b/./c'), ('/%7Ea"<>|', '/%7Ea"<>|'),
+    ],
 )
 def test_url_is_sent_as_it_is(url: str, path: str) -> None:
     assert sent(url=url).path == path

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 from typing import cast
+from urllib.parse import quote
 from urllib.parse import urljoin
 from urllib.parse import urlsplit
+from urllib.parse import urlunsplit
 
 import requests
 from requests.models import REDIRECT_STATI
@@ -35,6 +37,8 @@ MAX_REDIRECTS = 10
 BODY_CAP = 64 * 1024
 DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}
 
+# All that a request line may hold.
+_SENT_AS_WRITTEN = ''.join(map(chr, range(0x21, 0x7F)))
 # Decoding 64 KiB of it takes seconds, in which no other thread runs.
 _SLOW = 'punycode'
 _SAME_BODY = (307, 308)
@@ -114,7 +118,11 @@ class Client:
         merged = CaseInsensitiveDict(DEFAULT_HEADERS)
         for layer in headers:
             merged.update(layer)
-        return Request(requests.Request(method, url, headers=merged, data=body, auth=auth).prepare())
+        prepared = requests.Request(method, url, headers=merged, data=body, auth=auth).prepare()
+        # requests quotes a path once more, and takes `..` out of it: `?rate=100%` would arrive as `100%25`.
+        origin, written = urlsplit(str(prepared.url)), urlsplit(quote(url, safe=_SENT_AS_WRITTEN))
+        prepared.url = urlunsplit((origin.scheme, origin.netloc, written.path or '/', written.query, ''))
+        return Request(prepared)
 
     def fetch(self, request: Request, deadline: Deadline, follow: bool) -> Reply:
         """Send `request` and return the reply, its body unread.
