@@ -64,10 +64,13 @@ class HealthControllerPlugin(ControllerPluginBase):
         except KeyboardInterrupt:
             problem = Problem('interrupted')
         except CALL_ERRORS as why:
-            if getattr(why, 'errcode', 0) == 401 and self.ctl.options.interactive:
+            is_login_refused = getattr(why, 'errcode', 0) == 401
+            if is_login_refused and self.ctl.options.interactive:
                 # supervisorctl asks for user and password, and calls us again.
                 raise
             problem = of_error(why, self.ctl.options.serverurl)
+            if is_login_refused and str(getattr(self.ctl.options, 'password', '')).startswith('{SHA}'):
+                problem = Problem(f'{problem}: the password is a hash, the clear one is needed', problem.exitstatus)
         console.say(json.dumps({'error': str(problem).splitlines()[0]}) if as_json else str(problem))
         return problem.exitstatus
 

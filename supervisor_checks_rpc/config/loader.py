@@ -47,6 +47,8 @@ _PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, _SUPERVISORD, *
 _LISTENER = re.compile(r'supervisor_health_listener|supervisor_checks_rpc\.listener')
 _CONFIGURATION = re.compile(r'\s(?:-c|--c)')
 _USER = 'SUPERVISOR_USERNAME'
+# How a hash begins that stands in place of a password (supervisor/http.py, encrypted_dictionary_authorizer).
+_HASH = '{SHA}'
 # What people write instead, too far from it to be taken for a misspelling.
 _ALMOST = ('health', 'check', 'checks')
 _NO_SECTION = Section({}, {}, {})
@@ -193,14 +195,23 @@ def _listeners(file: ConfFile) -> dict[str, str]:
 def _refused(file: ConfFile) -> Iterator[str]:
     """Yield a line for each listener that has no login for the server that supervisord names to it."""
     server = next((name for name in _SERVERS if name in file.sections), '')
-    if server not in _logins(file) or _USER in os.environ:
+    login = _logins(file).get(server)
+    if login is None or _USER in os.environ:
         return
+    is_hash = login.password.startswith(_HASH)
     common = file.sections[_SUPERVISORD].raw.get('environment', '') if _SUPERVISORD in file.sections else ''
     for name, arguments in _listeners(file).items():
         raw = file.sections[name].raw
         given = (common, raw.get('environment', ''), raw.get('command', ''))
         # With a serverurl of its own, it may be another server.
-        if 'serverurl' not in raw and not _CONFIGURATION.search(arguments) and not any(_USER in text for text in given):
+        if 'serverurl' in raw or any(_USER in text for text in given):
+            continue
+        if is_hash:
+            yield (
+                f'[{name}] command: [{server}] has the hash of a password, and the listener needs the clear one: '
+                f'give it {_USER} and SUPERVISOR_PASSWORD in its environment'
+            )
+        elif not _CONFIGURATION.search(arguments):
             yield (
                 f'[{name}] command: [{server}] has a user and password, and the listener has none: give it -c FILE, or '
                 f'{_USER} and SUPERVISOR_PASSWORD in its environment'

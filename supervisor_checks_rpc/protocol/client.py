@@ -41,6 +41,8 @@ class Client:
         self._url = url
         self._shown_url = without_login(url)
         self._timeout = timeout
+        # supervisord's servers take the hash in place of a password, their clients do not (supervisor/http.py).
+        self._is_hash = password.startswith('{SHA}')
         self._head = 'POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n'
         if username:
             token = base64.b64encode(f'{username}:{password}'.encode()).decode()
@@ -111,9 +113,10 @@ class Client:
             else:
                 sock.close()
         if response.status == http.client.UNAUTHORIZED:
+            why = 'the password is a {SHA} hash, and the clear one is needed: ' if self._is_hash else ''
             raise CannotAsk(
-                f'supervisord at {self._shown_url} refuses user and password: set SUPERVISOR_USERNAME and '
-                'SUPERVISOR_PASSWORD in the environment of this program, or give it the file with -c'
+                f'supervisord at {self._shown_url} refuses user and password: {why}set SUPERVISOR_USERNAME and '
+                'SUPERVISOR_PASSWORD in the environment of this program'
             )
         if response.status != http.client.OK:
             raise CannotAsk(f'supervisord at {self._shown_url} answers with HTTP status {response.status}')

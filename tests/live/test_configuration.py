@@ -124,6 +124,13 @@ def test_a_listener_without_the_login_of_its_server_is_told(supervisord):
     assert any(said.startswith(line) for said in says(sv, 2))
 
 
+def test_a_hash_in_place_of_the_password_is_told(supervisord):
+    sv = supervisord(JOB, start=False, listener='', unix_auth=('me', '{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d'))
+    line = '[eventlistener:health] command: [unix_http_server] has the hash of a password, and the listener needs'
+    assert any(said.startswith(line) for said in says(sv, 2))
+    assert '82ab' not in '\n'.join(says(sv, 2))
+
+
 def test_a_variable_of_supervisord_has_the_value_in_a_check_that_it_has_in_a_program(supervisord):
     """supervisord expands its environment twice."""
     check = healthcheck('echo', 'command', 'job', command="echo '%(ENV_HEALTH_TEST_WORD)s'")

@@ -460,6 +460,8 @@ def test_the_wrong_password(supervisord):
     sv.health.beat('beat', 'web', True, 'all well')
     assert ctl(sv, 'health') == (4, 'Server requires authentication\n')
     assert ctl(sv, 'health', '-u', 'admin', '-p', 'wrong') == (4, 'Server requires authentication\n')
+    hashed = 'Server requires authentication: the password is a hash, the clear one is needed\n'
+    assert ctl(sv, 'health', '-u', 'admin', '-p', '{SHA}3b5e58') == (4, hashed)
     assert ctl(sv, 'health', '-u', 'admin', '-p', 'right')[0] == 0
     # With -i supervisorctl asks for it, as with its own commands.
     with Terminal(sv, '-i health') as terminal:

@@ -236,7 +236,11 @@ def test_a_refused_password_is_told_with_what_to_do() -> None:
     with answering(b'HTTP/1.0 401 Unauthorized\r\nContent-Length: 0\r\n\r\n') as url:
         assert complaint(url, username='admin', password='hunter2') == (
             f'supervisord at {url} refuses user and password: set SUPERVISOR_USERNAME and SUPERVISOR_PASSWORD in the '
-            'environment of this program, or give it the file with -c'
+            'environment of this program'
+        )
+        assert complaint(url, username='admin', password='{SHA}3b5e58') == (
+            f'supervisord at {url} refuses user and password: the password is a {{SHA}} hash, and the clear one is '
+            'needed: set SUPERVISOR_USERNAME and SUPERVISOR_PASSWORD in the environment of this program'
         )
 
 
