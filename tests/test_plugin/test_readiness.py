@@ -1,0 +1,156 @@
+"""What is known of a process that others depend on, and what that means for their failures."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from supervisor.states import ProcessStates
+from supervisor.states import SupervisorStates
+
+from supervisor_checks_rpc.config.start_order import Condition
+from supervisor_checks_rpc.config.start_order import Dependencies
+from supervisor_checks_rpc.core.model import CheckSpec
+from supervisor_checks_rpc.core.model import Key
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.core.monitor import LEASE_GRACE_SECONDS
+from supervisor_checks_rpc.core.monitor import Monitor
+from supervisor_checks_rpc.core.record import Record
+from supervisor_checks_rpc.core.schedule import Schedule
+from supervisor_checks_rpc.plugin.readiness import Readiness
+from supervisor_checks_rpc.plugin.start_order import StartOrder
+
+DB, WEB = ('db', 'db'), ('web', 'web')
+ON_DB = (Condition('db', 'healthy', (DB,)),)
+SCHEDULE = Schedule(start_period=0.0, failure_threshold=3, stale_after=35.0, timeout=5.0)
+
+
+class World:
+    """A db and a web that depends on it, each with a check, and each RUNNING unless it is `down`."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self.now = 100.0
+        self.log: list[str] = []
+        self.restarted: list[str] = []
+        self.record = Record([CheckSpec(f'{name}_ok', 'tcp', (name,), SCHEDULE) for name, _ in (DB, WEB)])
+        self.subprocesses = {key: self._subprocess(pid) for pid, key in ((1, DB), (2, WEB))}
+        processes = SimpleNamespace(subprocess=lambda process: self.subprocesses[process.group, process.name])
+        never = lambda _namespec: False  # noqa: E731
+        self.readiness = Readiness(processes, self.record, never, never, lambda: self.now)  # type: ignore[arg-type]
+        logger = SimpleNamespace(warn=self.log.append, info=self.log.append)
+        supervisord = SimpleNamespace(options=SimpleNamespace(logger=logger, mood=SupervisorStates.RUNNING))
+        self.order = StartOrder(
+            supervisord, self.record, self.readiness, lambda process, _reason: self.restarted.append(process.namespec),
+            lambda: self.now,
+        )  # fmt: skip
+        self.order.configure({WEB: dependencies})
+        self.match()
+
+    @staticmethod
+    def _subprocess(pid: int) -> Any:
+        config = SimpleNamespace(autostart=False, exitcodes=(0,), autorestart=False)
+        return SimpleNamespace(
+            state=ProcessStates.RUNNING, pid=pid, laststart=1, config=config, health_started=0.0, exitstatus=None,
+            get_state=lambda: ProcessStates.RUNNING,
+        )  # fmt: skip
+
+    def match(self) -> None:
+        """Tell the record which instances run."""
+        instances = {f'{key[0]}_ok': [Process(*key, self.subprocesses[key].pid)] for key in (DB, WEB)}
+        self.record.match(instances, self.now, self.now)
+
+    def monitor(self, key: Key) -> Monitor:
+        return self.record.monitors_of(key[0])[0]
+
+    def result(self, key: Key, *outcomes: str) -> None:
+        """Have the check of a process run, a second apart."""
+        for outcome in outcomes:
+            self.now += 1
+            monitor = self.monitor(key)
+            result = Result(f'{key[0]}_ok', 'tcp', monitor.process, outcome, 'reason', at=self.now, began=self.now)
+            monitor.add_result(result, self.now, self.now)
+
+    def spawn(self, key: Key, pid: int) -> None:
+        """Have another instance of a process run; none with pid 0."""
+        self.subprocesses[key].pid = pid
+        self.subprocesses[key].state = ProcessStates.RUNNING if pid else ProcessStates.BACKOFF
+        self.match()
+        self.order.note_change()
+        self.order.advance()
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(Dependencies(ON_DB))
+    made.result(DB, 'passed')
+    made.result(WEB, 'passed')
+    return made
+
+
+def test_nobody_is_held_back_for_long_by_a_check_that_nobody_runs(world: World) -> None:
+    world.result(WEB, 'failed', 'failed', 'failed')
+    assert world.order.hold_back(world.monitor(WEB))
+    assert world.order.cause(world.monitor(WEB)) == 'db is checked first'
+    world.now += SCHEDULE.timeout + LEASE_GRACE_SECONDS
+    assert not world.order.hold_back(world.monitor(WEB))
+
+
+def test_an_old_failure_holds_nobody_back(world: World) -> None:
+    world.result(DB, 'failed')
+    world.result(WEB, 'failed', 'failed', 'failed')
+    assert world.order.cause(world.monitor(WEB)) == 'db fails: reason'
+    world.now += SCHEDULE.stale_after + 1
+    assert world.order.cause(world.monitor(WEB)) == ''
+
+
+def test_one_failure_of_db_now_and_then_does_not_reset_those_of_web(world: World) -> None:
+    for _ in range(3):
+        world.result(WEB, 'failed')
+        world.result(DB, 'failed')
+        world.order.hold_back(world.monitor(WEB))
+        world.result(DB, 'passed')
+        world.order.hold_back(world.monitor(WEB))
+    assert world.monitor(WEB).state == 'unhealthy'
+    assert not world.order.hold_back(world.monitor(WEB))
+
+
+def test_web_has_the_full_threshold_after_db_was_unhealthy(world: World) -> None:
+    world.result(DB, 'failed', 'failed', 'failed')
+    world.result(WEB, 'failed', 'failed', 'failed')
+    assert world.order.hold_back(world.monitor(WEB))
+    world.result(DB, 'passed')
+    assert not world.order.hold_back(world.monitor(WEB))
+    assert (world.monitor(WEB).state, world.monitor(WEB).health.failures) != ('unhealthy', 3)
+    world.result(WEB, 'failed', 'failed')
+    assert world.monitor(WEB).state != 'unhealthy'
+
+
+def test_web_is_restarted_with_a_db_that_came_up_after_it_when_both_had_died() -> None:
+    world = World(Dependencies(restart_with=(DB,)))
+    world.order.advance()
+    world.spawn(DB, 0)
+    world.spawn(WEB, 0)
+    world.spawn(WEB, 12)
+    world.spawn(DB, 11)
+    assert world.restarted == []
+    world.result(DB, 'passed')
+    world.order.note_change()
+    world.order.advance()
+    assert world.restarted == ['web']
+
+
+def test_why_it_cannot_be_started_is_said() -> None:
+    world = World(Dependencies(ON_DB))
+    world.result(DB, 'passed')
+    web = world.subprocesses[WEB]
+    web.state, web.laststart, web.pid = ProcessStates.STOPPED, 0, 0
+
+    def spawn() -> None:
+        raise OSError('Address already in use')
+
+    web.spawn = spawn
+    world.order.note_change()
+    world.order.advance()
+    assert world.order.waits_for(Process(*WEB, 0)) == 'cannot be started: OSError: Address already in use'
