@@ -252,7 +252,7 @@ class HealthNamespaceRPCInterface:
     @_published
     def restartProcess(self, process: str, wait: bool = True) -> Any:
         """Restart a process inside supervisord: it is stopped and started, whatever becomes of the caller; one that
-        supervisord gave up on (FATAL, EXITED) is started, and one that is STOPPED is a fault
+        supervisord gave up on (FATAL, EXITED) or tries to start (BACKOFF) is started; one that is STOPPED is a fault
 
         @param string process  Name of the process, or group:name
         @param boolean wait    Wait until the process is running again, or startretries further starts have failed

@@ -113,7 +113,8 @@ class Restarts:
     ) -> Restart:
         """Restart this very instance of the process; a restart that is under way already serves both requests.
 
-        With pid 0 the process is one that supervisord gave up on (FATAL, EXITED), and it is started.
+        With pid 0 the process is one that supervisord gave up on (FATAL, EXITED) or tries to start (BACKOFF), and it is
+        started.
 
         :raises CannotRestart: when this instance is not there any more, or supervisord cannot signal it.
         """
@@ -218,6 +219,9 @@ class Restarts:
             self._start(restart) if restart.is_wanted else self._end(restart, _STOPPED_BY_OPERATOR)
         elif subprocess.state == ProcessStates.STOPPING and restart.phase == PREPARING:
             restart.is_wanted = False
+        elif subprocess.state == ProcessStates.BACKOFF and restart.phase == PREPARING and not restart.process.pid:
+            # It does not run, so it is STOPPED at once; then it has all its startretries again.
+            self._stop(restart)
         elif subprocess.state == ProcessStates.BACKOFF and restart.phase == RETRYING:
             # An operator started it, and supervisord goes on with that.
             self._end(restart, '')
@@ -233,14 +237,17 @@ class Restarts:
         elif not restart.is_wanted and restart.phase == PREPARING:
             self._end(restart, _STOPPED_BY_OPERATOR)
         elif restart.phase == PREPARING and restart.is_prepared():
-            restart.phase = STOPPING
-            self._began(restart.process.namespec)
-            problem = restart.subprocess.stop()
-            if problem:
-                self._end(restart, f'cannot stop it: {problem.splitlines()[0]}')
-            elif restart.stop_timeout is not None:
-                # When supervisord sends SIGKILL, by the wall clock (supervisor/process.py, transition).
-                restart.subprocess.delay = min(restart.subprocess.delay, time.time() + restart.stop_timeout)
+            self._stop(restart)
+
+    def _stop(self, restart: Restart) -> None:
+        restart.phase = STOPPING
+        self._began(restart.process.namespec)
+        problem = restart.subprocess.stop()
+        if problem:
+            self._end(restart, f'cannot stop it: {problem.splitlines()[0]}')
+        elif restart.stop_timeout is not None:
+            # When supervisord sends SIGKILL, by the wall clock (supervisor/process.py, transition).
+            restart.subprocess.delay = min(restart.subprocess.delay, time.time() + restart.stop_timeout)
 
     def _start(self, restart: Restart) -> None:
         if self._clock() < restart.next_start_at:
@@ -290,7 +297,7 @@ class Restarts:
 
 
 def _is_instance(process: Process, subprocess: Any) -> bool:
-    """Tell whether `process` is the instance that runs, or with pid 0 one that supervisord gave up on."""
+    """Tell whether `process` is the instance that runs, or with pid 0 one to be started."""
     if process.pid:
         return bool(subprocess.state in _UP and subprocess.pid == process.pid)
-    return bool(subprocess.state in _GIVEN_UP and not subprocess.pid)
+    return bool(subprocess.state in (*_GIVEN_UP, ProcessStates.BACKOFF) and not subprocess.pid)

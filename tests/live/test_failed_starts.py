@@ -134,6 +134,16 @@ def test_who_asked_waits_while_supervisord_itself_tries_again(supervisord):
     assert sv.wait_state('job')['pid'] not in (0, pid)
 
 
+def test_one_that_is_in_backoff_is_started_at_once(supervisord):
+    command = "sh -c 'test -e %(here)s/ready && exec sleep 3600'"
+    sv = supervisord(section('program:job', {'command': command, 'startsecs': 1, 'startretries': 50}))
+    # The wait before the next start grows by a second each time.
+    sv.wait(lambda: sv.log().count('exited: job') >= 3 and sv.process('job')['statename'] == 'BACKOFF', what='BACKOFF')
+    (sv.dir / 'ready').touch()
+    assert sv.health.restartProcess('job') is True
+    assert sv.wait_state('job')['pid'] != 0
+
+
 def _command_gone(script, _place):
     script.unlink()
 

@@ -173,7 +173,7 @@ def test_a_listener_that_dies_after_its_report_leaves_nothing_undone(supervisord
 
 
 def test_a_listener_that_is_killed_again_and_again_loses_nothing(supervisord, well):
-    sv = supervisord(web(free_port(), start_period=30, max_restarts=100) + well, health=FAST, listener='startsecs = 0')
+    sv = supervisord(web(free_port(), start_period=5, max_restarts=100) + well, health=FAST, listener='startsecs = 0')
     wait_state(sv, 'healthy')
     before = {name: sv.process(name)['pid'] for name in ('web', 'well')}
     moments = random.Random(2)
