@@ -118,14 +118,14 @@ class Readiness:
                 return f'{namespec} is {state} since {span(at - monitor.since)}'
         return ''
 
-    def may_be_in_trouble(self, key: Key) -> str:
-        """Say that the last run of a check on the process failed, below its threshold; '' if none did."""
+    def fails_below_threshold(self, key: Key) -> str:
+        """Return the reason of a check that failed in its last run, and is not unhealthy yet; '' if none did."""
         now, namespec = self._clock(), Process(*key, 0).namespec
         for monitor in self._record.monitors_of(namespec):
             last = monitor.health.last
-            is_failure = monitor.health.failures and last is not None and last.outcome == model.FAILED
-            is_fresh = last is not None and now - last.began <= monitor.spec.schedule.stale_after
-            if is_failure and is_fresh and monitor.state != model.PAUSED:
+            if last is None or last.outcome != model.FAILED or monitor.state == model.PAUSED:
+                continue
+            if monitor.health.failures and now - last.began <= monitor.spec.schedule.stale_after:
                 return f'{namespec} fails: {monitor.reason()}'
         return ''
 

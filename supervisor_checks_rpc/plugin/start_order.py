@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from supervisor.states import ProcessStates
@@ -235,21 +237,24 @@ class StartOrder:
 
     def cause(self, monitor: Monitor) -> str:
         """Say what else may have made the check fail: something that its process depends on; '' if nothing has."""
+        if not self._may_be_held_back(monitor):
+            return ''
         others = self._others(monitor)
-        told = (*map(self._readiness.trouble, others), *map(self._readiness.may_be_in_trouble, others))
-        cause = next(filter(None, told), '')
-        if cause or monitor.state != model.UNHEALTHY:
+        known = chain(map(self._readiness.trouble, others), map(self._readiness.fails_below_threshold, others))
+        cause = next(filter(None, known), '')
+        if cause:
             return cause
-        moment = monitor.state_changed_at
-        unchecked = next((other for other in others if self._readiness.unchecked(other, moment)), None)
-        return f'{Process(*unchecked, 0).namespec} is checked first' if unchecked else ''
+        unchecked = self._unchecked(monitor, others)
+        return f'{unchecked[0].process.namespec} is checked first' if unchecked else ''
 
     def hold_back(self, monitor: Monitor) -> bool:
-        """Tell whether the failures of the check lead to no act now, since what its process depends on is the cause.
+        """Tell whether the check may not act on its process, because a dependency of the process has a problem.
 
-        What was not checked since they began is checked at once. When a process that was down, starting or unhealthy is
-        well again, the failures are forgotten.
+        A dependency without a check since then is made due at once. The failures are forgotten as soon as no dependency
+        is down, starting or unhealthy any more.
         """
+        if not self._may_be_held_back(monitor):
+            return False
         key, others = (monitor.process.group, monitor.process.name), self._others(monitor)
         if any(map(self._readiness.trouble, others)):
             self._blocked.add(key)
@@ -257,11 +262,16 @@ class StartOrder:
         if key in self._blocked:
             self._blocked.discard(key)
             self._forget_failures(monitor.process.namespec)
-        if monitor.state == model.UNHEALTHY:
-            for other in others:
-                for unchecked in self._readiness.unchecked(other, monitor.state_changed_at):
-                    unchecked.hasten(self._clock())
-        return bool(self.cause(monitor))
+        unchecked = self._unchecked(monitor, others)
+        for one in unchecked:
+            one.hasten(self._clock())
+        return bool(unchecked) or any(map(self._readiness.fails_below_threshold, others))
+
+    def _unchecked(self, monitor: Monitor, others: Iterable[Key]) -> list[Monitor]:
+        """Return the monitors of `others` that had no run since `monitor` became unhealthy, [] while it is not."""
+        if monitor.state != model.UNHEALTHY:
+            return []
+        return [one for other in others for one in self._readiness.unchecked(other, monitor.state_changed_at)]
 
     def _forget_failures(self, namespec: str) -> None:
         now = self._clock()
@@ -270,12 +280,15 @@ class StartOrder:
                 monitor.reset_failures(now)
                 monitor.refresh(now, time.time())
 
-    def _others(self, monitor: Monitor) -> list[Key]:
-        """Return the processes that may be the cause of a failure of `monitor`."""
+    def _may_be_held_back(self, monitor: Monitor) -> bool:
+        """Tell whether a dependency of its process may hold back the acts of a check; not with `act_anyway`."""
         key = monitor.process.group, monitor.process.name
-        if key not in self._dependencies or monitor.spec.schedule.act_anyway:
-            return []
-        conditions = (one for one in self._dependencies[key].conditions if one.word != COMPLETED)
+        return key in self._dependencies and not monitor.spec.schedule.act_anyway
+
+    def _others(self, monitor: Monitor) -> list[Key]:
+        """Return the processes that the one of `monitor` depends on to be healthy or running."""
+        dependencies = self._dependencies[monitor.process.group, monitor.process.name]
+        conditions = (one for one in dependencies.conditions if one.word != COMPLETED)
         return [other for condition in conditions for other in condition.processes]
 
     # -- conditions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,6 +126,15 @@ def test_web_has_the_full_threshold_after_db_was_unhealthy(world: World) -> None
     assert (world.monitor(WEB).state, world.monitor(WEB).health.failures) != ('unhealthy', 3)
     world.result(WEB, 'failed', 'failed')
     assert world.monitor(WEB).state != 'unhealthy'
+
+
+def test_a_check_that_acts_anyway_does_not_end_what_holds_another_one_back(world: World) -> None:
+    world.result(DB, 'failed', 'failed', 'failed')
+    world.result(WEB, 'failed', 'failed', 'failed')
+    assert world.order.hold_back(world.monitor(WEB))
+    anyway = CheckSpec('web_anyway', 'tcp', ('web',), replace(SCHEDULE, act_anyway=True))
+    assert not world.order.hold_back(Monitor(anyway, world.monitor(WEB).process, 20, world.now, world.now, set()))
+    assert (world.monitor(WEB).state, world.monitor(WEB).health.failures) == ('unhealthy', 3)
 
 
 def test_web_is_restarted_with_a_db_that_came_up_after_it_when_both_had_died() -> None:
