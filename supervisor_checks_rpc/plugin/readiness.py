@@ -79,10 +79,10 @@ class Readiness:
         monitors = self._record.monitors_of(namespec)
         return [(m.spec.name, m.state, m.reason()) for m in monitors if m.refresh(now, at) != model.HEALTHY]
 
-    def outlook(self, key: Key) -> tuple[bool, bool]:
-        """Tell of a process that is not healthy whether it is inactive, and whether waiting for it is useless.
+    def outlook(self, key: Key, word: str = HEALTHY) -> tuple[bool, bool]:
+        """Tell of a process that is not what `word` says whether it is inactive, and whether waiting for it is useless.
 
-        Inactive is one that does not run as intended: an expected exit, never started, stopped by an operator.
+        An inactive process is meant to be down: it exited as expected, was never started, or an operator stopped it.
         """
         subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
         if self._is_restarting(namespec):
@@ -94,6 +94,9 @@ class Readiness:
         if subprocess.state not in RUNNING_STATES and is_down_for_good(subprocess):
             is_expected = subprocess.exitstatus in subprocess.config.exitcodes
             return subprocess.state == ProcessStates.EXITED and is_expected, True
+        # Its checks say nothing of whether it will run, or complete.
+        if word != HEALTHY:
+            return False, False
         monitors = self._record.monitors_of(namespec)
         return False, self._is_suspended(namespec) or any(monitor.state == model.INVALID for monitor in monitors)
 

@@ -231,8 +231,8 @@ class StartOrder:
         return stuck
 
     def _never_holds(self, key: Key, word: str) -> bool:
-        # One that was never started, or was stopped, may be started by an operator at any time.
-        _, is_useless = self._readiness.outlook(key)
+        # An operator may start a STOPPED process at any time, so that is not counted.
+        _, is_useless = self._readiness.outlook(key, word)
         return is_useless and bool(self._readiness.missing(key, word))
 
     def cause(self, monitor: Monitor) -> str:

@@ -151,6 +151,18 @@ def test_web_is_restarted_with_a_db_that_came_up_after_it_when_both_had_died() -
     assert world.restarted == ['web']
 
 
+@pytest.mark.parametrize(('word', 'is_stuck'), [('running', False), ('completed', False), ('healthy', True)])
+def test_a_check_that_is_invalid_keeps_nobody_waiting_who_needs_no_health(word: str, is_stuck: bool) -> None:
+    world = World(Dependencies((Condition('db', word, (DB,)),)))
+    world.record.configure([CheckSpec('db_ok', 'tcp', ('db',), SCHEDULE, error='port: expected a number')], 20)
+    world.record.match({'db_ok': [Process(*DB, 1)]}, world.now, world.now)
+    world.monitor(DB).refresh(world.now, world.now)
+    web, db = world.subprocesses[WEB], world.subprocesses[DB]
+    web.state, web.laststart, web.pid = ProcessStates.STOPPED, 0, 0
+    db.state = ProcessStates.STARTING
+    assert world.order.is_stuck(Process(*WEB, 0)) == is_stuck
+
+
 def test_why_it_cannot_be_started_is_said() -> None:
     world = World(Dependencies(ON_DB))
     world.result(DB, 'passed')
