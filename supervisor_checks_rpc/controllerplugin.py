@@ -64,13 +64,10 @@ class HealthControllerPlugin(ControllerPluginBase):
         except KeyboardInterrupt:
             problem = Problem('interrupted')
         except CALL_ERRORS as why:
-            is_login_refused = getattr(why, 'errcode', 0) == 401
-            if is_login_refused and self.ctl.options.interactive:
+            if getattr(why, 'errcode', 0) == 401 and self.ctl.options.interactive:
                 # supervisorctl asks for user and password, and calls us again.
                 raise
-            problem = of_error(why, self.ctl.options.serverurl)
-            if is_login_refused and str(getattr(self.ctl.options, 'password', '')).startswith('{SHA}'):
-                problem = Problem(f'{problem}: the password is a hash, the clear one is needed', problem.exitstatus)
+            problem = of_error(why, self.ctl.options.serverurl, self.ctl.options.password or '')
         console.say(json.dumps({'error': str(problem).splitlines()[0]}) if as_json else str(problem))
         return problem.exitstatus
 

@@ -108,7 +108,7 @@ def control(sv: Plugged) -> Controller:
     """Supervisorctl's own controller, with our plugin."""
     factories = [('default', DefaultControllerPlugin, {}), ('health', make_health_controllerplugin, {})]
     proxy = SimpleNamespace(health=sv, supervisor=sv)
-    settings = {'prompt': 'supervisor', 'interactive': False, 'serverurl': 'unix:///s.sock'}
+    settings = {'prompt': 'supervisor', 'interactive': False, 'serverurl': 'unix:///s.sock', 'password': None}
     settings['plugin_factories'] = factories
     return Controller(SimpleNamespace(**settings, getServerProxy=lambda: proxy), stdout=io.StringIO())
 

@@ -21,15 +21,17 @@ from .. import options as opt
 from ..core.model import CheckSpec
 from ..core.model import Key
 from ..core.schedule import SCHEDULE_OPTIONS
+from ..core.text import is_password_hash
 from ..options import Option
 from . import conf_file
 from . import start_order
-from . import unmatched
 from .conf_file import ConfFile
 from .conf_file import Section
 from .programs import GROUP
 from .programs import PROGRAM_PREFIXES
+from .programs import Member
 from .programs import Program
+from .programs import members
 from .programs import programs
 from .sections import SECTION
 from .sections import build_spec
@@ -47,8 +49,6 @@ _PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, _SUPERVISORD, *
 _LISTENER = re.compile(r'supervisor_health_listener|supervisor_checks_rpc\.listener')
 _CONFIGURATION = re.compile(r'\s(?:-c|--c)')
 _USER = 'SUPERVISOR_USERNAME'
-# How a hash begins that stands in place of a password (supervisor/http.py, encrypted_dictionary_authorizer).
-_HASH = '{SHA}'
 # What people write instead, too far from it to be taken for a misspelling.
 _ALMOST = ('health', 'check', 'checks')
 _NO_SECTION = Section({}, {}, {})
@@ -81,7 +81,7 @@ class Config:
     notes: tuple[str, ...] = field(default=(), compare=False)
     logins: Mapping[str, Login] = field(default_factory=dict, compare=False)
     dependencies: Mapping[Key, start_order.Dependencies] = field(default_factory=dict)
-    processes: tuple[unmatched.Known, ...] = field(default=(), compare=False)
+    processes: tuple[Member, ...] = field(default=(), compare=False)
 
 
 def load(path: str, read: conf_file.Read = conf_file.read) -> Config:
@@ -130,11 +130,11 @@ def _config_of(path: str, file: ConfFile) -> Config:
     )
 
 
-def _processes(file: ConfFile, known: Sequence[Program]) -> tuple[unmatched.Known, ...]:
+def _processes(file: ConfFile, known: Sequence[Program]) -> tuple[Member, ...]:
     """Return all processes that the file makes, none if it does not tell all of them."""
     if file.skipped or all(one.is_listener for one in known) or not all(one.processes for one in known):
         return ()
-    return tuple((*key, one.is_listener) for one in known for key in one.members())
+    return tuple(members(known))
 
 
 def _specs(file: ConfFile, defaults: Mapping[str, Any]) -> list[CheckSpec]:
@@ -198,7 +198,6 @@ def _refused(file: ConfFile) -> Iterator[str]:
     login = _logins(file).get(server)
     if login is None or _USER in os.environ:
         return
-    is_hash = login.password.startswith(_HASH)
     common = file.sections[_SUPERVISORD].raw.get('environment', '') if _SUPERVISORD in file.sections else ''
     for name, arguments in _listeners(file).items():
         raw = file.sections[name].raw
@@ -206,7 +205,7 @@ def _refused(file: ConfFile) -> Iterator[str]:
         # With a serverurl of its own, it may be another server.
         if 'serverurl' in raw or any(_USER in text for text in given):
             continue
-        if is_hash:
+        if is_password_hash(login.password):
             yield (
                 f'[{name}] command: [{server}] has the hash of a password, and the listener needs the clear one: '
                 f'give it {_USER} and SUPERVISOR_PASSWORD in its environment'

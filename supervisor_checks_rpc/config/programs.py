@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,6 +17,10 @@ from .conf_file import Section
 LISTENER = 'eventlistener:'
 GROUP = 'group:'
 PROGRAM_PREFIXES = ('program:', 'fcgi-program:', LISTENER)
+
+
+# Group and name of a process, and whether it is an event listener.
+Member = tuple[str, str, bool]
 
 
 class Program(NamedTuple):
@@ -56,6 +61,11 @@ def programs(sections: Mapping[str, Section]) -> list[Program]:
     return [
         Program(name, group, tuple(_names(name, group, sections[name], everywhere))) for name, group in grouped + alone
     ]
+
+
+def members(known: Iterable[Program]) -> list[Member]:
+    """Return all processes of these programs."""
+    return [(*key, program.is_listener) for program in known for key in program.members()]
 
 
 def _names(name: str, group: str, section: Section, everywhere: Mapping[str, object]) -> Iterator[str]:

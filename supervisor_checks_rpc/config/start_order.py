@@ -20,7 +20,10 @@ from ..core.patterns import matching
 from .conf_file import Section
 from .programs import GROUP
 from .programs import LISTENER
+from .programs import Member
 from .programs import Program
+from .programs import members
+from .unmatched import MOST_HINTS
 
 HEALTHY = 'healthy'
 RUNNING = 'running'
@@ -29,8 +32,6 @@ _WORDS = (HEALTHY, RUNNING, COMPLETED)
 _OPTIONS = ('depends_on', 'restart_with')
 _FALSE = ('false', 'no', 'off', '0')
 _EXPECTED = f'expected NAME, or NAME with one of {", ".join(_WORDS)}'
-# Names that are looked for among all others, to say which may be meant: with many programs one look takes milliseconds.
-_MOST_HINTS = 3
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class _Names:
     """The processes that a file makes, found by the names that `depends_on` and `restart_with` have for them."""
 
     def __init__(self, known: Iterable[Program]) -> None:
-        self._all = [(*key, program.is_listener) for program in known for key in program.members()]
+        self._all = members(known)
         # A name without wildcards matches few: those of that group, or of that name.
-        self._by_word: dict[str, list[tuple[str, str, bool]]] = {}
+        self._by_word: dict[str, list[Member]] = {}
         for process in self._all:
             for word in {process[0], process[1]}:
                 self._by_word.setdefault(word, []).append(process)
@@ -76,7 +77,7 @@ class _Names:
 
     def hint(self, target: str) -> str:
         """Return what may be meant by a name that is unknown, ready to stand behind the problem."""
-        if target not in self._hints and len(self._hints) < _MOST_HINTS:
+        if target not in self._hints and len(self._hints) < MOST_HINTS:
             names = {name for group, process, _ in self._all for name in (group, f'{group}:{process}')}
             close = get_close_matches(target, sorted(names), 1, 0.5)
             self._hints[target] = f', did you mean {close[0]}?' if close else ''
@@ -124,7 +125,7 @@ def _parsed(name: str, section: Section, names: _Names) -> Dependencies:
         lines = (f'[{name}] {key}: an event listener has no such option' for key in _OPTIONS if key in section.raw)
         return Dependencies(problem='\n'.join(lines))
     problems = [f'[{name}] {section.unreadable[key]}' for key in _OPTIONS if key in section.unreadable]
-    empty = [key for key in _OPTIONS if not section.given.get(key, ',').strip()]
+    empty = [key for key in _OPTIONS if key in section.given and not _listed(section.given[key])]
     problems += [f'[{name}] {key}: it is empty, {_EXPECTED}' for key in empty]
     conditions = []
     for text in _listed(section.given.get('depends_on', '')):

@@ -9,14 +9,15 @@ from itertools import islice
 
 from ..core.model import CheckSpec
 from ..core.patterns import matching
+from .programs import Member
 from .sections import SECTION
 from .sections import one_line
 
+# So many problem lines in one go say which name may be meant: to look for it takes up to 30 ms with 1,000 processes.
+MOST_HINTS = 3
 # More would hold supervisord up.
 _MOST_PATTERNS = 5
 _LONGEST_PATTERN = 100
-# Group, name, and whether it is an event listener.
-Known = tuple[str, str, bool]
 
 
 def problem(spec: CheckSpec) -> str:
@@ -24,13 +25,13 @@ def problem(spec: CheckSpec) -> str:
     return f'[{SECTION}{spec.name}] processes: no process matches {", ".join(spec.processes)!r}'
 
 
-def problems(specs: Iterable[CheckSpec], known: Collection[Known]) -> list[str]:
+def problems(specs: Iterable[CheckSpec], known: Collection[Member]) -> list[str]:
     """Return a line with a hint for each usable check that matches none of the `known` processes, if any are."""
     lost = [spec for spec in specs if known and not spec.error and not matching(spec.processes, known)]
     return [one_line(problem(spec) + hint(spec, known)) for spec in lost]
 
 
-def hint(spec: CheckSpec, known: Collection[Known]) -> str:
+def hint(spec: CheckSpec, known: Collection[Member]) -> str:
     """Return what may be meant by its processes, ready to stand behind the problem; '' if nothing is like them.
 
     It takes up to 30 ms with 1,000 processes.
@@ -41,7 +42,7 @@ def hint(spec: CheckSpec, known: Collection[Known]) -> str:
     return f' (did you mean {meant}?)' if meant else ''
 
 
-def _meant(pattern: str, known: Collection[Known]) -> str:
+def _meant(pattern: str, known: Collection[Member]) -> str:
     words = pattern.split()
     if len(words) > 1 and matching(words, known):
         return ', '.join(words)

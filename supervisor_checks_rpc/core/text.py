@@ -19,6 +19,11 @@ def without_login(url: str) -> str:
     return _LOGIN.sub('//', url)
 
 
+def is_password_hash(password: str) -> bool:
+    """Tell whether it is the hash of one, which works in a server's section only (supervisor/http.py)."""
+    return password.startswith('{SHA}')
+
+
 def formatted(msg: str, args: tuple[object, ...]) -> str:
     """Return `msg % args`; a `%` that fits no argument is left as it is, and does not make the check fail."""
     try:

@@ -52,8 +52,6 @@ from .worker_link import WorkerLink
 
 # External checks of one process: a caller could name ever more of them, and each stays in memory.
 MAX_EXTERNAL = 100
-# Hints for checks that are for no process, in one go.
-_MOST_HINTS = 3
 
 
 class TooManyExternalChecks(HealthError):
@@ -262,8 +260,7 @@ class HealthService:
         for number, name in enumerate(new):
             spec = self.record.specs[name]
             if not matching(spec.processes, configured):
-                # A hint takes up to 30 ms of supervisord's only thread with 1,000 processes.
-                hint = unmatched.hint(spec, configured) if number < _MOST_HINTS else ''
+                hint = unmatched.hint(spec, configured) if number < unmatched.MOST_HINTS else ''
                 self.log.warn(f'health: {printable_line(self._unmatched[name] + hint)}')
 
     def _refresh_instances(self) -> None:

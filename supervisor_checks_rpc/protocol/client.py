@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
+from ..core.text import is_password_hash
 from ..core.text import without_login
 from ..errors import HealthError
 
@@ -41,8 +42,7 @@ class Client:
         self._url = url
         self._shown_url = without_login(url)
         self._timeout = timeout
-        # supervisord's servers take the hash in place of a password, their clients do not (supervisor/http.py).
-        self._is_hash = password.startswith('{SHA}')
+        self._is_hash = is_password_hash(password)
         self._head = 'POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n'
         if username:
             token = base64.b64encode(f'{username}:{password}'.encode()).decode()

@@ -7,6 +7,8 @@ import xmlrpc.client
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..core.text import is_password_hash
+
 # Exit statuses of supervisorctl (supervisor/supervisorctl.py, LSBInitExitStatuses and LSBStatusExitStatuses).
 SUCCESS = 0
 GENERIC = 1
@@ -102,13 +104,14 @@ def of_fault(label: str, fault: xmlrpc.client.Fault) -> Problem:
     return Problem(f'{label}: ERROR ({reason or name})', codes.get(fault.faultCode, GENERIC))
 
 
-def of_error(why: Exception, url: str) -> Problem:
+def of_error(why: Exception, url: str, password: str = '') -> Problem:
     """Return the problem that an error of a call means, in supervisorctl's own words (Controller.upcheck)."""
     if isinstance(why, xmlrpc.client.Fault):
         return of_fault('health', why)
     if isinstance(why, xmlrpc.client.ProtocolError):
         if why.errcode == 401:
-            return Problem('Server requires authentication', REFUSED)
+            hint = ': the password is a hash, the clear one is needed' if is_password_hash(password) else ''
+            return Problem(f'Server requires authentication{hint}', REFUSED)
         return Problem(f'{url} answers with HTTP status {why.errcode}')
     known = {
         errno.ECONNREFUSED: Problem(f'{url} refused connection', REFUSED),

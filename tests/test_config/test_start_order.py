@@ -89,6 +89,10 @@ def test_programs_stand_in_groups_and_a_group_is_all_of_it(tmp_path: Path) -> No
             '[eventlistener:web] restart_with: an event listener has no such option',
         ),
         (
+            program('web', depends_on=' , ,'),
+            '[program:web] depends_on: it is empty, expected NAME, or NAME with one of healthy, running, completed',
+        ),
+        (
             program('web', depends_on=''),
             '[program:web] depends_on: it is empty, expected NAME, or NAME with one of healthy, running, completed',
         ),
