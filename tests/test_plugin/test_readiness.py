@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from supervisor.states import ProcessStates
-from supervisor.states import SupervisorStates
 
+from fakes import Supervisord
 from supervisor_checks_rpc.config.start_order import Condition
 from supervisor_checks_rpc.config.start_order import Dependencies
 from supervisor_checks_rpc.core.model import CheckSpec
@@ -20,6 +18,7 @@ from supervisor_checks_rpc.core.monitor import LEASE_GRACE_SECONDS
 from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.core.schedule import Schedule
+from supervisor_checks_rpc.plugin.processes import Processes
 from supervisor_checks_rpc.plugin.readiness import Readiness
 from supervisor_checks_rpc.plugin.start_order import StartOrder
 
@@ -29,33 +28,27 @@ SCHEDULE = Schedule(start_period=0.0, failure_threshold=3, stale_after=35.0, tim
 
 
 class World:
-    """A db and a web that depends on it, each with a check, and each RUNNING unless it is `down`."""
+    """A db, and a web that depends on it: both RUNNING, each with a check."""
 
     def __init__(self, dependencies: Dependencies) -> None:
         self.now = 100.0
-        self.log: list[str] = []
         self.restarted: list[str] = []
         self.record = Record([CheckSpec(f'{name}_ok', 'tcp', (name,), SCHEDULE) for name, _ in (DB, WEB)])
-        self.subprocesses = {key: self._subprocess(pid) for pid, key in ((1, DB), (2, WEB))}
-        processes = SimpleNamespace(subprocess=lambda process: self.subprocesses[process.group, process.name])
-        never = lambda _namespec: False  # noqa: E731
-        self.readiness = Readiness(processes, self.record, never, never, lambda: self.now)  # type: ignore[arg-type]
-        logger = SimpleNamespace(warn=self.log.append, info=self.log.append)
-        supervisord = SimpleNamespace(options=SimpleNamespace(logger=logger, mood=SupervisorStates.RUNNING))
+        supervisord = Supervisord('', 'db=1', 'web=2')
+        processes = Processes(supervisord, self._clock)
+        self.subprocesses = {(entry.group, entry.name): entry.subprocess for entry in processes}
+        for subprocess in self.subprocesses.values():
+            subprocess.laststart, subprocess.config.autostart = 1, False
+        readiness = Readiness(processes, self.record, lambda _: False, lambda _: False, self._clock)
         self.order = StartOrder(
-            supervisord, self.record, self.readiness, lambda process, _reason: self.restarted.append(process.namespec),
-            lambda: self.now,
+            supervisord, self.record, readiness, lambda process, _reason: self.restarted.append(process.namespec),
+            self._clock,
         )  # fmt: skip
         self.order.configure({WEB: dependencies})
         self.match()
 
-    @staticmethod
-    def _subprocess(pid: int) -> Any:
-        config = SimpleNamespace(autostart=False, exitcodes=(0,), autorestart=False)
-        return SimpleNamespace(
-            state=ProcessStates.RUNNING, pid=pid, laststart=1, config=config, health_started=0.0, exitstatus=None,
-            get_state=lambda: ProcessStates.RUNNING,
-        )  # fmt: skip
+    def _clock(self) -> float:
+        return self.now
 
     def match(self) -> None:
         """Tell the record which instances run."""
