@@ -59,11 +59,11 @@ class Dependencies:
 
 
 class _Names:
-    """The processes that a file makes, found by the names that `depends_on` and `restart_with` have for them."""
+    """Finds the processes that a name in `depends_on` or `restart_with` stands for."""
 
     def __init__(self, known: Iterable[Program]) -> None:
         self._all = members(known)
-        # A name without wildcards matches few: those of that group, or of that name.
+        # By group and by name of the process: a name without wildcards need not be compared with all.
         self._by_word: dict[str, list[Member]] = {}
         for process in self._all:
             for word in {process[0], process[1]}:
@@ -76,7 +76,7 @@ class _Names:
         return tuple(sorted(matching((target,), near)))
 
     def hint(self, target: str) -> str:
-        """Return what may be meant by a name that is unknown, ready to stand behind the problem."""
+        """Return `, did you mean NAME?` for an unknown name, '' if no name is like it."""
         if target not in self._hints and len(self._hints) < MOST_HINTS:
             names = {name for group, process, _ in self._all for name in (group, f'{group}:{process}')}
             close = get_close_matches(target, sorted(names), 1, 0.5)
@@ -87,9 +87,9 @@ class _Names:
 def dependencies(
     sections: Mapping[str, Section], known: Iterable[Program]
 ) -> tuple[dict[Key, Dependencies], list[str]]:
-    """Return the dependencies of each process that has any, and a line for each problem.
+    """Return the dependencies by process, without processes that have none, and one line for each problem.
 
-    `known` are the programs that `sections` make.
+    `known` are the programs of these `sections`.
     """
     problems = [
         f'[{name}] {key}: a group has no such option, expected it in a [program:x]'
@@ -175,13 +175,13 @@ def _circles(found: Mapping[Program, Dependencies]) -> dict[Program, Dependencie
 
 
 def _behind_circles(after: Mapping[Program, Iterable[Program]]) -> list[Program]:
-    """Return the programs that no order can reach: those in circles, and those that depend on one."""
+    """Return the programs that cannot be ordered: those in circles, and those that depend on one."""
     order = TopologicalSorter(after)
     try:
         order.prepare()
         return []
     except CycleError:
-        # It still gives all that stand before the circles.
+        # After this error it still yields every program that depends on no circle.
         reached: set[Program] = set()
         while ready := order.get_ready():
             reached.update(ready)

@@ -13,7 +13,7 @@ from .programs import Member
 from .sections import SECTION
 from .sections import one_line
 
-# So many problem lines in one go say which name may be meant: to look for it takes up to 30 ms with 1,000 processes.
+# The first problem lines of a load have a hint (did you mean …?). One hint takes up to 30 ms with 1,000 processes.
 MOST_HINTS = 3
 # More would hold supervisord up.
 _MOST_PATTERNS = 5

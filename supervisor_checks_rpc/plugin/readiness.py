@@ -133,9 +133,9 @@ class Readiness:
         return ''
 
     def unchecked(self, key: Key, moment: float) -> list[Monitor]:
-        """Return the monitors of the process without a run since `moment`: it may have failed just before.
+        """Return the monitors of the process that had no run since `moment`, in monotonic seconds.
 
-        After the time that a run takes at most, nobody runs checks, and there is nothing to wait for.
+        None are returned once a run would have been reported: then no listener runs, and waiting for it is in vain.
         """
         now = self._clock()
         return [

@@ -54,7 +54,7 @@ class Restart:
     """One restart. It ends when its process runs again, or with a `failure` that says why the process does not.
 
     `is_wanted` becomes false when an operator stops the process; `is_by_operator` is true if a person requested it.
-    After `stop_timeout` seconds the process gets SIGKILL; after its `stopwaitsecs` at the latest, or with None.
+    supervisord sends SIGKILL after `stop_timeout` seconds, or after the program's `stopwaitsecs` if that is sooner.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Restarts:
         elif subprocess.state == ProcessStates.STOPPING and restart.phase == PREPARING:
             restart.is_wanted = False
         elif subprocess.state == ProcessStates.BACKOFF and restart.phase == PREPARING and not restart.process.pid:
-            # It does not run, so it is STOPPED at once; then it has all its startretries again.
+            # It has no pid, so supervisord makes it STOPPED at once. Its count of failed starts goes on.
             self._stop(restart)
         elif subprocess.state == ProcessStates.BACKOFF and restart.phase == RETRYING:
             # An operator started it, and supervisord goes on with that.
@@ -297,7 +297,7 @@ class Restarts:
 
 
 def _is_instance(process: Process, subprocess: Any) -> bool:
-    """Tell whether `process` is the instance that runs, or with pid 0 one to be started."""
+    """Tell whether `process` is the instance of `subprocess` now: of the same pid, or with pid 0 one that is down."""
     if process.pid:
         return bool(subprocess.state in _UP and subprocess.pid == process.pid)
     return bool(subprocess.state in (*_GIVEN_UP, ProcessStates.BACKOFF) and not subprocess.pid)

@@ -192,7 +192,7 @@ class HealthService:
         return has_work or self._remediation.restarts.has_work()
 
     def _advance(self) -> None:
-        # A new instance is not taken for the one that was healthy.
+        # Otherwise a new instance would count as healthy because the one before it was.
         self._refresh_instances()
         self._remediation.restarts.advance()
         self._start_order.advance()
@@ -216,7 +216,7 @@ class HealthService:
 
     def _notice_standstill(self) -> None:
         """Called before anything is judged, in whatever part of a turn of the loop that happens first."""
-        # While supervisord stops, its loop does not call us.
+        # While supervisord stops, we are not called on each turn of its loop.
         if not self.is_stopping() and self._standstill.has_stood_still():
             self.record.ignore_standstill(self._clock())
 

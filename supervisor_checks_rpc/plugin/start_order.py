@@ -53,9 +53,9 @@ class StartOrder:
         self._clock = clock
         self._dependencies: Mapping[Key, Dependencies] = {}
         self._is_due = False
-        # Those that `advance` has still to look at, the next one last.
+        # Processes that `advance` still has to look at, the next one last.
         self._to_look_at: list[Key] = []
-        # Those that wait and that we shall never start, as of the last change; None: to be found.
+        # Waiting processes whose conditions cannot hold unless an operator acts. None after a change: not known.
         self._stuck: set[Key] | None = None
         # Processes that an operator stopped before we started them.
         self._taken_off: set[Key] = set()
@@ -63,7 +63,7 @@ class StartOrder:
         self._start_errors: dict[Key, str] = {}
         # Processes whose failures have another cause now.
         self._blocked: set[Key] = set()
-        # For each process with restart_with, its pid and the last known instances of the others when it was started.
+        # For each process with restart_with: its pid, and the instances of the processes named there when it started.
         self._started_with: dict[Key, tuple[int, dict[Key, Process]]] = {}
 
     def configure(self, dependencies: Mapping[Key, Dependencies]) -> None:
@@ -86,7 +86,10 @@ class StartOrder:
         self._stuck = None
 
     def group_changed(self, group: str) -> None:
-        """Take note that a group was added or removed: `update` stops it first, which was not meant for the new one."""
+        """Take note that a group was added or removed.
+
+        supervisorctl's `update` stops a group before it removes it. The new group is to wait again.
+        """
         self._taken_off = {key for key in self._taken_off if key[0] != group}
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:
@@ -129,7 +132,7 @@ class StartOrder:
             return
         for monitor in self._record.monitors_of(Process(*key, 0).namespec):
             self.hold_back(monitor)
-        # In a circle each restart would ask for the next.
+        # In a circle, each restart would cause the next one, for ever.
         if dependencies.restart_with and not dependencies.problem:
             self._restart_with(key, dependencies.restart_with)
 
@@ -175,7 +178,7 @@ class StartOrder:
         up = {other: instance for other, instance in now.items() if instance.pid}
         pid, before = self._started_with.get(key, (0, {}))
         if pid != subprocess.pid:
-            # Of one that is down now, what it was before: its next instance is a new one.
+            # For one that is down now, keep its last instance, so that its next one counts as new.
             self._started_with[key] = subprocess.pid, {**before, **up}
             return
         changed = [other for other in up if before.setdefault(other, up[other]) != up[other]]
@@ -205,7 +208,7 @@ class StartOrder:
         return f'cannot be started: {error}' if error else 'is started now'
 
     def is_stuck(self, process: Process) -> bool:
-        """Tell whether the process waits for what will not be, unless somebody helps."""
+        """Tell whether the process waits for a condition that cannot hold unless an operator acts."""
         if self._stuck is None:
             self._stuck = self._find_stuck()
         return (process.group, process.name) in self._stuck
@@ -231,12 +234,12 @@ class StartOrder:
         return stuck
 
     def _never_holds(self, key: Key, word: str) -> bool:
-        # An operator may start a STOPPED process at any time, so that is not counted.
+        # A STOPPED process is no reason to give up: its operator may start it at any time.
         _, is_useless = self._readiness.outlook(key, word)
         return is_useless and bool(self._readiness.missing(key, word))
 
     def cause(self, monitor: Monitor) -> str:
-        """Say what else may have made the check fail: something that its process depends on; '' if nothing has."""
+        """Say which dependency of the process may be why the check fails, and what is wrong with it; '' if none is."""
         if not self._may_be_held_back(monitor):
             return ''
         others = self._others(monitor)

@@ -19,15 +19,15 @@ from ..core.model import Process
 from .readiness import Readiness
 from .start_order import StartOrder
 
-# On one turn of the loop: each reply, and each row of one, takes supervisord a fraction of a millisecond.
+# A reply, and each row of it, takes supervisord a fraction of a millisecond. More wait for the loop's next turn.
 REPLIES_PER_TURN = 30
 ROWS_PER_TURN = 300
 
 
 class Failing(NamedTuple):
-    """What keeps a process from being healthy: a check, or with '' the process itself.
+    """Why a process is not healthy: the state of a check, or where `check` is '' that of the process itself.
 
-    It is inactive if it does not run as intended: an expected exit, never started, stopped by an operator.
+    An inactive process is meant to be down: it exited as expected, was never started, or an operator stopped it.
     """
 
     process: str
@@ -38,15 +38,23 @@ class Failing(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How all that somebody waits for is. Waiting is useless when no time brings it to health."""
+    """Whether all processes of a wait are healthy, and which are not.
+
+    Waiting is useless when one of them will not become healthy unless somebody acts.
+    """
 
     is_healthy: bool
     is_useless: bool
     failing: tuple[Failing, ...]
 
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the wait ends with this, before its timeout."""
+        return self.is_healthy or self.is_useless
+
 
 class _Unhealthy(NamedTuple):
-    """How one process is that is not healthy."""
+    """A process that is not healthy."""
 
     rows: tuple[Failing, ...]
     is_inactive: bool
@@ -63,7 +71,7 @@ class _Target:
         self.waits: dict[int, Wait] = {}
 
     def outcome(self) -> Outcome:
-        """Return how its processes are."""
+        """Return whether all processes are healthy, and which are not."""
         counted = [one for one in self.unhealthy.values() if not (self.is_wildcard and one.is_inactive)]
         left_out = len(self.unhealthy) - len(counted)
         is_useless = left_out == len(self.keys) or any(one.is_inactive or one.is_useless for one in counted)
@@ -72,7 +80,7 @@ class _Target:
 
 
 class Wait:
-    """One caller. Times are monotonic seconds. `outcome` is there when it is done."""
+    """One call of waitHealthy. Times are monotonic seconds. `waited` and `outcome` are set before `is_done` is."""
 
     def __init__(self, target: _Target, began: float, ends: float) -> None:
         self.target = target
@@ -96,13 +104,13 @@ class Waits:
         self._targets: dict[tuple[frozenset[Key], bool], _Target] = {}
         self._changed: set[Key] = set()
         self._all_changed = False
-        # Not after the first moment at which the time of a caller is over.
+        # No timeout ends before this moment, in monotonic seconds.
         self._next_end = math.inf
-        # Those whose wait is over, and who have no reply yet.
-        self._over: deque[Wait] = deque()
+        # Ended waits that were not replied to yet, the first one first.
+        self._unanswered: deque[Wait] = deque()
 
     def begin(self, keys: Iterable[Key], is_wildcard: bool, timeout: float) -> Wait:
-        """Wait for these processes, for at most `timeout` seconds; it is done already when there is no need to."""
+        """Wait for these processes, for at most `timeout` seconds; the wait that is returned may be done already."""
         now = self._clock()
         keys = dict.fromkeys(keys)
         target = self._targets.setdefault((frozenset(keys), is_wildcard), _Target(keys, is_wildcard))
@@ -111,7 +119,7 @@ class Waits:
                 self._look(target, key)
         wait = Wait(target, now, now + timeout)
         outcome = target.outcome()
-        if outcome.is_healthy or outcome.is_useless or timeout <= 0:
+        if outcome.is_final or timeout <= 0:
             wait.outcome, wait.is_done = outcome, True
             self.forget(wait)
         else:
@@ -138,12 +146,12 @@ class Waits:
 
     def has_work(self) -> bool:
         """Tell whether `advance` has something to do."""
-        if not self._targets and not self._over:
+        if not self._targets and not self._unanswered:
             return False
-        return bool(self._over or self._changed or self._all_changed or self._next_end <= self._clock())
+        return bool(self._unanswered or self._changed or self._all_changed or self._next_end <= self._clock())
 
     def advance(self) -> None:
-        """Look at what changed, and have those replied to whose wait is over."""
+        """Look at the processes that changed, end waits, and reply to some of those that ended."""
         now, changed = self._clock(), self._changed
         is_all, self._all_changed, self._changed = self._all_changed, False, set()
         is_late = self._next_end <= now
@@ -165,11 +173,11 @@ class Waits:
         self._reply(math.inf, math.inf)
 
     def _reply(self, replies: float, rows: float) -> None:
-        while self._over and replies > 0 and rows > 0:
-            wait = self._over.popleft()
+        while self._unanswered and replies > 0 and rows > 0:
+            wait = self._unanswered.popleft()
             replies -= 1
             rows -= len(wait.outcome.failing)
-            # Not before: all that are done are replied to on the same turn of the loop.
+            # Set here, and not when the wait ends: supervisord sends the replies of all that are done on one turn.
             wait.is_done = True
             if wait.call_when_done:
                 wait.call_when_done()
@@ -191,12 +199,12 @@ class Waits:
 
     def _end_those_over(self, target: _Target, now: float) -> None:
         outcome = target.outcome()
-        is_over = outcome.is_healthy or outcome.is_useless
-        self._end(target, [wait for wait in target.waits.values() if is_over or wait.ends <= now], outcome, now)
+        over = [wait for wait in target.waits.values() if outcome.is_final or wait.ends <= now]
+        self._end(target, over, outcome, now)
 
     def _end(self, target: _Target, waits: Iterable[Wait], outcome: Outcome, now: float) -> None:
         for wait in waits:
             wait.waited = now - wait.began
             wait.outcome = outcome
             self.forget(wait)
-            self._over.append(wait)
+            self._unanswered.append(wait)

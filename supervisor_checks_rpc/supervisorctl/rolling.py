@@ -14,6 +14,7 @@ from .console import Console
 from .console import completed
 from .console import reply_timeout
 from .table import Struct
+from .table import namespec
 from .usage import BAD_NAME
 from .usage import GENERIC
 from .usage import INVALID_ARGS
@@ -35,8 +36,9 @@ class Rolling:
         self._ask = ask
         self._console = console
         self._timeout = timeout
-        # The processes that were named, and not meant by a wildcard; those that were healthy once.
+        # The processes that the command names, without those of its wildcards.
         self._named: set[str] = set()
+        # The names and wildcards that were healthy at some time during this command.
         self._was_healthy: set[str] = set()
         # Whether a restart failed, after which no other begins.
         self._has_failed = False
@@ -66,7 +68,7 @@ class Rolling:
             answer: Struct = self._ask('waitHealthy', target, max(math.ceil(seconds), 0))
         except xmlrpc.client.Fault as fault:
             problem = of_fault(target or 'all', fault)
-            # A name that is unknown is wrong use: no time makes it healthy.
+            # An unknown name is wrong use, with the exit status for that.
             raise Problem(str(problem), INVALID_ARGS if fault.faultCode == BAD_NAME else problem.exitstatus) from None
         return answer
 
@@ -105,7 +107,7 @@ class Rolling:
             self._console.say(f'{name}: healthy after {took}')
             return SUCCESS
         if name not in self._named and answer['failing'] and answer['failing'][0]['inactive']:
-            # It does not run, as intended: what was asked for is all that runs.
+            # A wildcard stands for the processes that run, and this one is meant to be down.
             return SUCCESS
         how = 'waiting is useless' if answer['useless'] else f'not healthy after {took}'
         self._console.say(f'{name}: ERROR ({how}: {"; ".join(map(_why, answer["failing"]))})')
@@ -115,9 +117,9 @@ class Rolling:
 
     def restart(self, words: Sequence[str], at_once: int) -> int:
         """Restart processes, `at_once` at a time, each healthy before the next; stop at the first that is not."""
-        names, longest = self._running(words)
+        names, longest_restart = self._running(words)
         left = dict.fromkeys(names)
-        with reply_timeout(REPLY_TIMEOUT + self._timeout + longest):
+        with reply_timeout(REPLY_TIMEOUT + self._timeout + longest_restart):
             for one in completed(self._restart, names, at_once):
                 if one is None or one[1] is None:
                     self._console.progress(f'{len(names) - len(left)} of {len(names)} restarted')
@@ -147,17 +149,16 @@ class Rolling:
         except xmlrpc.client.Fault as fault:
             raise of_fault(name, fault) from None
         except OSError as why:
-            text = f'{name}: ERROR (no answer of supervisord: {why}; what is begun, supervisord ends)'
+            text = f'{name}: ERROR (no answer of supervisord: {why}; a restart that has begun goes on)'
             raise Problem(text, GENERIC) from None
         finally:
             self._has_failed = self._has_failed or not is_healthy
         return answer
 
     def _running(self, words: Sequence[str]) -> tuple[list[str], float]:
-        """Return the names that are meant, by the priorities of their groups and programs, and the longest restart.
+        """Return the names of the processes in the order of their priorities, and the seconds that a restart may take.
 
-        Of a group, those that do not run are left out. A restart takes `stopwaitsecs`, `startsecs`, and what lies
-        between `startretries` starts, in seconds.
+        Processes of a group that do not run are left out. The seconds are those of the slowest process.
 
         :raises Problem: when there is no such process.
         """
@@ -174,25 +175,22 @@ class Rolling:
                 raise Problem(f'{word}: ERROR (no such {"group" if is_all else "process"})', UNKNOWN_NAME)
             for key in meant:
                 if is_all and infos[key]['statename'] not in _RUNNING:
-                    self._console.say(f'{_namespec(*key)}: left {infos[key]["statename"]}')
+                    self._console.say(f'{namespec(infos[key])}: left {infos[key]["statename"]}')
                 else:
                     found[key] = None
         longest = max((_longest_restart(one) for one in configs if (one['group'], one['name']) in found), default=0.0)
-        names = [_namespec(*key) for key in sorted(found, key=lambda key: (order.get(key, (999, 999)), key))]
-        return names, longest
+        in_order = sorted(found, key=lambda key: (order.get(key, (999, 999)), key))
+        return [namespec(infos[key]) for key in in_order], longest
 
 
 def _longest_restart(config: Struct) -> float:
+    """Return the seconds until SIGKILL and all failed starts, between which supervisord waits 1, 2, 3 … seconds."""
     retries = int(config['startretries'])
     return float(config['stopwaitsecs'] + (retries + 1) * config['startsecs'] + retries * (retries + 1) / 2)
 
 
-def _namespec(group: str, name: str) -> str:
-    return name if group == name else f'{group}:{name}'
-
-
 def _has_ended(answer: Struct) -> bool:
-    """Tell whether a process exited as expected."""
+    """Tell whether all processes of the answer exited, as expected."""
     return bool(answer['failing']) and all(one['inactive'] and one['state'] == 'EXITED' for one in answer['failing'])
 
 

@@ -37,7 +37,7 @@ MAX_REDIRECTS = 10
 BODY_CAP = 64 * 1024
 DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}
 
-# All that a request line may hold.
+# The characters that a request line may hold: printable ASCII without space.
 _SENT_AS_WRITTEN = ''.join(map(chr, range(0x21, 0x7F)))
 # Decoding 64 KiB of it takes seconds, in which no other thread runs.
 _SLOW = 'punycode'
@@ -119,7 +119,7 @@ class Client:
         for layer in headers:
             merged.update(layer)
         prepared = requests.Request(method, url, headers=merged, data=body, auth=auth).prepare()
-        # requests quotes a path once more, and takes `..` out of it: `?rate=100%` would arrive as `100%25`.
+        # requests changes a URL: it sends `?rate=100%` as `?rate=100%25`, and `/a/../b` as `/b`.
         origin, written = urlsplit(str(prepared.url)), urlsplit(quote(url, safe=_SENT_AS_WRITTEN))
         prepared.url = urlunsplit((origin.scheme, origin.netloc, written.path or '/', written.query, ''))
         return Request(prepared)
