@@ -82,13 +82,14 @@ class Readiness:
     def outlook(self, key: Key, word: str = HEALTHY) -> tuple[bool, bool]:
         """Tell of a process that is not what `word` says whether it is inactive, and whether waiting for it is useless.
 
-        An inactive process is meant to be down: it exited as expected, was never started, or an operator stopped it.
+        An inactive process is meant to be down: it exited as expected, was never started, an operator stopped it, or it
+        is gone from supervisord.
         """
         subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
         if self._is_restarting(namespec):
             return False, False
         if subprocess is None:
-            return False, True
+            return True, True
         if subprocess.state == ProcessStates.STOPPED:
             return not (subprocess.config.autostart and not subprocess.laststart), False
         if subprocess.state not in RUNNING_STATES and is_down_for_good(subprocess):

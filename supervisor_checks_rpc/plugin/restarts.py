@@ -55,15 +55,18 @@ class Restart:
 
     `is_wanted` becomes false when an operator stops the process; `is_by_operator` is true if a person requested it.
     supervisord sends SIGKILL after `stop_timeout` seconds, or after the program's `stopwaitsecs` if that is sooner.
+    `is_restarted_again` tells whether another restart of the process began after the end of this one.
     """
 
     def __init__(
-        self, process: Process, subprocess: Any, is_prepared: IsPrepared, stop_timeout: float | None = None
-    ) -> None:
+        self, process: Process, subprocess: Any, is_prepared: IsPrepared, stop_timeout: float | None,
+        is_restarted_again: Callable[[], bool],
+    ) -> None:  # fmt: skip
         self.process = process
         self.subprocess = subprocess
         self.is_prepared = is_prepared
         self.stop_timeout = stop_timeout
+        self.is_restarted_again = is_restarted_again
         self.phase = PREPARING
         self.is_wanted = True
         self.is_by_operator = False
@@ -80,7 +83,9 @@ class Restart:
         if self.phase != STARTING:
             return False
         state = self.subprocess.get_state()
-        # STOPPING and STOPPED: it came up, and then somebody stopped it or restarts it once more.
+        # It may have been RUNNING before that, for less than a turn of supervisord's loop.
+        if state == ProcessStates.STOPPED and not self.is_restarted_again():
+            self.failure = _STOPPED_BY_OPERATOR
         if state in (*_GIVEN_UP, ProcessStates.UNKNOWN):
             self.failure = self.subprocess.spawnerr or 'it ended again at once'
         # BACKOFF: supervisord starts it again, until it runs or is FATAL.
@@ -126,7 +131,9 @@ class Restarts:
             instance = f' any more (pid {process.pid})' if process.pid else ''
             raise CannotRestart(f'{namespec} is not running{instance}')
         self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
-        restart = self._under_way[namespec] = Restart(process, subprocess, is_prepared, stop_timeout)
+        restart = self._under_way[namespec] = Restart(
+            process, subprocess, is_prepared, stop_timeout, lambda: self.is_restarting(namespec)
+        )
         self._step(restart)
         if restart.failure:
             raise CannotRestart(f'{namespec}: {restart.failure}')

@@ -157,7 +157,8 @@ class HealthService:
             self.waits.note_change((group, name))
 
     def _on_groups_changed(self, event: Any) -> None:
-        self._start_order.group_changed(event.group)
+        if isinstance(event, events.ProcessGroupRemovedEvent):
+            self._start_order.group_removed(event.group)
         if self._doorbell:
             self._match()
 

@@ -121,6 +121,18 @@ def test_a_shutdown_between_two_starts_ends_the_restart(php):
     waiting.hang_up()
 
 
+def test_who_asked_is_told_that_an_operator_stopped_it_before_it_ran(supervisord):
+    command = "sh -c 'test ! -e %(here)s/gone && exec sleep 3600'"
+    sv = supervisord(section('program:job', {'command': command, 'startsecs': 1, 'startretries': 20}))
+    sv.wait_state('job')
+    (sv.dir / 'gone').touch()
+    (waiting,) = calls(sv, ('health.restartProcess', 'job', True))
+    sv.wait_state('job', 'BACKOFF')
+    sv.supervisor.stopProcess('job')
+    with pytest.raises(xmlrpc.client.Fault, match='stopped by an operator meanwhile'):
+        waiting.answer()
+
+
 def test_who_asked_waits_while_supervisord_itself_tries_again(supervisord):
     command = "sh -c 'test ! -e %(here)s/gone && exec sleep 3600'"
     sv = supervisord(section('program:job', {'command': command, 'startsecs': 1, 'startretries': 20}))
