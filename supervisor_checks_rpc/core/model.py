@@ -34,6 +34,7 @@ UNHEALTHY = 'unhealthy'
 PAUSED = 'paused'
 INVALID = 'invalid'
 WAITING = 'waiting'
+INACTIVE = 'inactive'
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Status:
     """What is known of `check` on one process: its state, and the results that led to it (newest last).
 
     `successes` and `failures` are in a row, `in_window` the failures that the failure window holds. `restarts` counts
-    our restarts of the process since supervisord started or first knew it.
+    our restarts of the process, and `exits` its unexpected exits, since supervisord started or first knew it.
     """
 
     check: str
@@ -126,6 +127,7 @@ class Status:
     failures: int = 0
     in_window: int = 0
     restarts: int = 0
+    exits: int = 0
     restarts_in_window: int = 0
     restarts_suspended: bool = False
     next_restart_at: float | None = None

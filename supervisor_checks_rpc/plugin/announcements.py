@@ -40,6 +40,12 @@ class Announcements:
             self._log.info(f'{label} {streak(monitor)}: {result.reason}')
 
 
+    def announce_crash_loop(self, monitor: Monitor) -> None:
+        """Log and notify that a monitor is unhealthy because its instances end before the check passes."""
+        self._log.warn(f'health: {monitor.process.namespec}: {monitor.spec.name} is unhealthy: {monitor.reason()}')
+        events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, monitor.reason()))
+
+
 def _is_logged(failures: int, schedule: Schedule) -> bool:
     """Tell whether a failure is logged: each up to the threshold, then the 4th, 8th, 16th … lest they fill the log."""
     return failures <= schedule.failure_threshold or failures & (failures - 1) == 0

@@ -109,6 +109,11 @@ def running_instance(group: str, name: str, subprocess: Any) -> Process:
     return Process(group, name, pid, getattr(subprocess, 'health_started', 0.0) if pid else 0.0)
 
 
+def ended_instance(group: str, name: str, subprocess: Any) -> Process:
+    """Return the instance of a process whose end supervisord tells of just now (supervisor/process.py, finish)."""
+    return Process(group, name, subprocess.pid, getattr(subprocess, 'health_started', 0.0))
+
+
 def is_down_for_good(subprocess: Any) -> bool:
     """Tell whether supervisord will not start the process again by itself (supervisor/process.py, transition)."""
     if subprocess.state != ProcessStates.EXITED:

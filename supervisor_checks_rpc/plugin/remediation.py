@@ -117,6 +117,8 @@ class Remediation:
                 monitor.state == model.UNHEALTHY
                 and schedule.on_failure != 'none'
                 and monitor.refresh(now, time.time()) == model.UNHEALTHY
+                # A restart is no help against a crash loop.
+                and monitor.health.state(now) == model.UNHEALTHY
                 and not self._cause(monitor)
             )
         if not schedule.revive or monitor.spec.error or now < monitor.paused_until:

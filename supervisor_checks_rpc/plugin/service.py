@@ -38,6 +38,7 @@ from .doorbell import Doorbell
 from .guards import guarded
 from .on_demand import OnDemandRuns
 from .processes import Processes
+from .processes import ended_instance
 from .processes import running_instance
 from .readiness import Readiness
 from .remediation import Remediation
@@ -86,14 +87,14 @@ class HealthService:
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
         self.record = Record(self.config.specs, self.config.settings.history)
-        readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
-        self._start_order = StartOrder(supervisord, self.record, readiness, self._restart_by_rule, clock)
+        self._readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
+        self._start_order = StartOrder(supervisord, self.record, self._readiness, self._restart_by_rule, clock)
         self._remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self._ring,
             self._start_order.cause, self._start_order.hold_back, clock,
         )  # fmt: skip
         self._start_order.configure(self.config.dependencies)
-        self.waits = Waits(readiness, self._start_order, clock)
+        self.waits = Waits(self._readiness, self._start_order, clock)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -153,8 +154,19 @@ class HealthService:
             group, name = subprocess.group.config.name, subprocess.config.name
             self.processes.note_change(group, name, subprocess)
             self._remediation.process_changed(make_namespec(group, name), subprocess)
+            if _is_unexpected_exit(event):
+                self._note_exit(ended_instance(group, name, subprocess))
             self._start_order.note_change()
             self.waits.note_change((group, name))
+
+    def _note_exit(self, process: model.Process) -> None:
+        now, at = self._clock(), time.time()
+        for monitor in self.record.monitors_of(process.namespec):
+            state = monitor.state
+            monitor.note_exit(process)
+            is_new = monitor.exits_before_pass == monitor.spec.schedule.failure_threshold
+            if is_new and state != model.UNHEALTHY and monitor.refresh(now, at) == model.UNHEALTHY:
+                self._announcements.announce_crash_loop(monitor)
 
     def _on_groups_changed(self, event: Any) -> None:
         if isinstance(event, events.ProcessGroupRemovedEvent):
@@ -171,6 +183,9 @@ class HealthService:
             worker.end_if_idle()
         now, at = self._clock(), time.time()
         self.record.refresh(now, at)
+        for process in {monitor.process for monitor in self.record.troubled() if not monitor.process.pid}:
+            # A restart of ours may have ended since the process stopped.
+            self._readiness.explain_down(process, now, at)
         before = [(monitor, monitor.state, monitor.health.last) for monitor in self.record.passive]
         self.record.fail_silent(now, at)
         has_work = any(monitor.needs_listener(now) for monitor in self.record.monitors())
@@ -270,6 +285,8 @@ class HealthService:
         now = self._clock()
         for instance in self.processes.changed_instances():
             self.record.set_instance(instance, now)
+            if not instance.pid:
+                self._readiness.explain_down(instance, now, time.time())
 
     # -- what is known
 
@@ -507,6 +524,14 @@ class HealthService:
         monitor.add_result(result, now, at)
         self._announcements.announce(monitor, state, last)
         self._note_change(monitor.process)
+
+
+def _is_unexpected_exit(event: Any) -> bool:
+    """Tell whether an instance ended, and neither as its `exitcodes` expect nor because somebody stopped it."""
+    if isinstance(event, events.ProcessStateExitedEvent):
+        return not event.expected
+    # A spawn that fails leads to BACKOFF as well, and has no pid.
+    return isinstance(event, events.ProcessStateBackoffEvent) and bool(event.process.pid)
 
 
 def _path(options: Any) -> str:

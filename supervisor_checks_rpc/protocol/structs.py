@@ -60,6 +60,7 @@ def status_struct(status: Status, now: float, with_history: bool = True) -> Stru
         'failures': status.failures,
         'in_window': status.in_window,
         'restarts': status.restarts,
+        'exits': status.exits,
         'restarts_in_window': status.restarts_in_window,
         'restarts_suspended': status.restarts_suspended,
         'next_restart_at': status.next_restart_at or 0.0,

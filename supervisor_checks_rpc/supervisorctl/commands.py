@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import options
 from ..core import model
+from ..core.summary import SET_ASIDE
 from . import table
 from .console import CALLERS
 from .console import REPLY_TIMEOUT
@@ -39,8 +40,8 @@ _NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 
 
 def are_healthy(statuses: Iterable[Struct]) -> bool:
-    """Tell whether all are healthy, paused ones aside, and there is one (as health.getHealth has it)."""
-    return {status['state'] for status in statuses} - {model.PAUSED} == {model.HEALTHY}
+    """Tell whether all are healthy, those set aside left out, and there is one (as health.getHealth has it)."""
+    return {status['state'] for status in statuses} - {*SET_ASIDE} == {model.HEALTHY}
 
 
 class Commands:

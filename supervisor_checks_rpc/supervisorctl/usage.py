@@ -60,7 +60,7 @@ its processes. TIME is in seconds, or has a unit: 90, 5m, 1h. With --json the
 output is one JSON document. wait and restart take --timeout TIME (1m), restart
 --at-once N (1) as well.
 
-Exit status: 0 all are healthy (paused ones aside), or have passed, or it is done
+Exit status: 0 all are healthy (but paused or inactive), or have passed, or it is done
              1 something is not healthy, did not pass, or cannot be done
              2 wrong usage, or waiting is useless
              3 supervisord has no health interface

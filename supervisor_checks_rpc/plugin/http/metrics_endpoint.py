@@ -108,6 +108,7 @@ class MetricsEndpoint:
             self._names,
             # A check that is new here does not know of the restarts before it.
             [max([monitor.restarts for monitor in same]) for same in by_process.values()],
+            [max([monitor.exits for monitor in same]) for same in by_process.values()],
             ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
             ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
             ''.join([_STATES[monitor.state] for monitor in monitors]),
