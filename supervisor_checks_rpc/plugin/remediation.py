@@ -249,7 +249,7 @@ class Remediation:
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note of a stop, start or signal that an operator asked for.
 
-        `group` and `name` are as `operator_actions.watch` has them.
+        `group` and `name` are as `OperatorWatch` has them.
         """
         if verb != 'signal':
             self.restarts.operator_asked(verb, group, name)

@@ -181,9 +181,9 @@ class Restarts:
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note that an operator stops or starts what we are restarting: the last request counts.
 
-        `group` and `name` are as `operator_actions.watch` has them.
+        `group` and `name` are as `OperatorWatch` has them.
         """
-        for restart in self._under_way.values():
+        for restart in list(self._under_way.values()):
             if is_meant(restart.process, group, name):
                 restart.is_wanted = verb == 'start'
 

@@ -31,12 +31,12 @@ from ..core.text import printable_line
 from ..errors import HealthError
 from ..errors import UnknownName
 from ..protocol import listener_messages
-from . import operator_actions
 from .announcements import Announcements
 from .channel import Channel
 from .doorbell import Doorbell
 from .guards import guarded
 from .on_demand import OnDemandRuns
+from .operator_actions import OperatorWatch
 from .processes import Processes
 from .processes import ended_instance
 from .processes import running_instance
@@ -75,6 +75,7 @@ class HealthService:
         # Group and name of each process at the last match.
         self._members: set[tuple[str, str]] = set()
         self._doorbell: Doorbell | None = None
+        self._operator_watch: OperatorWatch | None = None
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
         self._announcements = Announcements(self.log)
@@ -119,11 +120,10 @@ class HealthService:
     def _on_running(self, _event: object) -> None:
         self._doorbell = Doorbell(guarded(self.log, self._advance), guarded(self.log, self._on_loop_turn))
         self._doorbell.ring_at_signals()
-        httpservers = self._supervisord.options.httpservers
-        for _, server in httpservers:
+        for _, server in self._supervisord.options.httpservers:
             server.channel_class = Channel
         noted, reread = guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread)
-        operator_actions.watch(httpservers, noted, reread)
+        self._operator_watch = OperatorWatch(self._supervisord, noted, reread, self._ring)
         self._match()
 
     def _follow_reread(self) -> None:
@@ -202,6 +202,8 @@ class HealthService:
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
         self._notice_standstill()
+        if self._operator_watch:
+            self._operator_watch.catch_up()
         for worker in self._on_demand:
             worker.replace_if_late()
         has_work = self._start_order.has_work() or self.waits.has_work()

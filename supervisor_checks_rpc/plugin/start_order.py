@@ -97,7 +97,7 @@ class StartOrder:
         }
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:
-        """Take note of an operator's stop or start; `group` and `name` are as `operator_actions.watch` has them."""
+        """Take note of an operator's stop or start; `group` and `name` are as `OperatorWatch` has them."""
         for key in self._dependencies:
             if is_meant(Process(*key, 0), group, name):
                 if verb == 'stop' and key in self._taken_off:
