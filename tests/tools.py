@@ -15,6 +15,8 @@ PACKAGES = {
     'curl': 'curl',
     'openssl': 'openssl',
     'php-cgi': 'php-cgi',
+    'nginx': 'nginx',
+    'redis-server': 'redis-server',
     'chromium': 'chromium',
     'chromedriver': 'chromium-driver',
     'prometheus': 'prometheus',

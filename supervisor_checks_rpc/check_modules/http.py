@@ -89,8 +89,8 @@ JSON_TEXT = opt.Kind('JSON', _json_text)
 class HTTPCheck(BaseCheck):
     """Send a request; pass if the status and, if asked for, the body of the reply are as expected.
 
-    Each run has a connection of its own, and keeps no cookies. A body that nobody looks at is read only if it is short
-    and its length is given, so that a service need not log that its reply was cut off.
+    Each run has a connection of its own, and keeps no cookies. What nobody looks at is read and thrown away, up to some
+    MB, so that a service need not log that its reply was cut off; it decides nothing, unless the body is short.
     """
 
     NAME = 'http'

@@ -92,7 +92,8 @@ class TCPCheck(BaseCheck):
         port = 0 if path else port_of(self._config['port'], process, deadline)
         where = excerpt(f'unix {path}' if path else f'connect {authority(host, port)}', limit=300)
         with sockets.prefixed_errors(f'{where}: '):
-            with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:
+            sock = sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline)
+            with sockets.hanging_up(sock):
                 return Measured(f'{where}: {self._talk(sock)}')
 
     def _talk(self, sock: sockets.DeadlineSocket) -> str:

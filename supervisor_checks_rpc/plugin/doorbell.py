@@ -35,6 +35,8 @@ class Doorbell(dispatcher):
     """
 
     def __init__(self, answer: Callable[[], object], on_turn: Callable[[], object]) -> None:
+        # supervisord closes what has an HTTP server for its `server` together with that (options.close_httpservers).
+        self.server: object = None
         self._bell, ear = socket.socketpair()
         self._bell.setblocking(False)
         self._answer = answer
@@ -51,6 +53,13 @@ class Doorbell(dispatcher):
         # A full socket wakes the loop as well.
         with suppress(OSError):
             self._bell.send(b'\0')
+
+    def ring_until_closed(self, server: object, on_turn: Callable[[], object]) -> None:
+        """Only ring from now on, at signals and when `on_turn` returns true, until supervisord closes `server`.
+
+        Nothing else is called between the last turn of supervisord's loop and the next life after a reload.
+        """
+        self.server, self._on_turn, self._answer = server, on_turn, lambda: None
 
     def readable(self) -> bool:
         """Return True. supervisord's loop calls this on every turn, so this is where `on_turn` is called."""

@@ -142,8 +142,14 @@ class HealthService:
         self.waits.close()
         self._on_demand.close()
         if self._doorbell:
-            self._doorbell.close()
+            _, server = self._supervisord.options.httpservers[0]
+            self._doorbell.ring_until_closed(server, guarded(self.log, self._is_next_group_stopped))
             self._doorbell = None
+
+    def _is_next_group_stopped(self) -> bool:
+        """Tell whether supervisord, which stops one group on a turn of its loop, would sleep for nothing now."""
+        groups = self._supervisord.stop_groups
+        return bool(groups) and not groups[-1].get_unstopped_processes()
 
     def _on_process_state(self, event: Any) -> None:
         subprocess = event.process

@@ -18,6 +18,9 @@ from .encoding import other_fields
 from .encoding import read_result
 from .encoding import usual_fields
 
+# The first line of a worker says that it is up. It answers no job, so that a host of another version ignores it.
+UP = b'[0, "", "", 0, 0, 0]\n'
+
 _CONVERT = {option.name: option.kind.convert for option in SCHEDULE_OPTIONS}
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from typing import TypeVar
@@ -70,6 +71,21 @@ def _with_descendants(pid: int, cumulative: bool) -> Iterator[int]:
     yield pid
     if cumulative:
         yield from TABLE.descendants(pid)
+
+
+def in_session(session: int) -> list[psutil.Process]:
+    """Return the processes of a session, without its leader: what a shell with job control leaves in the background."""
+    import psutil
+
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.Error):
+            if pid != session and os.getsid(pid) == session:
+                handle = psutil.Process(pid)
+                # The handle holds its start time from now on; the pid may have been another's before.
+                if os.getsid(pid) == session:
+                    found.append(handle)
+    return found
 
 
 class ProcessTable:

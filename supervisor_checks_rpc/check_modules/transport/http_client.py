@@ -9,6 +9,7 @@ import codecs
 import http.client
 from collections.abc import Iterable
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 from typing import cast
 from urllib.parse import quote
@@ -65,10 +66,11 @@ class Request:
 class Reply:
     """A reply whose body is read only when asked for; `via` names the redirects that led to it."""
 
-    def __init__(self, response: http.client.HTTPResponse, via: str) -> None:
+    def __init__(self, response: http.client.HTTPResponse, via: str, connections: ExitStack) -> None:
         self.status = response.status
         self.via = via
         self._response = response
+        self._connections = connections
 
     @property
     def is_short(self) -> bool:
@@ -93,8 +95,8 @@ class Reply:
             return body.decode('utf-8', 'replace')
 
     def close(self) -> None:
-        """Close the connection."""
-        self._response.close()
+        """Close the connection, and those of the redirects that led to it."""
+        self._connections.close()
 
 
 class Client:
@@ -130,17 +132,18 @@ class Client:
         :raises CheckFailed: when there is no reply of HTTP, or redirects lead nowhere.
         """
         via = ''
-        for _ in range(MAX_REDIRECTS + 1):
-            with sockets.prefixed_errors(via):
-                # What closes here is left to the reply, which lasts until it is closed as well.
-                with self._connector.connect(request.address, deadline) as sock:
-                    response = exchange(sock, request.data, request.method)
-                if not (follow and response.status in REDIRECT_STATI and 'Location' in response.headers):
-                    return Reply(response, via)
-                response.close()
-                request = self._redirected(request, response)
-            via = f'redirected to {request.shown}: '
-        raise CheckFailed(f'{via}not followed, after {MAX_REDIRECTS} redirects')
+        with ExitStack() as connections:
+            for _ in range(MAX_REDIRECTS + 1):
+                with sockets.prefixed_errors(via):
+                    sock = sockets.hanging_up(self._connector.connect(request.address, deadline))
+                    reply = exchange(connections.enter_context(sock), request.data, request.method)
+                    response = connections.enter_context(reply)
+                    if not (follow and response.status in REDIRECT_STATI and 'Location' in response.headers):
+                        # Closed when the verdict is known: what is thrown away may take its time.
+                        return Reply(response, via, connections.pop_all())
+                    request = self._redirected(request, response)
+                via = f'redirected to {request.shown}: '
+            raise CheckFailed(f'{via}not followed, after {MAX_REDIRECTS} redirects')
 
     def _redirected(self, request: Request, reply: http.client.HTTPResponse) -> Request:
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import ssl
 from dataclasses import dataclass
 from http.client import HTTP_PORT
@@ -73,7 +72,7 @@ class Connector:
         self._verify = verify
         self._ca_file = ca_file
 
-    def connect(self, address: Address, deadline: Deadline) -> socket.socket:
+    def connect(self, address: Address, deadline: Deadline) -> sockets.Connection:
         """Return a connection that keeps to `deadline`.
 
         :raises HealthError: when there is none.
