@@ -37,6 +37,7 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.listener import main
+from supervisor_checks_rpc.listener.definitions import Definitions
 from supervisor_checks_rpc.listener.event_stream import Ticks
 from supervisor_checks_rpc.listener.main import events
 from supervisor_checks_rpc.listener.report_queue import LastReport
@@ -45,6 +46,7 @@ from supervisor_checks_rpc.listener.scheduler import Scheduler
 from supervisor_checks_rpc.protocol import listener_messages
 from supervisor_checks_rpc.protocol.client import CannotAsk
 from supervisor_checks_rpc.protocol.client import ShuttingDown
+from supervisor_checks_rpc.worker.runner import Runner
 from world import environment
 from world import eventually
 from world import run_python
@@ -512,6 +514,21 @@ def test_a_file_that_is_gone_makes_errors_and_the_listener_goes_on(tmp_path: Pat
         assert (result.outcome, result.reason) == (ERROR, f'cannot read {path}: No such file or directory')
         scheduler.tick(tick())
         supervisors.wait(2)
+
+
+def test_a_file_that_cannot_be_read_is_told_once_and_again_after_it_could_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, good=1)
+    known = Path(path).read_text()
+    definitions = Definitions(Runner())
+    for text in (None, None, known, None):
+        Path(path).unlink(missing_ok=True)
+        if text is not None:
+            Path(path).write_text(text)
+        assert definitions.read(path) == (text is not None)
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert lines == [f'cannot read {path}: No such file or directory'] * 2
 
 
 def test_a_file_that_can_be_read_again_is_and_until_then_what_was_known_goes_on(tmp_path: Path) -> None:
