@@ -38,7 +38,7 @@ class FileCheck(BaseCheck):
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Look how old the last heartbeat is; the value is its age in seconds."""
         who, most = f'{process.namespec} (pid {process.pid})', self._config['max_age']
-        path = self._path(process)
+        path = self.path_of(process)
         age = _age(path, process)
         if age is None:
             raise self._no_heartbeat(f'no heartbeat of {who}: {path} does not exist')
@@ -51,7 +51,8 @@ class FileCheck(BaseCheck):
             raise CheckFailed(f'{note}, expected at most {most:g}s ({path})', age)
         return Measured(note, age)
 
-    def _path(self, process: Process) -> str:
+    def path_of(self, process: Process) -> str:
+        """Return the path of the heartbeat file of the process."""
         explicit = self._config['filepath']
         by_default = (self._config['root_dir'], process.group, process.name, process.pid)
         return str(explicit) if explicit else NotificationFile.get_filepath(*by_default)
