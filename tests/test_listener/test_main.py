@@ -711,6 +711,19 @@ def test_what_is_not_there_is_noted_and_no_problem(tmp_path: Path, capsys: pytes
     assert last == f'{path}: 1 checks, 0 problems'
 
 
+def test_what_few_people_mean_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, api=80)
+    with open(path, 'a') as file:
+        file.write('[program:api]\ncommand = x\nnumprocs = 4\nprocess_name = api_%(process_num)d\n')
+        file.write('[eventlistener:end]\ncommand = sh -c "kill $PPID"\nevents = PROCESS_STATE_STOPPED\n')
+    text = Path(path).read_text().replace('processes = web', 'processes = api')
+    Path(path).write_text(text)
+    assert status_of('--test-config', '-c', path) == 0
+    said = capsys.readouterr().out
+    assert 'note: [healthcheck:api] port: 80 is asked for each of 4 processes of [program:api]' in said
+    assert 'note: [eventlistener:end] events: PROCESS_STATE_STOPPED comes with each health restart' in said
+
+
 def test_all_problems_of_a_file_are_told_and_it_exits_2(tmp_path: Path) -> None:
     path = write(tmp_path, web=80)
     with open(path, 'a') as file:
