@@ -16,6 +16,7 @@ from ..util import NotificationFile
 from ..util import heartbeat_age
 from .base import BaseCheck
 from .base import Measured
+from .local.process_table import not_found
 
 # Tolerance, in seconds, between the clock of the file system and ours.
 _SLACK = 1.0
@@ -100,7 +101,7 @@ def _insist_on_owner(path: str, owner: int, process: Process) -> None:
     try:
         users = psutil.Process(process.pid).uids()
     except psutil.NoSuchProcess:
-        raise HealthError(f'{process.namespec} (pid {process.pid}) is gone') from None
+        raise not_found(process) from None
     except psutil.AccessDenied:
         raise HealthError(f'no permission to look at {process.namespec} (pid {process.pid})') from None
     if owner not in users:

@@ -59,11 +59,24 @@ def observe(
         except psutil.NoSuchProcess:
             # A child that ends meanwhile uses nothing any more.
             if pid == process.pid:
-                raise HealthError(f'{process.namespec} (pid {pid}) is gone') from None
+                raise not_found(process) from None
         except psutil.AccessDenied:
             what = 'it' if pid == process.pid else f'its child {pid}'
             raise HealthError(f'{process.namespec} (pid {process.pid}): no permission to look at {what}') from None
     return found
+
+
+def not_found(process: Process) -> HealthError:
+    """Return why the system does not show the process: it is gone, or hidden from us."""
+    who = f'{process.namespec} (pid {process.pid})'
+    try:
+        os.kill(process.pid, 0)
+    except PermissionError:
+        # proc(5), hidepid=2: of processes of others there is nothing to see.
+        return HealthError(f'{who}: /proc hides it from user {os.geteuid()} (hidepid)')
+    except OSError:
+        pass
+    return HealthError(f'{who} is gone')
 
 
 def _with_descendants(pid: int, cumulative: bool) -> Iterator[int]:
