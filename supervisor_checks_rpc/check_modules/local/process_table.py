@@ -59,14 +59,14 @@ def observe(
         except psutil.NoSuchProcess:
             # A child that ends meanwhile uses nothing any more.
             if pid == process.pid:
-                raise not_found(process) from None
+                raise _not_found(process) from None
         except psutil.AccessDenied:
             what = 'it' if pid == process.pid else f'its child {pid}'
             raise HealthError(f'{process.namespec} (pid {process.pid}): no permission to look at {what}') from None
     return found
 
 
-def not_found(process: Process) -> HealthError:
+def _not_found(process: Process) -> HealthError:
     """Return why the system does not show the process: it is gone, or hidden from us."""
     who = f'{process.namespec} (pid {process.pid})'
     try:
