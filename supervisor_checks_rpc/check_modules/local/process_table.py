@@ -68,15 +68,15 @@ def observe(
 
 def _not_found(process: Process) -> HealthError:
     """Return why the system does not show the process: it is gone, or hidden from us."""
-    who = f'{process.namespec} (pid {process.pid})'
+    text = f'{process.namespec} (pid {process.pid}) is gone'
     try:
         os.kill(process.pid, 0)
     except PermissionError:
         # proc(5), hidepid=2: of processes of others there is nothing to see.
-        return HealthError(f'{who}: /proc hides it from user {os.geteuid()} (hidepid)')
+        text = f'{process.namespec} (pid {process.pid}): /proc hides it from user {os.geteuid()} (hidepid)'
     except OSError:
         pass
-    return HealthError(f'{who} is gone')
+    return HealthError(text)
 
 
 def _with_descendants(pid: int, cumulative: bool) -> Iterator[int]:
