@@ -73,8 +73,8 @@ FROM_SUPERVISOR = {
     'INCORRECT_PARAMETERS: too many positional arguments',
 }
 SUPERVISORS_OWN = {
-    'autostart', 'command', 'events', 'port', 'user', 'chmod', 'stdout_logfile', 'stdout_logfile_maxbytes',
-    'stderr_logfile', 'stderr_logfile_maxbytes',
+    'autostart', 'command', 'events', 'numprocs', 'port', 'process_name', 'user', 'chmod', 'stdout_logfile',
+    'stdout_logfile_maxbytes', 'stderr_logfile', 'stderr_logfile_maxbytes',
 }  # fmt: skip
 NOBODY = Process('group', 'name', 1)
 

@@ -260,6 +260,24 @@ class Monitor:
             return self.waits_for or self._why_down or f'{self.process.namespec} is not running'
         if self.health.last is None:
             return 'no result yet'
-        if self.state == model.UNKNOWN and self.health.last.outcome == model.PASSED:
-            return f'stale, last result: {self.health.last.reason}'
-        return self.health.last.reason
+        return self._reason_of(self.health.last)
+
+    def _reason_of(self, last: Result) -> str:
+        if self.state != model.UNKNOWN or last.outcome == model.ERROR:
+            return last.reason
+        if last.outcome == model.PASSED:
+            return f'stale, last result: {last.reason}'
+        is_enough = self.health.failures_in_window >= self.spec.schedule.failure_threshold
+        return f'{last.reason}; {"stale" if is_enough else self.streak()}'
+
+    def streak(self) -> str:
+        """Say in words how often the last runs passed or failed in a row."""
+        health, schedule = self.health, self.spec.schedule
+        if health.last_outcome == model.PASSED:
+            return f'passed {health.successes} in a row'
+        if not health.failures:
+            return 'failed, not counted while it is starting'
+        if schedule.failure_window > schedule.failure_threshold:
+            threshold = f'{schedule.failure_threshold} of {schedule.failure_window}'
+            return f'failed {health.failures_in_window} of the last {schedule.failure_window} (threshold {threshold})'
+        return f'failed {health.failures} in a row (threshold {schedule.failure_threshold})'

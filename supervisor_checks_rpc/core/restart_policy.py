@@ -98,6 +98,8 @@ class RestartPolicy:
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
         self._quota_uses: dict[str, _QuotaUse] = {}
+        # Those that the last choice left out for the quota of their group alone.
+        self._queued: set[str] = set()
         # Until then the same requests would get the same answer as the last time.
         self.holds_until = -math.inf
 
@@ -107,6 +109,7 @@ class RestartPolicy:
         """Return what is to be carried out now, longest unhealthy first, and what is suspended from now on."""
         chosen: list[RestartRequest] = []
         suspended: list[RestartRequest] = []
+        self._queued = set()
         in_order = sorted(requests, key=lambda request: (request.since, request.namespec))
         used = self._used_quotas({request.namespec for request in in_order}, now)
         for request in in_order:
@@ -117,8 +120,12 @@ class RestartPolicy:
             if history.restarts_in_window(now) >= request.limits.max_restarts and not request.is_revival:
                 history.is_suspended = True
                 suspended.append(request)
-            elif now >= (history.next_restart_at() or 0.0) and self._may_use_quota(request, used):
+            elif now < (history.next_restart_at() or 0.0):
+                continue
+            elif self._may_use_quota(request, used):
                 chosen.append(request)
+            else:
+                self._queued.add(request.namespec)
         self._set_holds_until(in_order, now)
         return chosen, suspended
 
@@ -212,6 +219,10 @@ class RestartPolicy:
         """
         history = self._histories.get(namespec)
         return history.limits if history is not None and history.is_suspended else None
+
+    def is_queued(self, namespec: str) -> bool:
+        """Tell whether only others of its group, which are coming back, kept the process from its restart."""
+        return namespec in self._queued
 
     def restarts_in_window(self, namespec: str, now: float) -> int:
         """Return how many restarts the sliding window of the process holds."""

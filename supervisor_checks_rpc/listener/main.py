@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ..config import loader
+from ..config import notes
 from ..config import unmatched
 from ..config.conf_file import read_apart
 from ..protocol.client import CannotAsk
@@ -93,7 +94,7 @@ def test_config(path: str) -> int:
     problems = [*loaded.problems, *unmatched.problems(loaded.specs, loaded.processes)]
     for problem in problems:
         print(problem)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *notes.shared_addresses(loaded.specs, loaded.programs)):
         print(f'note: {note}')
     print(f'{path}: {len(loaded.specs)} checks, {len(problems)} problems')
     return 2 if problems else 0

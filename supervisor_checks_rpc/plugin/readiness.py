@@ -146,7 +146,7 @@ class Readiness:
             if last is None or last.outcome != model.FAILED or monitor.state == model.PAUSED:
                 continue
             if monitor.health.failures and now - last.began <= monitor.spec.schedule.stale_after:
-                return f'{namespec} fails: {monitor.reason()}'
+                return f'{namespec} fails: {last.reason}'
         return ''
 
     def unchecked(self, key: Key, moment: float) -> list[Monitor]:

@@ -130,7 +130,10 @@ class Restarts:
         if subprocess is None or not _is_instance(process, subprocess):
             instance = f' any more (pid {process.pid})' if process.pid else ''
             raise CannotRestart(f'{namespec} is not running{instance}')
-        self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
+        if process.pid:
+            self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
+        else:
+            self._log.warn(f'health: starting {namespec} again: {reason}')
         restart = self._under_way[namespec] = Restart(
             process, subprocess, is_prepared, stop_timeout, lambda: self.is_restarting(namespec)
         )

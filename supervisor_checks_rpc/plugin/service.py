@@ -8,9 +8,11 @@ and so a new service.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -83,7 +85,7 @@ class HealthService:
         self.generation = ''
         self._earlier_generations: set[str] = set()
         self.config = loader.Config('')
-        self._take_config(loader.load(_path(supervisord.options)))
+        self._take_config(_load(supervisord.options, _path(supervisord.options)))
         self._on_demand = OnDemandRuns(
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
@@ -128,7 +130,7 @@ class HealthService:
 
     def _follow_reread(self) -> None:
         """Read the checks again, since supervisord has read its programs again; log what changed, if anything did."""
-        loaded = loader.load(self.config.path)
+        loaded = _load(self._supervisord.options, self.config.path)
         if not loaded.is_readable:
             self.log.error(f'health: {printable_line(loaded.problems[0])}')
         # Each reload makes the listeners read the file as well, and `update` may be called every minute.
@@ -434,7 +436,7 @@ class HealthService:
 
         :raises CannotReload: when the file cannot be read; then nothing changes.
         """
-        loaded = loader.load(self.config.path)
+        loaded = _load(self._supervisord.options, self.config.path)
         if not loaded.is_readable:
             raise CannotReload(loaded.problems[0])
         return self._apply(loaded)
@@ -540,6 +542,16 @@ def _is_unexpected_exit(event: Any) -> bool:
         return not event.expected
     # A spawn that fails leads to BACKOFF as well, and has no pid.
     return isinstance(event, events.ProcessStateBackoffEvent) and bool(event.process.pid)
+
+
+def _load(options: Any, path: str) -> loader.Config:
+    loaded = loader.load(path)
+    # supervisord changes its user after it has read the file, and before we do.
+    is_other = getattr(options, 'uid', None) is not None
+    if loaded.is_readable or not is_other or not loaded.problems[0].endswith(os.strerror(errno.EACCES)):
+        return loaded
+    why = f'supervisord read it before it became user {options.user}, and checks are read later: let this user read it'
+    return replace(loaded, problems=(f'{loaded.problems[0]}; {why}',))
 
 
 def _path(options: Any) -> str:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import xmlrpc.client
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
@@ -60,9 +61,11 @@ class CheckRunner:
     def __init__(
         self, check_name: str, process_group: str | None, process_name: Any = None, checks_config: Any = None,
         env: Mapping[str, str] | None = None, *, everything: bool = False, exclude: Sequence[str] = (),
-        client: Client | None = None,
+        client: Client | None = None, file_of: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:  # fmt: skip
         """Make the checks. `process_name` may be left out: `(check_name, process_group, checks_config)`.
+
+        With `file_of` those of everything are checked whose file it names exists.
 
         :raises InvalidCheckConfig: when a check cannot be used, or nothing would ever be checked.
         :raises CannotAsk: when supervisord did not start this program.
@@ -72,7 +75,7 @@ class CheckRunner:
         env = os.environ if env is None else env
         self._name = check_name
         self._targets = Targets(
-            process_group, process_name, everything, exclude, env.get('SUPERVISOR_GROUP_NAME', '')
+            process_group, process_name, everything, exclude, env.get('SUPERVISOR_GROUP_NAME', ''), file_of
         )
         if not checks_config:
             raise InvalidCheckConfig('nothing to check with: expected pairs of a class and its configuration')
@@ -164,7 +167,7 @@ class CheckRunner:
             elif info['statename'] == 'RUNNING' and not self._restarter.is_handled(process, info):
                 state.is_busy, state.since = True, time.monotonic()
                 self._threads.submit(partial(self._check_process, process, state, period))
-        return '' if infos else f'there is no process {self._targets.text}'
+        return '' if infos else self._targets.complaint
 
     def _warn_if_overdue(self, process: ListedProcess, state: _ProcessState) -> None:
         took = time.monotonic() - state.since

@@ -12,8 +12,9 @@ import re
 import signal
 import sys
 import xmlrpc.client
-from collections.abc import Iterable
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 from .. import check_modules
 from .. import options as opt
 from ..check_modules.base import BaseCheck
+from ..check_modules.file import FileCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
@@ -33,11 +35,16 @@ from ..options import Option
 from ..protocol.client import Client
 from .check_runner import CheckRunner
 from .restarter import fault_text
+from .retries import Info
+from .retries import ListedProcess
 from .retries import read
 
 PASSWORD = 'HEALTHCHECK_PASSWORD'
 LOCAL = 'http://localhost:9001'
 _SAME: Any = object()
+
+_Check = tuple[type[BaseCheck], dict[str, Any]]
+_FileOf = Callable[[Info], str]
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def _main(kind: str) -> int:
         parser.error('unexpected argument: ' + ' '.join(_option_of(word) for word in surplus))
     try:
         checks = _complex(args) if kind == 'complex' else [_single(kind, args)]
-        runner = _runner(args, checks)
+        runner = _runner(args, checks, _notification_file(kind, args, checks))
         if args.once:
             return _once(runner)
     except (HealthError, xmlrpc.client.Error) as why:
@@ -157,7 +164,7 @@ def _flags(option: Option, legacy: _Legacy) -> list[str]:
     return [*legacy.flags, f'--no-{name}' if is_switched_off else f'--{name}']
 
 
-def _single(kind: str, args: argparse.Namespace) -> tuple[type[BaseCheck], dict[str, Any]]:
+def _single(kind: str, args: argparse.Namespace) -> _Check:
     check_class = check_modules.built_in(kind)
     options = {option.name: option for option in _options(kind)}
     given = {name: getattr(args, name) for name in options}
@@ -172,7 +179,7 @@ def _single(kind: str, args: argparse.Namespace) -> tuple[type[BaseCheck], dict[
     return check_class, given
 
 
-def _complex(args: argparse.Namespace) -> list[tuple[type[BaseCheck], dict[str, Any]]]:
+def _complex(args: argparse.Namespace) -> list[_Check]:
     what = '-c/--check-config'
     try:
         members = json.loads(args.check_config)
@@ -212,16 +219,27 @@ def _with_password(given: Mapping[str, Any], args: argparse.Namespace) -> dict[s
     return {**given, 'password': password}
 
 
-def _runner(args: argparse.Namespace, checks: Iterable[tuple[type[BaseCheck], dict[str, Any]]]) -> CheckRunner:
+def _notification_file(kind: str, args: argparse.Namespace, checks: Sequence[_Check]) -> _FileOf | None:
+    """Return what names the notification file of a process, if the program is to check all that have one.
+
+    supervisor_checks' own example of its file check names no process.
+    """
+    if kind != 'file' or args.filepath or args.any or args.process_group or args.process_name:
+        return None
+    check = FileCheck(checks[0][1])
+    return lambda info: check.path_of(ListedProcess.of(info))
+
+
+def _runner(args: argparse.Namespace, checks: Sequence[_Check], file_of: _FileOf | None) -> CheckRunner:
     if args.any and (args.process_group or args.process_name):
         raise InvalidCheckConfig('expected either -a/--any or -g/--process-group or -N/--process-name')
-    if not (args.any or args.process_group or args.process_name):
+    if not (args.any or args.process_group or args.process_name or file_of):
         raise InvalidCheckConfig('nothing to check: expected -g/--process-group, -N/--process-name or -a/--any')
     if not (args.check_name or args.once):
         raise InvalidCheckConfig('the following arguments are required: -n/--check-name')
     return CheckRunner(
-        args.check_name or 'once', args.process_group, args.process_name, list(checks),
-        everything=args.any, exclude=args.exclude, client=_client(args),
+        args.check_name or 'once', args.process_group, args.process_name, checks,
+        everything=args.any or bool(file_of), exclude=args.exclude, client=_client(args), file_of=file_of,
     )  # fmt: skip
 
 

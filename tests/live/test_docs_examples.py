@@ -332,6 +332,20 @@ def test_sections_by_themselves_can_be_read(tmp_path, name):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_listener_that_ends_the_container_leaves_it_alone_at_a_health_restart(supervisord):
+    ender = '[eventlistener:end]' + documents.block('alone: fatal').partition('[eventlistener:end]')[2]
+    broken = program('broken', 'sleeper.py', autostart='false', command='false', startsecs=1, startretries=0)
+    sv = supervisord(program('job', 'sleeper.py') + broken + ender)
+    before = sv.wait_state('job')['pid']
+    ender_pid = sv.wait_state('end')['pid']
+    sv.health.restartProcess('job')
+    assert sv.wait_state('job')['pid'] != before
+    assert sv.process('end')['pid'] == ender_pid
+    with pytest.raises(xmlrpc.client.Fault):
+        sv.supervisor.startProcess('broken')
+    sv.wait(lambda: not sv.alive(), 15, 'the end of supervisord')
+
+
 # -- methods
 
 

@@ -60,11 +60,24 @@ def observe(
         except psutil.NoSuchProcess:
             # A child that ends meanwhile uses nothing any more.
             if pid == process.pid:
-                raise HealthError(f'{process.namespec} (pid {pid}) is gone') from None
+                raise _not_found(process) from None
         except psutil.AccessDenied:
             what = 'it' if pid == process.pid else f'its child {pid}'
             raise HealthError(f'{process.namespec} (pid {process.pid}): no permission to look at {what}') from None
     return found
+
+
+def _not_found(process: Process) -> HealthError:
+    """Return why the system does not show the process: it is gone, or hidden from us."""
+    text = f'{process.namespec} (pid {process.pid}) is gone'
+    try:
+        os.kill(process.pid, 0)
+    except PermissionError:
+        # proc(5), hidepid=2: of processes of others there is nothing to see.
+        text = f'{process.namespec} (pid {process.pid}): /proc hides it from user {os.geteuid()} (hidepid)'
+    except OSError:
+        pass
+    return HealthError(text)
 
 
 def _with_descendants(pid: int, cumulative: bool) -> Iterator[int]:
