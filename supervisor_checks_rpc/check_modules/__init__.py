@@ -18,6 +18,7 @@ BUILT_IN = {
     'heartbeat': 'HeartbeatCheck',
     'http': 'HTTPCheck',
     'memory': 'MemoryCheck',
+    'process': 'ProcessCheck',
     'tcp': 'TCPCheck',
     'xmlrpc': 'XMLRPCCheck',
 }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+# Limits are read once for all processes of a cgroup that are checked within so many seconds.
+_FRESH = 1.0
 _ESCAPE = re.compile(r'\\([0-7]{3})')
 
 
@@ -22,15 +25,20 @@ class _Mount(NamedTuple):
 def memory_limit(pid: int, proc: str = '/proc') -> tuple[int, str]:
     """Return the bytes that a process can have at most, and in words whose limit that is."""
     machine = _memory_of_machine()
-    least = min(_limits(pid, proc), default=machine)
+    least = _least(_read(f'{proc}/{pid}/cgroup'), proc, time.monotonic() // _FRESH) or machine
     # Without a limit, version 1 has a number beyond all memory there is.
     return (least, 'the limit of its cgroup') if least < machine else (machine, "the machine's memory")
 
 
-def _limits(pid: int, proc: str) -> Iterator[int]:
-    """Yield the limits of the cgroups that the process is in: its own, and those around it."""
+@lru_cache(maxsize=256)
+def _least(cgroups: str, proc: str, _moment: float) -> int | None:
+    return min(_limits(cgroups, proc), default=None)
+
+
+def _limits(cgroups: str, proc: str) -> Iterator[int]:
+    """Yield the limits of `cgroups`, the text of /proc/PID/cgroup, and of those around them."""
     for mount in _mounts(proc):
-        cgroup = _cgroup_of(pid, mount.is_v2, proc)
+        cgroup = _path_in(cgroups, mount.is_v2)
         if cgroup is None:
             continue
         # From inside a container it may be outside of what is mounted here, of which the root is nearest.
@@ -43,8 +51,8 @@ def _limits(pid: int, proc: str) -> Iterator[int]:
                 yield int(text)
 
 
-def _cgroup_of(pid: int, is_v2: bool, proc: str) -> str | None:
-    for line in _read(f'{proc}/{pid}/cgroup').splitlines():
+def _path_in(cgroups: str, is_v2: bool) -> str | None:
+    for line in cgroups.splitlines():
         number, controllers, path = line.split(':', 2)
         if (number == '0' and not controllers) if is_v2 else 'memory' in controllers.split(','):
             return path
