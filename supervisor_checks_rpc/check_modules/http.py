@@ -6,25 +6,24 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cached_property
-from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 
 from .. import options as opt
 from ..core.deadline import Deadline
 from ..core.model import Process
-from ..core.text import excerpt
-from ..errors import CheckFailed
 from .base import LOCALHOST
 from .base import BaseCheck
 from .base import Measured
-from .local.regex_search import SEARCHER
 from .transport import sockets
 from .transport.addresses import HOST
 from .transport.addresses import authority
-from .transport.addresses import without_query
+from .transport.expectations import PATH
+from .transport.expectations import STATUSES
+from .transport.expectations import insist_on_body
+from .transport.expectations import insist_on_status
+from .transport.expectations import statuses
 from .transport.port_option import PORT
 from .transport.port_option import port_of
 
@@ -36,30 +35,6 @@ if TYPE_CHECKING:
 # RFC 9110: a token, and what a field value may not hold.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_FIELD = re.compile(r'[^\t\x20-\x7e\x80-\xff]')
-_PATH = re.compile(r'/[^\x00-\x1f\x7f]*')
-_RANGE = re.compile(r'([1-9]\d\d)(?:-([1-9]\d\d))?', re.ASCII)
-
-
-@dataclass(frozen=True)
-class Statuses:
-    """The codes that `text` names, such as `200-299,302`."""
-
-    text: str
-    ranges: tuple[range, ...]
-
-    def __contains__(self, status: object) -> bool:
-        return any(status in codes for codes in self.ranges)
-
-
-def _statuses(value: object) -> Statuses:
-    text = str(value).replace(' ', '')
-    ranges = []
-    for part in text.split(','):
-        match = _RANGE.fullmatch(part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError
-        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return Statuses(text, tuple(ranges))
 
 
 def _method(value: object) -> str:
@@ -79,9 +54,7 @@ def _json_text(value: object) -> bytes:
     return json.dumps(opt.JSON.convert(value), allow_nan=False).encode('ascii')
 
 
-PATH = opt.Kind("a path that begins with '/'", partial(opt.matching, _PATH), show=without_query, redact=without_query)
 METHOD = opt.Kind('a method such as GET', _method)
-STATUSES = opt.Kind('status codes such as 200,302 or 200-299', _statuses, show=lambda statuses: statuses.text)
 HEADERS = opt.Kind('a JSON object of header names and values', _headers)
 JSON_TEXT = opt.Kind('JSON', _json_text)
 
@@ -105,7 +78,7 @@ class HTTPCheck(BaseCheck):
         opt.Option('body', opt.TEXT, help='a body to send, as it is', secret=True),
         opt.Option('username', opt.TEXT, help='for basic authentication', secret=True),
         opt.Option('password', opt.TEXT, help='for basic authentication; empty by default', secret=True),
-        opt.Option('expect_status', STATUSES, _statuses('200-299'), 'the status codes that pass'),
+        opt.Option('expect_status', STATUSES, statuses('200-299'), 'the status codes that pass'),
         opt.Option('expect_body', opt.REGEX, help='what must be found in the first 64 KiB of the body'),
         opt.Option('reject_body', opt.REGEX, help='what must not be found in the first 64 KiB of the body'),
         opt.Option('follow_redirects', opt.BOOLEAN, False, 'whether to follow up to 10 redirects'),
@@ -177,16 +150,10 @@ class HTTPCheck(BaseCheck):
         return None if username is None else (username.encode('utf-8'), (password or '').encode('utf-8'))
 
     def _look_at(self, reply: Reply, deadline: Deadline) -> None:
-        status, expected = f'status {reply.status}', self._config['expect_status']
-        if reply.status not in expected:
-            raise CheckFailed(f'{status}, expected {expected.text}')
+        insist_on_status(reply.status, self._config['expect_status'])
         wanted, unwanted = self._config['expect_body'], self._config['reject_body']
         if wanted is None and unwanted is None and not reply.is_short:
             return
-        with sockets.prefixed_errors(f'{status}, body: '):
+        with sockets.prefixed_errors(f'status {reply.status}, body: '):
             text = reply.text()
-        if wanted is not None and SEARCHER.search(wanted, text, deadline) is None:
-            raise CheckFailed(f"body does not match '{excerpt(wanted.pattern)}', begins with '{excerpt(text)}'")
-        found = SEARCHER.search(unwanted, text, deadline) if unwanted is not None else None
-        if found is not None:
-            raise CheckFailed(f"body matches the unwanted '{excerpt(unwanted.pattern)}': '{excerpt(found)}'")
+        insist_on_body(text, wanted, unwanted, deadline)

@@ -60,7 +60,7 @@ class ProcessCheck(BaseCheck):
         opt.Option('max_fds', opt.integer(1), help='the most files and sockets it may have open'),
         opt.Option('max_threads', opt.integer(1), help='the most threads it may have'),
         opt.Option('max_children', opt.integer(0), help='the most children it may have, theirs included'),
-        opt.Option('max_zombies', opt.integer(0), help='the most of these that may have ended without being waited for'),
+        opt.Option('max_zombies', opt.integer(0), help='the most of these that may have ended and nobody waited for'),
         opt.Option('max_age', opt.POSITIVE_DURATION, help='the longest it may run: 1d'),
         opt.Option('max_exits', EXITS, help='the most unexpected ends of its earlier instances: 3 in 10m'),
     )

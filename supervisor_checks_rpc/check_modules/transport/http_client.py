@@ -27,6 +27,7 @@ from ...core.text import excerpt
 from ...errors import CheckFailed
 from . import sockets
 from .addresses import shown
+from .expectations import BODY_CAP
 from .http_connection import Address
 from .http_connection import Connector
 from .http_connection import head_of
@@ -34,7 +35,6 @@ from .http_exchange import exchange
 from .http_exchange import verdicts
 
 MAX_REDIRECTS = 10
-BODY_CAP = 64 * 1024
 DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}
 
 # The characters that a request line may hold: printable ASCII without space.

@@ -1,4 +1,4 @@
-"""Limits of cgroups, in trees as Linux has them: fixtures, since no machine has both versions and containers as well."""
+"""Limits of cgroups, in trees as Linux has them: no machine has both versions and containers as well."""
 
 from __future__ import annotations
 
