@@ -14,6 +14,7 @@ BUILT_IN = {
     'command': 'CommandCheck',
     'complex': 'ComplexCheck',
     'cpu': 'CPUCheck',
+    'fastcgi': 'FastCGICheck',
     'file': 'FileCheck',
     'heartbeat': 'HeartbeatCheck',
     'http': 'HTTPCheck',
