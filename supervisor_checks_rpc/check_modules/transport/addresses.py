@@ -50,8 +50,9 @@ SOCKET_PATH = opt.Kind(f'the path of a Unix socket, of at most {_LONGEST_PATH} b
 
 
 def authority(host: str, port: int) -> str:
-    """Return `host` and `port` as a URL writes them."""
-    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+    """Return `host` and `port` as a URL writes them; without the port if it is 0."""
+    name = f'[{host}]' if ':' in host else host
+    return f'{name}:{port}' if port else name
 
 
 def shown(url: str) -> str:
