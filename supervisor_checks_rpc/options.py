@@ -190,16 +190,17 @@ def _signal(value: object) -> str:
     if text.isdigit():
         return signal.Signals(int(text)).name
     name = text if text.startswith('SIG') else 'SIG' + text
-    return signal.Signals[name].name if name in signal.Signals.__members__ else _reject()
+    return signal.Signals[name].name if name in signal.Signals.__members__ else reject()
 
 
-def _reject() -> Any:
+def reject() -> Any:
+    """Raise ValueError, in an expression."""
     raise ValueError
 
 
 def _words(value: object) -> tuple[str, ...]:
     words = tuple(word for word in (part.strip() for part in _text(value).split(',')) if word)
-    return words or _reject()
+    return words or reject()
 
 
 def _json(value: object) -> Any:
@@ -220,7 +221,7 @@ def integer(low: int, high: int = MAX_INT) -> Kind:
         if isinstance(value, (bool, float)):
             raise ValueError
         number = int(str(value))
-        return number if low <= number <= high else _reject()
+        return number if low <= number <= high else reject()
 
     bounds = f'from {low} to {high}' if high < MAX_INT else f'of at least {low}'
     return Kind(f'a whole number {bounds}', convert)
@@ -231,7 +232,7 @@ def number(low: float) -> Kind:
 
     def convert(value: object) -> float:
         result = _number(value)
-        return result if result >= low else _reject()
+        return result if result >= low else reject()
 
     return Kind(f'a number of at least {low:g}', convert)
 
@@ -243,7 +244,7 @@ def matching(pattern: re.Pattern[str], value: object) -> str:
     :raises ValueError: when it does not match.
     """
     text = _text(value)
-    return text if pattern.fullmatch(text) else str(_reject())
+    return text if pattern.fullmatch(text) else str(reject())
 
 
 def choice(*words: str) -> Kind:
@@ -251,7 +252,7 @@ def choice(*words: str) -> Kind:
 
     def convert(value: object) -> str:
         text = str(value).strip().lower()
-        return text if text in words else _reject()
+        return text if text in words else reject()
 
     return Kind('one of: ' + ' '.join(words), convert)
 

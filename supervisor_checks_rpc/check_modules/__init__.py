@@ -14,10 +14,12 @@ BUILT_IN = {
     'command': 'CommandCheck',
     'complex': 'ComplexCheck',
     'cpu': 'CPUCheck',
+    'fastcgi': 'FastCGICheck',
     'file': 'FileCheck',
     'heartbeat': 'HeartbeatCheck',
     'http': 'HTTPCheck',
     'memory': 'MemoryCheck',
+    'process': 'ProcessCheck',
     'tcp': 'TCPCheck',
     'xmlrpc': 'XMLRPCCheck',
 }

@@ -65,6 +65,11 @@ class BaseCheck:
         return []
 
     @classmethod
+    def schedule_defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return options that every check takes whose default is another with these options of the type."""
+        return {}
+
+    @classmethod
     def parse(cls, given: Mapping[str, Any], others: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
         """Read `given` by OPTIONS; return the values and the problems, one line for each. See options.parse."""
         values, problems = opt.parse(cls.OPTIONS, given, others)

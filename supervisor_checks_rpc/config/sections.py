@@ -45,6 +45,7 @@ def build_spec(
     """
     common = {key: value for key, value in given.items() if key in _COMMON_NAMES}
     own = {key: value for key, value in given.items() if key not in _COMMON_NAMES}
+    defaults = {**defaults, **_defaults_of(given.get('type', '').strip(), own)}
     values, problems = opt.parse(opt.with_defaults(COMMON_OPTIONS, defaults), common)
     problems += [*_schedule_problems(values), *_own_problems(values.get('type'), own)]
     # An option that could not be expanded is reported as that, not as a missing one.
@@ -151,6 +152,11 @@ def _staleness_problems(values: Mapping[str, Any], ttl: float) -> list[str]:
         return []
     expected = f'at least ttl ({least:g})' if ttl else f'at least interval + timeout ({least:g})'
     return [f'stale_after: cannot use {values["stale_after"]:g}, expected {expected}']
+
+
+def _defaults_of(type_name: str, own: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the defaults of the schedule that the type has for itself."""
+    return check_modules.built_in(type_name).schedule_defaults(own) if type_name in check_modules.BUILT_IN else {}
 
 
 def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:

@@ -26,6 +26,9 @@ PASSED = 'passed'
 FAILED = 'failed'
 ERROR = 'error'
 
+# As many unexpected ends of a process are kept.
+MOST_EXITS_KEPT = 100
+
 # States of one check on one process.
 UNKNOWN = 'unknown'
 STARTING = 'starting'
@@ -41,13 +44,14 @@ INACTIVE = 'inactive'
 class Process:
     """One instance of a process of supervisord: with a new pid or start time it is another. Pid 0: it does not run.
 
-    `started` is in monotonic seconds.
+    `started` is in monotonic seconds, as are `exits`: when earlier instances ended unexpectedly.
     """
 
     group: str
     name: str
     pid: int
     started: float = 0.0
+    exits: tuple[float, ...] = field(default=(), compare=False)
 
     @cached_property
     def namespec(self) -> str:

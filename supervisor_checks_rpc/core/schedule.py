@@ -108,6 +108,9 @@ class Schedule(RestartLimits):
     pre_restart_wait: float = _row(opt.DURATION, 0.0, 'between that signal and the stop')
     pre_restart_command: str | None = _row(COMMAND, None, 'run before the stop, for a dump; no shell', secret=True)
     pre_restart_timeout: float = _row(opt.POSITIVE_DURATION, 10.0, 'deadline of that command')
+    group_delay: float = _row(
+        opt.DURATION, 0.0, 'least wait between the health restart of another process of its group and its own'
+    )
 
 
 _LIMITS = {limit.name for limit in fields(RestartLimits)}

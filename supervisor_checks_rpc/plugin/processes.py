@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from supervisor.options import split_namespec
 from supervisor.process import EventListenerPool
 from supervisor.states import ProcessStates
 
+from ..core.model import MOST_EXITS_KEPT
 from ..core.model import Key
 from ..core.model import Process
 from ..errors import UnknownName
@@ -87,6 +89,12 @@ class Processes:
         """
         subprocess.health_started = self._clock()
 
+    def note_unexpected_end(self, subprocess: Any) -> None:
+        """Keep when an instance ended unexpectedly."""
+        if not hasattr(subprocess, 'health_exits'):
+            subprocess.health_exits = deque(maxlen=MOST_EXITS_KEPT)
+        subprocess.health_exits.append(self._clock())
+
     def note_change(self, group: str, name: str, subprocess: Any) -> None:
         """Have `changed_instances` look at the process."""
         self._changed[group, name] = subprocess
@@ -106,7 +114,8 @@ class Processes:
 def running_instance(group: str, name: str, subprocess: Any) -> Process:
     """Return the instance of a process that runs now; its pid is 0 when none does."""
     pid = subprocess.pid if subprocess.state in _UP else 0
-    return Process(group, name, pid, getattr(subprocess, 'health_started', 0.0) if pid else 0.0)
+    started = getattr(subprocess, 'health_started', 0.0) if pid else 0.0
+    return Process(group, name, pid, started, tuple(getattr(subprocess, 'health_exits', ())))
 
 
 def ended_instance(group: str, name: str, subprocess: Any) -> Process:

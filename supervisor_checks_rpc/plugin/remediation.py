@@ -141,7 +141,11 @@ class Remediation:
         since = min(monitor.state_changed_at if process.pid else monitor.instance_seen_at for monitor in monitors)
         stays_up = _signal(monitors) is not None
         limits = self._limits_of(process.namespec)
-        return RestartRequest(process.namespec, process.group, since, limits, not stays_up, is_revival=not process.pid)
+        # Of those alone that fail now: what is sick does not wait because another check renews what is old.
+        group_delay = max(monitor.spec.schedule.group_delay for monitor in monitors)
+        return RestartRequest(
+            process.namespec, process.group, since, limits, not stays_up, not process.pid, group_delay
+        )
 
     def _limits_of(self, namespec: str) -> RestartLimits:
         """Return the limits of the process, which are the same whichever of its checks fails."""

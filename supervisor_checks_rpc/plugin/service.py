@@ -157,6 +157,8 @@ class HealthService:
         subprocess = event.process
         if isinstance(event, events.ProcessStateStartingEvent):
             self.processes.note_start(subprocess)
+        if isinstance(event, events.ProcessStateBackoffEvent) or getattr(event, 'expected', True) is False:
+            self.processes.note_unexpected_end(subprocess)
         # A process has no group while its group is being removed.
         if subprocess.group is not None and self._doorbell:
             group, name = subprocess.group.config.name, subprocess.config.name

@@ -85,6 +85,7 @@ def dump_due(
                 [process.pid for process in processes],
                 [round(process.started * 1e6) for process in processes],
             ],
+            'exits': [[place, process.exits] for place, process in enumerate(processes) if process.exits],
             'runs': columns,
             'samples': samples,
         },
@@ -109,9 +110,10 @@ def _due(data: Any) -> Due:
             'restart supervisord'
         )
     checks = [(str(name), str(mark)) for name, mark in data['checks']]
+    exits = dict(data['exits'])
     processes = [
-        Process(str(group), str(name), int(pid), int(started) / 1e6)
-        for group, name, pid, started in _rows(data['processes'])
+        Process(str(group), str(name), int(pid), int(started) / 1e6, tuple(map(float, exits.get(place, ()))))
+        for place, (group, name, pid, started) in enumerate(_rows(data['processes']))
     ]
     samples = dict(data['samples'])
     runs = tuple(

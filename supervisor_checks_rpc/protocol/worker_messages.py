@@ -30,7 +30,7 @@ def dump_job(number: int, spec: CheckSpec, process: Process, sample: object) -> 
     job = {
         'id': number,
         'check': [spec.name, spec.type, schedule, dict(spec.options)],
-        'process': [process.group, process.name, process.pid, process.started],
+        'process': [process.group, process.name, process.pid, process.started, process.exits],
         'sample': sample,
     }
     return json.dumps(job).encode() + b'\n'
@@ -47,8 +47,9 @@ def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
         name, type_name, schedule_fields, options = data['check']
         schedule = Schedule(**{name: _CONVERT[name](schedule_fields[name]) for name in RUN_FIELDS})
         spec = CheckSpec(checked_text(name), checked_text(type_name), (), schedule, dict(options.items()))
-        group, process_name, pid, started = data['process']
-        process = Process(checked_text(group), checked_text(process_name), int(pid), checked_finite(float(started)))
+        group, process_name, pid, started, exits = data['process']
+        names = checked_text(group), checked_text(process_name)
+        process = Process(*names, int(pid), checked_finite(float(started)), tuple(map(float, exits)))
         return int(data['id']), spec, process, data['sample']
 
     return guarded('a job', read)

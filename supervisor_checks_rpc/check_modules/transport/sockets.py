@@ -43,6 +43,8 @@ def prefixed_errors(prefix: str) -> Iterator[None]:
     """Put `prefix`, with its colon, before the reason of what is raised inside."""
     try:
         yield
+    except CheckFailed as failed:
+        raise type(failed)(f'{prefix}{failed}', failed.value, failed.sample) from None
     except HealthError as why:
         raise type(why)(f'{prefix}{why}') from None
 

@@ -2,6 +2,7 @@
 
 web       200 for any GET; `bad`: 503
 redis     +PONG; `bad`: -ERR
+fpm       pong over FastCGI; `bad`: 503
 rpc       status() returns a string; `bad`: a fault
 worker    runs notify.py beside MODEFILE, as the page has it, and goes on writing heartbeats; `mute`: the last one
           is long ago; `hog`: 320 MB; `files`: 600 files; `stopped`: by SIGSTOP, to be ended by SIGCONT
@@ -13,6 +14,7 @@ import os
 import runpy
 import signal
 import socketserver
+import struct
 import sys
 import time
 from http.server import BaseHTTPRequestHandler
@@ -43,6 +45,14 @@ class Redis(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         if self.request.recv(1024) == b'PING\r\n':
             self.request.sendall(b'-ERR loading\r\n' if modes() else b'+PONG\r\n')
+
+
+class Fpm(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(65536)
+        head = b'Status: 503 Bad\r\n\r\n' if modes() else b'Content-Type: text/plain\r\n\r\npong'
+        end = bytes([1, 3, 0, 1, 0, 8]) + bytes(10)
+        self.request.sendall(struct.pack('>BBHHH', 1, 6, 1, len(head), 0) + head + end)
 
 
 class Threads(socketserver.ThreadingTCPServer):
@@ -84,6 +94,8 @@ if kind == 'web':
     ThreadingHTTPServer(('127.0.0.1', port), Web).serve_forever()
 elif kind == 'redis':
     Threads(('127.0.0.1', port), Redis).serve_forever()
+elif kind == 'fpm':
+    Threads(('127.0.0.1', port), Fpm).serve_forever()
 elif kind == 'rpc':
     server = SimpleXMLRPCServer(('127.0.0.1', port), logRequests=False)
     server.register_function(status)
