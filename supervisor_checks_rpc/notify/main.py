@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the program; exits 0 when supervisord is gone, 1 when a test fails, and 2 for a wrong use."""
     parser = _parser()
     args = parser.arguments(argv)
+    _silence_libraries()
     try:
         settings = _settings(args)
         found, warnings = urls.read(args.config, os.environ)
@@ -147,9 +148,13 @@ def _template(path: str | None) -> Template:
         raise InvalidCheckConfig(f'--template: cannot use {path}: {why}') from None
 
 
-def _log_to_stderr() -> None:
-    """Log what this package says, and nothing of the libraries: it may hold a URL."""
+def _silence_libraries() -> None:
+    """Have nothing of what libraries log, or warn of, get out: it may hold a URL."""
     logging.basicConfig(handlers=[logging.NullHandler()])
+    logging.captureWarnings(True)
+
+
+def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
     ours = logging.getLogger(__name__.partition('.')[0])
@@ -198,7 +203,6 @@ def _thread(work: Callable[[], None]) -> threading.Thread:
 
 def test(senders: Sequence[tuple[str, Sender]], settings: Settings) -> int:
     """Send a sample to each URL and print what came of it; return 0 if all took it, else 1."""
-    logging.basicConfig(handlers=[logging.NullHandler()])
     name = 'supervisor_health_notify'
     news = News('test', Process(name, name, 0), '', 'this is a test, nothing has happened', time.time())
     message = compose(
@@ -207,7 +211,8 @@ def test(senders: Sequence[tuple[str, Sender]], settings: Settings) -> int:
     status = 0
     for name, sender in senders:
         delivery = sender(message)
-        print(f'{name}: {"delivered" if delivery.is_done else "not delivered"}: {delivery.why}', flush=True)
+        why = f': {delivery.why}' if delivery.why else ''
+        print(f'{name}: {"delivered" if delivery.is_done else "not delivered"}{why}', flush=True)
         status = status if delivery.is_done else 1
     return status
 

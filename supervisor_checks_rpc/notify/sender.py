@@ -92,16 +92,25 @@ class Sender:
         """
         self._url = url
         self._apprise = apprise
-        with apprise.lines.kept() as lines:
-            plugin = apprise.module.Apprise.instantiate(url.text)
+        plugin, why = self._plugin()
         if plugin is None:
-            # What it says first is what is wrong; then it says that something is.
-            why = f' ({printable_line(url.redact(lines[0]))})' if len(lines) > 1 else ''
-            raise InvalidCheckConfig(f'{url.name}: cannot use the URL (hidden){why}, expected one of Apprise')
+            detail = f' ({why})' if why else ''
+            raise InvalidCheckConfig(f'{url.name}: cannot use the URL (hidden){detail}, expected one of Apprise')
         self._try = _Try()
         plugin.notify = self._observed(plugin.notify)
         self._target = apprise.module.Apprise()
         self._target.add(plugin)
+
+    def _plugin(self) -> tuple[Any, str]:
+        """Return what Apprise makes of the URL, or None and why it cannot use it."""
+        with self._apprise.lines.kept() as lines:
+            try:
+                plugin = self._apprise.module.Apprise.instantiate(self._url.text)
+            except Exception as why:
+                # Its text, and the traceback, may hold the URL.
+                return None, f'{type(why).__name__} in Apprise'
+        # What it says first is what is wrong; then it says that something is.
+        return plugin, self._said(lines[0]) if len(lines) > 1 else ''
 
     def _observed(self, notify: Callable[..., Any]) -> Callable[..., Any]:
         """Return `notify` of a plugin, which Apprise calls in a thread of its own, so that its answers are kept."""
@@ -129,7 +138,7 @@ class Sender:
             return Delivery(False, f'{type(why).__name__} in Apprise')
         answer = next(iter(current.answers), None)
         if is_done:
-            return Delivery(True, f'status {answer.status}' if answer else 'taken')
+            return Delivery(True, f'status {answer.status}' if answer else '')
         if answer is None or answer.status < 300:
             return Delivery(False, self._said('; '.join(current.lines) or 'no answer in time'))
         text = f'status {answer.status}' + (f': {answer.text}' if answer.text.strip() else '')

@@ -16,7 +16,7 @@ from ..errors import InvalidCheckConfig
 VARIABLE = 'HEALTH_NOTIFY_URLS'
 _HIDDEN = '***'
 # Values of options that many URLs have.
-_HARMLESS = {'', 'yes', 'no', 'true', 'false', 'text', 'html', 'markdown'}
+_HARMLESS = ('yes', 'no', 'true', 'false', 'text', 'html', 'markdown')
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,11 @@ class Url:
 
 
 def _parts(url: str) -> set[str]:
-    _, _, rest = url.partition('://')
-    place, _, query = rest.partition('?')
-    words = [*re.split(r'[/:@,\s]+', place), *re.split(r'[/:@,\s]+', unquote(place))]
-    words += [word for _, value in parse_qsl(query) for word in [value, *re.split(r'[/:@,\s]+', value)]]
-    words += [value for pair in query.split('&') for value in pair.split('=')[1:]]
-    return {word for word in words if word.lower() not in _HARMLESS} - {_port(url)}
+    place, _, query = url.partition('://')[2].partition('?')
+    written = [value for pair in query.split('&') for value in pair.split('=')[1:]]
+    values = [value for value in [*written, *(value for _, value in parse_qsl(query))] if value not in _HARMLESS]
+    words = {word for text in [place, unquote(place), *values] for word in re.split(r'[/:@,#\s]+', text)}
+    return {*words, *values} - {'', _port(url)}
 
 
 def _port(url: str) -> str:

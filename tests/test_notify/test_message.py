@@ -34,8 +34,9 @@ def restarted(name: str = 'web', after: float = 0) -> News:
 
 
 def told(
-    *happened: News, facts: Mapping[str, Facts] | None = None, template: str = '', kept_back: float = 0, dropped: int = 0
-) -> Message:
+    *happened: News, facts: Mapping[str, Facts] | None = None, template: str = '', kept_back: float = 0,
+    dropped: int = 0,
+) -> Message:  # fmt: skip
     """The message about this, after all of it went through the memory."""
     incidents = Incidents()
     noted = tuple(filter(None, map(incidents.note, happened)))
