@@ -82,7 +82,10 @@ setup(
     cmdclass={'sdist': SdistWithTests},
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={
+        'notify': ['apprise'],
         'test': [
+            'aiosmtpd',
+            'apprise',
             'build',
             'pytest',
             'pytest-xdist',
@@ -100,6 +103,7 @@ setup(
     entry_points={
         'console_scripts': [
             'supervisor_health_listener = supervisor_checks_rpc.listener.main:main',
+            'supervisor_health_notify = supervisor_checks_rpc.notify.main:main',
             'supervisor_http_check = supervisor_checks_rpc.programs.main:http_check',
             'supervisor_tcp_check = supervisor_checks_rpc.programs.main:tcp_check',
             'supervisor_xmlrpc_check = supervisor_checks_rpc.programs.main:xmlrpc_check',

@@ -223,8 +223,9 @@ class HealthNamespaceRPCInterface:
         @param string check    Name of the check
         @param string process  Name of the process, or group:name
         @return struct result  The last periodic result as of runCheck, and state, since (seconds since the epoch),
-                               reason (why it is in that state), successes and failures (in a row), in_window
-                               (failures in the failure window), restarts (by us), restarts_in_window,
+                               reason (why it is in that state), cause (the process that it depends on that makes it
+                               unhealthy, and what is wrong with that; '' if none does), successes and failures (in a
+                               row), in_window (failures in the failure window), restarts (by us), restarts_in_window,
                                restarts_suspended, next_restart_at and paused_until (seconds since the epoch; 0 if
                                none is to come, or there is no end), now (seconds since the epoch),
                                history (an array of results, newest last)

@@ -318,7 +318,8 @@ NO_TROUBLE = (
     'restarts are suspended', '… of …, …s, waiting for', '… characters and', 'passed in a row', 'and 1 child',
     'of at least', 'any more (pid', '(not an option)', ', above that for', 'before the connection was', 'in the first',
     'the value (hidden)', '… -m pip install', '1 for the state', '1 while a process', 'How long the runs',
-    'Unexpected exits of a process', 'Lines that are wrong', 'Restarts of a process', 'Results of a check', 'When a listener last', 'When the last run',
+    'Unexpected exits of a process', 'Lines that are wrong', 'Restarts of a process', 'Results of a check',
+    'When a listener last', 'When the last run',
 )  # fmt: skip
 
 

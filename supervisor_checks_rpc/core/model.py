@@ -117,6 +117,7 @@ def not_run(spec: CheckSpec, process: Process, reason: str, invalid: bool = Fals
 class Status:
     """What is known of `check` on one process: its state, and the results that led to it (newest last).
 
+    `cause` says which process that it depends on makes it unhealthy, and what is wrong with that, '' if none does.
     `successes` and `failures` are in a row, `in_window` the failures that the failure window holds. `restarts` counts
     our restarts of the process, and `exits` its unexpected exits, since supervisord started or first knew it.
     """
@@ -138,3 +139,4 @@ class Status:
     paused_until: float | None = None
     last: Result | None = None
     history: tuple[Result, ...] = ()
+    cause: str = ''

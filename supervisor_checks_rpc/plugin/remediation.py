@@ -339,6 +339,7 @@ class Remediation:
             restarts_in_window=self.policy.restarts_in_window(namespec, now),
             restarts_suspended=limits is not None,
             next_restart_at=at + backoff_left if asks and not is_queued else None,
+            cause=cause,
         )
 
 

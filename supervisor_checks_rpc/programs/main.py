@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import sys
 import xmlrpc.client
@@ -18,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 from .. import check_modules
@@ -33,6 +31,7 @@ from ..errors import HealthError
 from ..errors import InvalidCheckConfig
 from ..options import Option
 from ..protocol.client import Client
+from .arguments import Parser
 from .check_runner import CheckRunner
 from .restarter import fault_text
 from .retries import Info
@@ -82,9 +81,7 @@ _LEGACY: Mapping[str, Mapping[str, _Legacy]] = {
 
 def _main(kind: str) -> int:
     parser = _parser(kind)
-    args, surplus = parser.parse_known_args()
-    if surplus:
-        parser.error('unexpected argument: ' + ' '.join(_option_of(word) for word in surplus))
+    args = parser.arguments()
     try:
         checks = _complex(args) if kind == 'complex' else [_single(kind, args)]
         runner = _runner(args, checks, _notification_file(kind, args, checks))
@@ -96,24 +93,8 @@ def _main(kind: str) -> int:
     return 0
 
 
-def _option_of(word: str) -> str:
-    """Return the option that begins `word`, without a value that is joined to it."""
-    if word.startswith('--'):
-        return word.partition('=')[0]
-    return word[:2] if word.startswith('-') else '(not an option)'
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say in one line what is wrong, without the values of options, and exit 2."""
-        # As far as the end, or argparse's own words: a value may hold spaces.
-        values = r'(--[\w-]+)=.*?( could match |$)|(ignored explicit argument) .*'
-        line = re.sub(values, r'\1\2\3', ' '.join(message.split()))
-        self.exit(2, f'{self.prog}: {line}\n')
-
-
-def _parser(kind: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser(kind: str) -> Parser:
+    parser = Parser(
         prog=f'supervisor_{kind}_check',
         description='An event listener of supervisord for TICK_5, TICK_60 or TICK_3600 that restarts the processes '
         'which fail its check. With --once it checks now, and exits 0 if all pass, 1 if not.',

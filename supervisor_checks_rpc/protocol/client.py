@@ -55,7 +55,9 @@ class Client:
             sock.close()
 
     @classmethod
-    def of_environment(cls, environ: Mapping[str, str], username: str = '', password: str = '') -> Client:
+    def of_environment(
+        cls, environ: Mapping[str, str], username: str = '', password: str = '', timeout: float = 30.0
+    ) -> Client:
         """Return the client for a child of supervisord; the environment's user and password come first.
 
         :raises CannotAsk: when the environment is not that of a child of supervisord.
@@ -67,7 +69,7 @@ class Client:
                 'and supervisord needs a [unix_http_server] or [inet_http_server]'
             )
         username = environ.get('SUPERVISOR_USERNAME') or username
-        return cls(url, username, environ.get('SUPERVISOR_PASSWORD') or password)
+        return cls(url, username, environ.get('SUPERVISOR_PASSWORD') or password, timeout)
 
     def call(self, method: str, *args: Any, may_wait: bool = False) -> Any:
         """Call `method` and return what it returns; one that `may_wait` takes up to a second.

@@ -56,6 +56,7 @@ def status_struct(status: Status, now: float, with_history: bool = True) -> Stru
         'state': status.state,
         'reason': printable_line(status.reason),
         'since': status.since,
+        'cause': printable_line(status.cause),
         'successes': status.successes,
         'failures': status.failures,
         'in_window': status.in_window,

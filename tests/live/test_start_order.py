@@ -154,6 +154,9 @@ def test_the_cause_is_treated_and_not_the_symptoms(supervisord, tmp_path, act_an
         what='the cause',
     )
     assert {state(sv, 'web_ok', web)[0] for web in webs} == {'unhealthy'}
+    causes = [sv.health.getCheckStatus('web_ok', web)['cause'] for web in webs]
+    assert {cause.rpartition(' ')[0] for cause in causes} == {'db is unhealthy since'}
+    assert sv.health.getCheckStatus('db_ok', 'db')['cause'] == ''
     db_is_ill.unlink()
     # Now it is their own failure.
     sv.wait(lambda: all(starts(sv, str(number)) == 2 for number in range(4)), what='restarts')

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import ssl
 import time
 from dataclasses import dataclass

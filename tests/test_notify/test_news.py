@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.notify.news import FATAL
+from supervisor_checks_rpc.notify.news import UNHEALTHY
+from supervisor_checks_rpc.notify.news import Filter
+from supervisor_checks_rpc.notify.news import News
+from supervisor_checks_rpc.notify.news import of_event
+
+
+def event(name: str = 'PROCESS_HEALTH_UNHEALTHY', **more: str) -> dict[str, str]:
+    """An event as event_stream yields it."""
+    told = {'processname': 'api_0', 'groupname': 'api', 'pid': '4711', 'check': 'ping', 'text': 'timed out'}
+    return {'eventname': name, **told, **more}
+
+
+def test_an_event_of_health_is_news() -> None:
+    assert of_event(event(), 5.0) == News(UNHEALTHY, Process('api', 'api_0', 4711), 'ping', 'timed out', 5.0)
+
+
+def test_an_event_that_is_newer_than_this_program_is_news_too() -> None:
+    news = of_event(event('PROCESS_HEALTH_SHUT_DOWN'), 5.0)
+    assert news and news.kind == 'shut_down'
+
+
+def test_what_supervisord_gives_up_is_news() -> None:
+    news = of_event(event('PROCESS_STATE_FATAL', from_state='BACKOFF', text=''), 5.0)
+    assert news == News(FATAL, Process('api', 'api_0', 0), '', 'supervisord gave up starting it', 5.0)
+
+
+@pytest.mark.parametrize(
+    'told',
+    [
+        {}, {'eventname': 'TICK_5'}, event('PROCESS_STATE_RUNNING'), event('PROCESS_HEALTH'),
+        event(processname=''), event(groupname=''), {'eventname': 'PROCESS_HEALTH_UNHEALTHY'},
+    ],
+)  # fmt: skip
+def test_other_events_are_none(told: dict[str, str]) -> None:
+    assert of_event(told, 5.0) is None
+
+
+@pytest.mark.parametrize('pid', ['', 'x', '-1', '1' * 30])
+def test_a_strange_pid_spoils_nothing(pid: str) -> None:
+    assert of_event(event(pid=pid), 5.0) is not None
+
+
+@pytest.mark.parametrize(
+    ('only', 'kinds', 'wanted'),
+    [
+        ((), (), True),
+        (('api',), (), True),
+        (('api:*',), (), True),
+        (('api:api_1', 'web*:*'), (), False),
+        (('*', '!api'), (), False),
+        ((), (UNHEALTHY,), True),
+        ((), (FATAL,), False),
+        (('api',), (FATAL,), False),
+    ],
+)
+def test_a_filter_looks_at_process_and_kind(only: tuple[str, ...], kinds: tuple[str, ...], wanted: bool) -> None:
+    news = of_event(event(), 5.0)
+    assert news and Filter(only, kinds).wants(news) is wanted
