@@ -42,6 +42,15 @@ _ELSEWHERE = {
 }  # fmt: skip
 # Names of options have fewer characters.
 _LONGEST_NAME = 100
+# What stands for a value that a message does not quote.
+HIDDEN = 'the value (hidden)'
+# What a message quotes: few parts, each a word, a number with a unit, or a short name with a number such as RPC2. What
+# mixes letters and digits otherwise, or is longer, may be a password.
+_PLAIN = re.compile(r'[\w\s.,:;/()\[\]{}<>+*?|^=%-]*')
+_PART = re.compile(r'[^\W_]+')
+_PLAIN_PART = re.compile(r'[a-z]{1,10}|[A-Z][a-z]{0,9}|[A-Z]{2,10}|\d+[A-Za-z]{0,3}|[a-z]{1,3}\d|[A-Z]{1,3}\d')
+_LONGEST_QUOTED = 20
+_MOST_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -96,9 +105,9 @@ def parse(
         try:
             values[name] = option.kind.convert(given[name])
         except (ValueError, TypeError, OverflowError, RecursionError) as why:
-            is_shown = isinstance(why, InvalidCheckConfig) and (isinstance(why, NeedsShell) or not option.secret)
-            detail = f' ({why})' if is_shown else ''
-            shown = _shown(option, given[name])
+            shown = HIDDEN if option.secret else quoted(given[name], option.kind.redact)
+            is_told = isinstance(why, NeedsShell) or (isinstance(why, InvalidCheckConfig) and shown != HIDDEN)
+            detail = f' ({why})' if is_told else ''
             problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')
     for name in sorted(str(name) for name in given if name not in known):
         meant = _meant(name[:_LONGEST_NAME], tuple(sorted({*known, *others})))
@@ -115,11 +124,26 @@ def _meant(name: str, among: tuple[str, ...]) -> str:
     return next(iter(get_close_matches(name, among, 1)), '')
 
 
-def _shown(option: Option, value: object) -> str:
-    if option.secret:
-        return 'the value (hidden)'
-    text = repr(option.kind.redact(value) if isinstance(value, str) else value)
-    return text if len(text) <= 80 else text[:77] + '...'
+def quoted(value: object, redact: Callable[[str], str] = str) -> str:
+    """Return a wrong value as a message quotes it: HIDDEN unless it is a few words and numbers, such as `5 minutes`.
+
+    Anything else may be a password that was put into the wrong option.
+    """
+    if isinstance(value, (dict, list, tuple)):
+        return HIDDEN
+    text = redact(value) if isinstance(value, str) else value
+    if isinstance(text, str) and not _is_quotable(text):
+        return HIDDEN
+    shown = repr(text)
+    return shown if len(shown) <= 80 else shown[:77] + '...'
+
+
+def _is_quotable(text: str) -> bool:
+    if text.isdigit():
+        return True
+    parts = _PART.findall(text)
+    is_plain = _PLAIN.fullmatch(text) is not None and len(text) <= _LONGEST_QUOTED
+    return is_plain and len(parts) <= _MOST_PARTS and all(map(_PLAIN_PART.fullmatch, parts))
 
 
 def _boolean(value: object) -> bool:

@@ -75,11 +75,13 @@ class ComplexCheck(BaseCheck):
         found = []
         if isinstance(values['require'], int) and values['require'] > len(members):
             found.append(f'require: cannot use {values["require"]}, expected at most {len(members)}, as many as checks')
-        for member in members:
+        for number, member in enumerate(members, 1):
             try:
                 found.extend(f'checks: {member.name}: {line}' for line in _problems_of(member))
             except InvalidCheckConfig as why:
-                found.append(f'checks: {member.name}: {why}')
+                # Its type is unknown, and so is what its name may be a part of.
+                name = f'member {number}' if opt.quoted(member.name) == opt.HIDDEN else member.name
+                found.append(f'checks: {name}: {why}')
         return found
 
     def _validate_config(self) -> None:

@@ -54,6 +54,7 @@ def build_spec(
     # As supervisor has it for names of programs (datatypes.process_or_group_name), and what can be shown everywhere.
     if not name or not name.isascii() or not name.isprintable() or set(' :/') & set(name):
         problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
+    type_name = str(given.get('type', ''))
     ttl = 0.0 if problems else _ttl_of(values['type'], own)
     if not ttl or 'stale_after' in given:
         problems += _staleness_problems(values, ttl)
@@ -62,7 +63,7 @@ def build_spec(
         values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
     return CheckSpec(
         name,
-        str(given.get('type', '')),
+        type_name if check_modules.is_custom(type_name) or opt.quoted(type_name) != opt.HIDDEN else '',
         values.get('processes', ()),
         schedule_of(values),
         own,

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 
@@ -54,12 +55,15 @@ class Doorbell(dispatcher):
         with suppress(OSError):
             self._bell.send(b'\0')
 
-    def ring_until_closed(self, server: object, on_turn: Callable[[], object]) -> None:
-        """Only ring from now on, at signals and when `on_turn` returns true, until supervisord closes `server`.
+    def ring_until_closed(self, servers: Sequence[object], on_turn: Callable[[], object]) -> None:
+        """Only ring from now on, at signals and when `on_turn` returns true, until supervisord closes `servers`.
 
         Nothing else is called between the last turn of supervisord's loop and the next life after a reload.
         """
-        self.server, self._on_turn, self._answer = server, on_turn, lambda: None
+        if not servers:
+            self.close()
+            return
+        self.server, self._on_turn, self._answer = servers[0], on_turn, lambda: None
 
     def readable(self) -> bool:
         """Return True. supervisord's loop calls this on every turn, so this is where `on_turn` is called."""

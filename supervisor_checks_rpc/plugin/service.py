@@ -144,8 +144,8 @@ class HealthService:
         self.waits.close()
         self._on_demand.close()
         if self._doorbell:
-            _, server = self._supervisord.options.httpservers[0]
-            self._doorbell.ring_until_closed(server, guarded(self.log, self._is_next_group_stopped))
+            servers = [server for _, server in self._supervisord.options.httpservers]
+            self._doorbell.ring_until_closed(servers, guarded(self.log, self._is_next_group_stopped))
             self._doorbell = None
 
     def _is_next_group_stopped(self) -> bool:

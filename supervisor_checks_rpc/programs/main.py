@@ -171,7 +171,7 @@ def _complex(args: argparse.Namespace) -> list[_Check]:
     checks, problems = [], []
     for kind, given in members.items():
         if kind not in _LEGACY:
-            problems.append(f'no check {kind!r}, expected some of: {" ".join(sorted(_LEGACY))}')
+            problems.append(f'no check {opt.quoted(kind)}, expected some of: {" ".join(sorted(_LEGACY))}')
         elif not isinstance(given, dict):
             problems.append(f'{kind}: expected an object of options')
         else:
