@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import signal
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -223,8 +224,18 @@ def reject() -> Any:
 
 
 def _words(value: object) -> tuple[str, ...]:
-    words = tuple(word for word in (part.strip() for part in _text(value).split(',')) if word)
+    text = _text(value)
+    parts = _unquoted(text) if '"' in text else text.split(',')
+    words = tuple(word for word in map(str.strip, parts) if word)
     return words or reject()
+
+
+def _unquoted(text: str) -> list[str]:
+    """Split at commas outside of double quotes, which the words lose."""
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace, lexer.whitespace_split, lexer.quotes = ',', True, '"'
+    lexer.escape = lexer.commenters = ''
+    return list(lexer)
 
 
 def _json(value: object) -> Any:

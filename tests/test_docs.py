@@ -312,7 +312,7 @@ NO_TROUBLE = (
     'Basic realm', 'Authorization: Basic', 'User-Agent: ', 'Content-Type: ', 'Connection: ', 'default-src',
     'text/plain; ',
     'import sys;', '(--', 'An event listener of supervisord for', 'the answer to ', 'the argument of ',
-    '… is no text',
+    '… is no text', "can't start new thread",
     'a time is not finite', 'a number is not finite', 'columns of different lengths',
     'there is at least one address', 'paused ', 'is started now', 'restarts reset',
     'restarts are suspended', '… of …, …s, waiting for', '… characters and', 'passed in a row', 'and 1 child',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -22,6 +23,7 @@ from ..core.text import excerpt
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
+from ..errors import task_limits
 from .base import BaseCheck
 from .base import Measured
 from .local.child_processes import CHILD_PROCESSES
@@ -114,7 +116,8 @@ class CommandCheck(BaseCheck):
             )
         except OSError as why:
             place = f' in {why.filename}' if why.filename and why.filename == self._config['directory'] else ''
-            raise HealthError(f'cannot run {name}{place}: {str(why.strerror).lower()}') from None
+            limits = f' ({task_limits()})' if why.errno == errno.EAGAIN else ''
+            raise HealthError(f'cannot run {name}{place}: {str(why.strerror).lower()}{limits}') from None
 
     def _environ(self, process: Process) -> dict[str, str]:
         return {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import not_run
+from ..errors import explain
 from ..protocol import encoding
 from ..protocol import worker_messages
 from ..protocol.spawn import GRACE_SECONDS
@@ -93,7 +94,7 @@ class WorkerProcess:
             os.waitpid(self._pid, 0)
             self._sock, self._pid = None, 0
             ours.close()
-            raise OSError(str(why)) from None
+            raise OSError(explain(why)) from None
         return ours
 
     def _read(self, sock: socket.socket, pid: int) -> None:

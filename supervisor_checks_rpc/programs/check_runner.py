@@ -27,6 +27,7 @@ from ..core.model import FAILED
 from ..core.model import PASSED
 from ..core.model import Result
 from ..errors import InvalidCheckConfig
+from ..errors import explain
 from ..listener import event_stream
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
@@ -157,7 +158,7 @@ class CheckRunner:
     def _begin_checks(self, period: int) -> str:
         """Begin to check all running processes that are not being checked; return what is wrong, '' if nothing is."""
         infos = self._targets.among(self._client.call('supervisor.getAllProcessInfo'), self._client)
-        known = self._known
+        known, complaint = self._known, ''
         self._known = {}
         for info in infos:
             process = ListedProcess.of(info)
@@ -166,8 +167,11 @@ class CheckRunner:
                 self._warn_if_overdue(process, state)
             elif info['statename'] == 'RUNNING' and not self._restarter.is_handled(process, info):
                 state.is_busy, state.since = True, time.monotonic()
-                self._threads.submit(partial(self._check_process, process, state, period))
-        return '' if infos else self._targets.complaint
+                try:
+                    self._threads.submit(partial(self._check_process, process, state, period))
+                except RuntimeError as why:
+                    state.is_busy, complaint = False, explain(why)
+        return complaint if infos else self._targets.complaint
 
     def _warn_if_overdue(self, process: ListedProcess, state: _ProcessState) -> None:
         took = time.monotonic() - state.since

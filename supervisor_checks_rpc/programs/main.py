@@ -29,6 +29,8 @@ from ..core.model import PASSED
 from ..core.text import without_login
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
+from ..errors import explain
+from ..errors import no_thread
 from ..options import Option
 from ..protocol.client import Client
 from .arguments import Parser
@@ -87,9 +89,13 @@ def _main(kind: str) -> int:
         runner = _runner(args, checks, _notification_file(kind, args, checks))
         if args.once:
             return _once(runner)
+        runner.run()
+    except RuntimeError as why:
+        if explain(why) != no_thread():
+            raise
+        parser.error(no_thread())
     except (HealthError, xmlrpc.client.Error) as why:
         parser.error(fault_text(why))
-    runner.run()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import shutil
@@ -104,9 +105,14 @@ def completed(
     is_over = threading.Event()
     for item in items:
         todo.put(item)
-    for _ in range(min(at_once, CALLERS, len(items))):
+    for threads in range(min(at_once, CALLERS, len(items))):
         # Daemon threads, so that Ctrl-C works while they wait.
-        threading.Thread(target=_work, args=(call, todo, done, is_over), daemon=True).start()
+        try:
+            threading.Thread(target=_work, args=(call, todo, done, is_over), daemon=True).start()
+        except RuntimeError:
+            if not threads:
+                raise OSError(errno.EAGAIN, 'cannot start a thread') from None
+            break
     left = len(items)
     try:
         while left:

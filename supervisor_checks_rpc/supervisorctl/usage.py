@@ -113,8 +113,10 @@ def of_error(why: Exception, url: str, password: str = '') -> Problem:
             hint = ': the password is a hash, the clear one is needed' if is_password_hash(password) else ''
             return Problem(f'Server requires authentication{hint}', REFUSED)
         return Problem(f'{url} answers with HTTP status {why.errcode}')
+    # supervisorctl itself exits with REFUSED for both; of a port there is nothing else that it could mean.
+    is_down = not url.startswith('unix:')
     known = {
-        errno.ECONNREFUSED: Problem(f'{url} refused connection', REFUSED),
+        errno.ECONNREFUSED: Problem(f'{url} refused connection', NOT_RUNNING if is_down else REFUSED),
         errno.ENOENT: Problem(f'{url} no such file', NOT_RUNNING),
         errno.EACCES: Problem(f'{url} permission denied', REFUSED),
     }

@@ -367,19 +367,21 @@ def test_what_people_write_instead_of_our_section_is_a_problem(files: Files, sec
 PROGRAMS = (
     '[program:web]\ncommand = x\n[program:api]\ncommand = x\nnumprocs = 2\nprocess_name = api_%(process_num)d\n'
     '[program:django]\ncommand = x\n[group:exchange]\nprograms = django\n[eventlistener:ears]\ncommand = x\n'
+    '[program:a,b]\ncommand = x\n'
 )
 
 
 @pytest.mark.parametrize(('processes', 'meant'), [
     ('wbe', 'web'), ('web api', 'web, api'), ('django', 'exchange:django'), ('api_0', 'api:api_0'),
-    ('!web, aip', 'api'), ('api:api0', 'api:api_0'), ('zzz', ''), ('ear*', ''),
+    ('!web, aip', 'api'), ('a,b', '"a,b"'), ('api:api0', 'api:api_0'), ('zzz', ''), ('ear*', ''),
 ])  # fmt: skip
 def test_a_check_for_no_program_of_the_file_is_told_with_what_may_be_meant(
     files: Files, processes: str, meant: str
 ) -> None:
     loaded = files.load(PROGRAMS + WEB.replace('processes = web', f'processes = {processes}'))
     hint = f' (did you mean {meant}?)' if meant else ''
-    line = f'[healthcheck:web] processes: no process matches {processes!r}{hint}'
+    shown = ', '.join(word.strip() for word in processes.split(','))
+    line = f'[healthcheck:web] processes: no process matches {shown!r}{hint}'
     assert unmatched.problems(loaded.specs, loaded.processes) == [line]
     assert loaded.problems == ()
 
