@@ -18,6 +18,7 @@ BUILT_IN = {
     'file': 'FileCheck',
     'heartbeat': 'HeartbeatCheck',
     'http': 'HTTPCheck',
+    'log': 'LogCheck',
     'memory': 'MemoryCheck',
     'process': 'ProcessCheck',
     'tcp': 'TCPCheck',
