@@ -19,6 +19,7 @@ BUILT_IN = {
     'file': 'FileCheck',
     'heartbeat': 'HeartbeatCheck',
     'http': 'HTTPCheck',
+    'log': 'LogCheck',
     'memory': 'MemoryCheck',
     'process': 'ProcessCheck',
     'tcp': 'TCPCheck',

@@ -84,6 +84,19 @@ class ComplexCheck(BaseCheck):
                 found.append(f'checks: {name}: {why}')
         return found
 
+    @classmethod
+    def logs(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the logs that the members read."""
+        from . import built_in
+        from . import is_custom
+
+        found: set[str] = set()
+        for member in values['checks']:
+            if not is_custom(member.type):
+                check_class = built_in(member.type)
+                found.update(check_class.logs(check_class.parse(split(check_class.OPTIONS, member.options)[0])[0]))
+        return tuple(sorted(found))
+
     def _validate_config(self) -> None:
         super()._validate_config()
         from . import create

@@ -61,7 +61,7 @@ def build_spec(
     else:
         # A beat holds for its ttl, whatever the interval is.
         values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
-    return CheckSpec(
+    spec = CheckSpec(
         name,
         type_name if check_modules.is_custom(type_name) or opt.quoted(type_name) != opt.HIDDEN else '',
         values.get('processes', ()),
@@ -70,6 +70,7 @@ def build_spec(
         '\n'.join(one_line(f'[{SECTION}{name}] {line}') for line in problems),
         ttl=ttl,
     )
+    return spec if _names_members(spec.type, own) else _with_logs(spec)
 
 
 def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
@@ -93,7 +94,15 @@ def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
         problems.append('checks: names no check, expected names of other sections or JSON')
     options = {**spec.options, 'checks': json.dumps(members)}
     problems = problems or check_modules.built_in(spec.type).parse(options)[1]
-    return replace(spec, options=options, error='\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems))
+    error = '\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems)
+    return _with_logs(replace(spec, options=options, error=error))
+
+
+def _with_logs(spec: CheckSpec) -> CheckSpec:
+    if spec.error or check_modules.is_custom(spec.type):
+        return spec
+    check_class = check_modules.built_in(spec.type)
+    return replace(spec, logs=check_class.logs(check_class.parse(spec.options)[0]))
 
 
 def runs_custom_code(spec: CheckSpec) -> bool:

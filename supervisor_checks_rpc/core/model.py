@@ -26,6 +26,8 @@ PASSED = 'passed'
 FAILED = 'failed'
 ERROR = 'error'
 
+# The logs that supervisord writes for a process.
+STREAMS = ('stdout', 'stderr')
 # As many unexpected ends of a process are kept.
 MOST_EXITS_KEPT = 100
 
@@ -40,11 +42,23 @@ WAITING = 'waiting'
 INACTIVE = 'inactive'
 
 
+class LogStart(NamedTuple):
+    """Where what an instance writes to a log begins: the file at `path` had this inode and size when it was started.
+
+    A size of -1: that is not known.
+    """
+
+    path: str
+    inode: int = 0
+    size: int = -1
+
+
 @dataclass(frozen=True)
 class Process:
     """One instance of a process of supervisord: with a new pid or start time it is another. Pid 0: it does not run.
 
-    `started` is in monotonic seconds, as are `exits`: when earlier instances ended unexpectedly.
+    `started` is in monotonic seconds, as are `exits`: when earlier instances ended unexpectedly. `logs` has the logs
+    that its checks read, by what CheckSpec.logs calls them.
     """
 
     group: str
@@ -52,6 +66,7 @@ class Process:
     pid: int
     started: float = 0.0
     exits: tuple[float, ...] = field(default=(), compare=False)
+    logs: Mapping[str, LogStart] = field(default_factory=dict, compare=False)
 
     @cached_property
     def namespec(self) -> str:
@@ -67,7 +82,8 @@ class CheckSpec:
     """One `[healthcheck:NAME]` section, or an external check, which a program of its own runs.
 
     `options` holds the options that the type of check declares, as they stand in the file; `error` says why the
-    section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure.
+    section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure. `logs`
+    are those that a run reads: `stdout` or `stderr` of the process, or a path.
     """
 
     name: str
@@ -78,6 +94,7 @@ class CheckSpec:
     error: str = ''
     is_external: bool = False
     ttl: float = 0.0
+    logs: tuple[str, ...] = ()
 
     @property
     def is_passive(self) -> bool:

@@ -157,6 +157,7 @@ class HealthService:
         subprocess = event.process
         if isinstance(event, events.ProcessStateStartingEvent):
             self.processes.note_start(subprocess)
+            self._note_logs(subprocess)
         if isinstance(event, events.ProcessStateBackoffEvent) or getattr(event, 'expected', True) is False:
             self.processes.note_unexpected_end(subprocess)
         # A process has no group while its group is being removed.
@@ -177,6 +178,11 @@ class HealthService:
             is_new = monitor.exits_before_pass == monitor.spec.schedule.failure_threshold
             if is_new and state != model.UNHEALTHY and monitor.refresh(now, at) == model.UNHEALTHY:
                 self._announcements.announce_crash_loop(monitor)
+
+    def _note_logs(self, subprocess: Any) -> None:
+        if subprocess.group is not None:
+            monitors = self.record.monitors_of(make_namespec(subprocess.group.config.name, subprocess.config.name))
+            self.processes.note_logs(subprocess, {log for m in monitors for log in m.spec.logs}, is_starting=True)
 
     def _on_groups_changed(self, event: Any) -> None:
         if isinstance(event, events.ProcessGroupRemovedEvent):
@@ -264,6 +270,12 @@ class HealthService:
         self.record.keep_external({make_namespec(*key) for key in known})
         external = {(process.group, process.name) for process in self.record.external()} & known.keys()
         watched = sorted(external.union(*matched.values()))
+        logs: dict[tuple[str, str], set[str]] = {}
+        for spec in self.config.specs:
+            for key in matched[spec.name] if spec.logs else ():
+                logs.setdefault(key, set()).update(spec.logs)
+        for key, names_of_logs in logs.items():
+            self.processes.note_logs(known[key], names_of_logs, is_starting=False)
         instances = {key: running_instance(*key, known[key]) for key in watched}
         self.record.match(
             {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()

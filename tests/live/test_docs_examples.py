@@ -155,6 +155,7 @@ def test_the_sections_have_no_problem(promised):
         ('daily', 'worker', ''),
         ('crash-loop', 'worker', ''),
         ('alive', 'worker', 'mute'),
+        ('grave', 'worker', 'fatal'),
         ('own', 'worker', 'stopped'),
         ('ready', 'worker', 'hog stopped'),
         ('descriptors', 'worker', 'files'),

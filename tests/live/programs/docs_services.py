@@ -5,7 +5,8 @@ redis     +PONG; `bad`: -ERR
 fpm       pong over FastCGI; `bad`: 503
 rpc       status() returns a string; `bad`: a fault
 worker    runs notify.py beside MODEFILE, as the page has it, and goes on writing heartbeats; `mute`: the last one
-          is long ago; `hog`: 320 MB; `files`: 600 files; `stopped`: by SIGSTOP, to be ended by SIGCONT
+          is long ago; `hog`: 320 MB; `files`: 600 files; `fatal`: it writes so; `stopped`: by SIGSTOP, to be ended
+          by SIGCONT
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def work() -> None:
             grow_old(heartbeat.filepath)
         else:
             heartbeat.notify()
+        if 'fatal' in mode:
+            print('FATAL the queue is gone', flush=True)
         if 'hog' in mode and not held:
             held.append(b'x' * (320 << 20))
         if 'files' in mode and not held:
