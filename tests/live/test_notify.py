@@ -127,16 +127,20 @@ def test_a_hung_service_is_told_of_with_its_restart_and_its_recovery(watched) ->
         sv = watched(server, sections=sections, flags='--gather 4s')
         sv.wait(lambda: sv.health.getHealth()['healthy'], what='health')
         (sv.dir / 'mode').write_text('hang')
-        told = hook.next()
-    host = re.escape(os.uname().nodename)
-    assert re.fullmatch(rf'web on {host}: unhealthy, restarted, healthy again after 0:0\d', told['title'])
-    assert f'  web-ping: GET http://127.0.0.1:{port}/ping: timed out after 0.5s\n' in told['message']
-    assert 'passes again: GET' in told['message']
-    assert '  today: unhealthy 1 time, restarted 1 time\n' in told['message']
-    assert told['type'] == 'success'
+        told = [hook.next()]
+        while 'healthy again' not in told[-1]['title']:
+            told.append(hook.next())
+    # On a busy machine the restart may take longer than --gather.
+    title = ', '.join(one['title'].partition(f'web on {os.uname().nodename}: ')[2] for one in told)
+    assert re.fullmatch(r'unhealthy, restarted, healthy again after 0:\d\d', title)
+    text = '\n'.join(one['message'] for one in told)
+    assert f'  web-ping: GET http://127.0.0.1:{port}/ping: timed out after 0.5s\n' in text
+    assert '  web-ping: passes again: GET' in text
+    assert '  today: unhealthy 1 time, restarted 1 time\n' in text
+    assert told[-1]['type'] == 'success'
     # As the page shows it.
-    shown, here = (re.sub(r'[\d:.-]+', 'N', text) for text in (documents.block('output: message'), told['title']))
-    assert shown.splitlines()[0].split(' ', 3)[3] == here.split(' ', 3)[3]
+    shown = documents.block('output: message').splitlines()[0]
+    assert re.fullmatch(r'web on shop1: unhealthy, restarted, healthy again after 0:\d\d', shown)
     # Nothing of the URL is anywhere.
     command_lines = ' '.join(' '.join(p.cmdline()) for p in psutil.Process(sv.pid).children())
     for text in (sv.report(), said(sv), command_lines):
