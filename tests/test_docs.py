@@ -49,6 +49,10 @@ RUN_BY = {
     'python: old': 'tests/live/test_docs_examples.py',
     'python: webhook': 'tests/live/test_events.py',
     'listener: webhook': 'tests/live/test_events.py',
+    'urls: notify': 'tests/live/test_notify.py',
+    'command: notify': 'tests/live/test_notify.py',
+    'listener: notify': 'tests/live/test_notify.py',
+    'template: notify': 'tests/live/test_notify.py',
     'haproxy: health': 'tests/live/test_http_health.py',
     'docker: health': 'tests/live/test_http_health.py',
     'kubernetes: health': 'tests/live/test_http_health.py',
@@ -232,7 +236,7 @@ def test_events():
 def test_commands():
     """Each command that the pages name is installed, and there is something behind it."""
     scripts = dict(re.findall(r"'(\w+) = ([\w.:]+)'", (ROOT / 'setup.py').read_text()))
-    named = set(re.findall(r'\bsupervisor_(?:[a-z]+_check|health_listener)\b', '\n'.join(PAGES.values())))
+    named = set(re.findall(r'\bsupervisor_(?:[a-z]+_check|health_listener|health_notify)\b', '\n'.join(PAGES.values())))
     assert named == scripts.keys()
     for target in scripts.values():
         module, _, function = target.partition(':')
@@ -317,6 +321,9 @@ NO_TROUBLE = (
     'there is at least one address', 'paused ', 'is started now', 'restarts reset',
     'restarts are suspended', '… of …, …s, waiting for', '… characters and', 'passed in a row', 'and 1 child',
     'of at least', 'any more (pid', '(not an option)', ', above that for', 'before the connection was', 'in the first',
+    'because of it: ', 'healthy last at ', '--at-most … kept', 'message before this one', 'messages before this one',
+    'not restarted any more', 'supervisord gave up', 'this is a test', '… events before these', '%(asctime)s',
+    '(\\S+) (?:',
     'the value (hidden)', '… -m pip install', '1 for the state', '1 while a process', 'How long the runs',
     'Unexpected exits of a process', 'Lines that are wrong', 'Restarts of a process', 'Results of a check',
     'When a listener last', 'When the last run',

@@ -37,6 +37,7 @@ ARROWS = {
     'listener': 'config core errors protocol worker',
     'plugin/http': 'core errors plugin protocol',
     'programs': 'check_modules core errors listener options protocol worker',
+    'notify': 'core errors listener options programs protocol worker',
     'rpcinterface': 'config core errors options plugin plugin/http protocol',
     'controllerplugin': 'supervisorctl',
     'check_runner': 'programs',

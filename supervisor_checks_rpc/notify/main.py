@@ -50,7 +50,8 @@ END_SECONDS = 3.0
 # An answer of supervisord that takes longer than this is not waited for.
 _ASK_SECONDS = 2.0
 
-_log = logging.getLogger(__name__)
+# With `python -m` this module has another name.
+_log = logging.getLogger(f'{__package__}.main')
 
 
 def _at_most(value: object) -> tuple[int, float]:
@@ -157,7 +158,7 @@ def _silence_libraries() -> None:
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
-    ours = logging.getLogger(__name__.partition('.')[0])
+    ours = logging.getLogger(__package__)
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     ours.propagate = False

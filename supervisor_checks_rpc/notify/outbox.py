@@ -108,14 +108,16 @@ class Outbox:
             self._dropped -= dropped
             self._failures, self._next_at = 0, -math.inf
             return
-        self._failures += 1
         if delivery.is_refused or self._is_ending or self._clock() - put_at > GIVEN_UP_SECONDS:
             self._messages.popleft()
             self._dropped += 1
-        wait = min(FIRST_WAIT_SECONDS * 2.0 ** min(self._failures - 1, 10), LONGEST_WAIT_SECONDS)
-        if delivery.retry_after is not None:
-            wait = min(delivery.retry_after, MOST_RETRY_AFTER_SECONDS)
-        self._next_at = self._clock() + wait
+        self._next_at = self._clock() + self._next_wait(delivery.retry_after)
+
+    def _next_wait(self, retry_after: float | None) -> float:
+        if retry_after is not None:
+            return min(retry_after, MOST_RETRY_AFTER_SECONDS)
+        self._failures += 1
+        return min(FIRST_WAIT_SECONDS * 2.0 ** min(self._failures - 1, 10), LONGEST_WAIT_SECONDS)
 
     def _complain(self, delivery: Delivery) -> None:
         """Log why a message is not delivered, once, and that it is over."""

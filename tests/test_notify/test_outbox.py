@@ -88,6 +88,13 @@ def test_the_far_side_says_when_to_try_again(asked: float, wait: float) -> None:
     assert outbox.step() == wait
 
 
+def test_a_wait_that_the_far_side_asks_for_does_not_make_ours_longer() -> None:
+    far = FarSide(*[Delivery(False, 'status 429', 1.0)] * 5, BUSY)
+    outbox = far.outbox()
+    outbox.put(message())
+    assert far.tries(outbox, 30) == [0, 1, 2, 3, 4, 5, 10, 20]
+
+
 def test_a_message_that_is_refused_is_dropped_and_counted_and_the_next_one_says_so() -> None:
     far = FarSide(Delivery(False, 'status 401', None, True), DONE)
     outbox = far.outbox()
