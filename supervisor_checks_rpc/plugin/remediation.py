@@ -26,6 +26,7 @@ from ..core.restart_policy import strictest_limits
 from ..core.schedule import RestartLimits
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
+from .leftovers import LeftoversLog
 from .operator_actions import is_meant
 from .preparation import Preparations
 from .processes import is_down_for_good
@@ -71,7 +72,10 @@ class Remediation:
         # held back.
         self._last_evaluated: list[tuple[Monitor, float, bool]] | None = None
         self.policy = RestartPolicy()
-        self.restarts = Restarts(supervisord, find_subprocess, ring, self._restart_began, self._restart_ended, clock)
+        self.restarts = Restarts(
+            supervisord, find_subprocess, ring, self._restart_began, self._restart_ended,
+            LeftoversLog(self._log, worker).report, clock,
+        )  # fmt: skip
         # Restarts of ours that are being prepared, with the events that tell of them.
         self._prepared: dict[str, tuple[RestartRequest, ProcessHealthRestartedEvent]] = {}
 
@@ -169,11 +173,15 @@ class Remediation:
         is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
         try:
             timeouts = [m.spec.schedule.stop_timeout for m in monitors if m.spec.schedule.stop_timeout is not None]
-            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None))
+            kills = self._kills_leftovers(process)
+            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None), kills)
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
             self._prepared.pop(request.namespec, None)
             self.policy.gave_up(request.namespec)
+
+    def _kills_leftovers(self, process: Process) -> bool:
+        return any(monitor.spec.schedule.kill_leftovers for monitor in self._record.monitors_of(process.namespec))
 
     def _restart_began(self, namespec: str) -> None:
         """Take note that a restart begins to stop or start its process: only then it counts, and is announced."""
@@ -231,7 +239,7 @@ class Remediation:
 
         :raises CannotRestart: when it does not run.
         """
-        restart = self.restarts.request(process, reason)
+        restart = self.restarts.request(process, reason, kill_leftovers=self._kills_leftovers(process))
         # If a restart is under way that an operator's stop was to end, the last request counts.
         restart.is_wanted = restart.is_by_operator = True
         self._prepared.pop(process.namespec, None)

@@ -108,7 +108,8 @@ class Bench:
 
     def __init__(self, specs: Iterable[CheckSpec], *processes: str, make: type[Program] = Program) -> None:
         self.now = 1000.0
-        self.pids = 0
+        # More than any pid of a real process (PID_MAX_LIMIT of Linux is 2 ** 22).
+        self.pids = 2 ** 22
         self.signals: list[tuple[str, int]] = []
         self.is_rung = False
         self.supervisord = Supervisord('', *(f'{name}=0' for name in processes or ('web',)))
