@@ -10,6 +10,7 @@ from supervisor import events
 
 from ..core.model import Process
 from ..core.text import printable_line
+from ..core.text import printable_name
 
 
 class ProcessHealthEvent(events.Event):
@@ -24,7 +25,8 @@ class ProcessHealthEvent(events.Event):
     def payload(self) -> str:
         """Return a header in supervisor's own style, and the reason on a line of its own."""
         process = self._process
-        header = f'processname:{process.name} groupname:{process.group} pid:{process.pid}'
+        name, group = printable_name(process.name), printable_name(process.group)
+        header = f'processname:{name} groupname:{group} pid:{process.pid}'
         return f'{header} check:{self._check} state:{self._state}\n{printable_line(self._reason)}'
 
 

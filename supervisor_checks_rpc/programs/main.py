@@ -6,6 +6,7 @@ Their flags come from the options that the checks declare; this file adds the sp
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from ..check_modules.file import FileCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
+from ..core.text import decoded
 from ..core.text import without_login
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
@@ -84,7 +86,7 @@ _LEGACY: Mapping[str, Mapping[str, _Legacy]] = {
 
 def _main(kind: str) -> int:
     parser = _parser(kind)
-    args, surplus = parser.parse_known_args()
+    args, surplus = parser.parse_known_args([decoded(word) for word in sys.argv[1:]])
     if surplus:
         parser.error('unexpected argument: ' + ' '.join(_option_of(word) for word in surplus))
     try:
@@ -269,6 +271,8 @@ def _once(runner: CheckRunner) -> int:
         results, skipped = runner.once()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     for result in results:
         print(f'{result.outcome:<6}  {result.process.namespec}  {result.reason}')
     for line in skipped:
