@@ -13,6 +13,7 @@ from supervisor import events
 
 from ..core.model import Process
 from ..core.text import printable_line
+from ..core.text import printable_name
 
 _PLAIN = string.punctuation.translate({ord(':'): None, ord('%'): None})
 
@@ -34,8 +35,8 @@ class ProcessHealthEvent(events.Event):
         """
         process = self._process
         words = {
-            'processname': process.name, 'groupname': process.group, 'pid': process.pid, 'check': self._check,
-            'state': self._state,
+            'processname': printable_name(process.name), 'groupname': printable_name(process.group), 'pid': process.pid,
+            'check': self._check, 'state': self._state,
         }  # fmt: skip
         header = ' '.join(f'{key}:{_encoded(value)}' for key, value in words.items())
         return f'{header}\nreason:{_encoded(printable_line(self._reason))}'

@@ -30,6 +30,7 @@ from ..core.monitor import Monitor
 from ..core.patterns import matching
 from ..core.record import Record
 from ..core.text import printable_line
+from ..core.text import printable_name
 from ..errors import HealthError
 from ..errors import UnknownName
 from ..protocol import listener_messages
@@ -115,7 +116,7 @@ class HealthService:
         self._fingerprints = {spec.name: sections.fingerprint(spec) for spec in loaded.specs}
         for problem in loaded.problems:
             if problem not in known_problems:
-                self.log.error(f'health: {printable_line(problem)}')
+                self.log.error(f'health: {printable_name(problem)}')
 
     # -- supervisord's events
 
@@ -132,7 +133,7 @@ class HealthService:
         """Read the checks again, since supervisord has read its programs again; log what changed, if anything did."""
         loaded = _load(self._supervisord.options, self.config.path)
         if not loaded.is_readable:
-            self.log.error(f'health: {printable_line(loaded.problems[0])}')
+            self.log.error(f'health: {printable_name(loaded.problems[0])}')
         # Each reload makes the listeners read the file as well, and `update` may be called every minute.
         elif loaded != self.config:
             changes = '; '.join(f'{how} {", ".join(names)}' for how, names in self._apply(loaded).items() if names)
@@ -301,7 +302,7 @@ class HealthService:
             spec = self.record.specs[name]
             if not matching(spec.processes, configured):
                 hint = unmatched.hint(spec, configured) if number < unmatched.MOST_HINTS else ''
-                self.log.warn(f'health: {printable_line(self._unmatched[name] + hint)}')
+                self.log.warn(f'health: {printable_name(self._unmatched[name] + hint)}')
 
     def _refresh_instances(self) -> None:
         """Tell the record which instance of each process runs now."""

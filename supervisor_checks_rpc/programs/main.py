@@ -6,6 +6,7 @@ Their flags come from the options that the checks declare; this file adds the sp
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from ..check_modules.file import FileCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
+from ..core.text import decoded
 from ..core.text import without_login
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
@@ -83,7 +85,7 @@ _LEGACY: Mapping[str, Mapping[str, _Legacy]] = {
 
 def _main(kind: str) -> int:
     parser = _parser(kind)
-    args = parser.arguments()
+    args = parser.arguments([decoded(word) for word in sys.argv[1:]])
     try:
         checks = _complex(args) if kind == 'complex' else [_single(kind, args)]
         runner = _runner(args, checks, _notification_file(kind, args, checks))
@@ -250,6 +252,8 @@ def _once(runner: CheckRunner) -> int:
         results, skipped = runner.once()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     for result in results:
         print(f'{result.outcome:<6}  {result.process.namespec}  {result.reason}')
     for line in skipped:

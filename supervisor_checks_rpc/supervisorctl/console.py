@@ -64,13 +64,18 @@ class Console:
         :raises OutputClosed: when the reader of a pipe has left.
         """
         self.erase()
-        self._write(lambda: self._ctl.output(text))
+        self._write(lambda: self._ctl.output(self._shown(text)))
 
     def progress(self, text: str) -> None:
         """Write a line that the next one replaces; on a terminal only."""
         if self.screen.redraws:
             self._shows_progress = True
-            self._write(lambda: self._ctl.stdout.write(_ERASE + self.screen.cut(text)))
+            self._write(lambda: self._ctl.stdout.write(_ERASE + self._shown(self.screen.cut(text))))
+
+    def _shown(self, text: str) -> str:
+        """Return `text` as far as the terminal can show it; the rest is escaped."""
+        encoding = getattr(self._ctl.stdout, 'encoding', None) or 'utf-8'
+        return text.encode(encoding, 'backslashreplace').decode(encoding)
 
     def erase(self) -> None:
         """Remove the line of progress."""

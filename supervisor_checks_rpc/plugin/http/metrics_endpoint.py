@@ -22,6 +22,7 @@ from ...core.model import Result
 from ...core.monitor import Monitor
 from ...core.schedule import Schedule
 from ...core.text import printable_line
+from ...core.text import printable_name
 from ...protocol import metrics_snapshot
 from ...protocol.metrics_snapshot import Snapshot
 from ..worker_link import MAX_PENDING
@@ -125,7 +126,7 @@ class MetricsEndpoint:
         processes = {namespec: index for index, namespec in enumerate(by_process)}
         indexes = [[checks[monitor.spec.name], processes[monitor.process.namespec]] for monitor in monitors]
         instances = [same[0].process for same in by_process.values()]
-        names = [[printable_line(process.group), printable_line(process.name)] for process in instances]
+        names = [[printable_name(process.group), printable_name(process.name)] for process in instances]
         self._monitors, self._by_process = monitors, by_process
         self._names = json.dumps([[printable_line(name) for name in checks], names, indexes], separators=(',', ':'))
 
