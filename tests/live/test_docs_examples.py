@@ -124,6 +124,8 @@ def promised(tmp_path_factory):
         promised.sv.start()
         for info in promised.sv.supervisor.getAllProcessInfo():
             promised.sv.wait_state(f'{info["group"]}:{info["name"]}')
+        # The one check without a start period is unknown until then, and with it everything.
+        promised.sv.wait(lambda: promised.sv.health.getCheckStatus('crash-loop', 'worker')['state'] == 'healthy')
         yield promised
         assert 'Traceback' not in promised.sv.report()
         assert 'internal error' not in promised.sv.report()
