@@ -321,7 +321,7 @@ NO_TROUBLE = (
     'there is at least one address', 'paused ', 'is started now', 'restarts reset',
     'restarts are suspended', '… of …, …s, waiting for', '… characters and', 'passed in a row', 'and 1 child',
     'of at least', 'any more (pid', '(not an option)', ', above that for', 'before the connection was', 'in the first',
-    'because of it: ', 'healthy last at ', '--at-most … kept', 'message before this one', 'messages before this one',
+    '…, every …: … of …', 'because of it: ', 'healthy last at ', '--at-most … kept', 'message before this one', 'messages before this one',
     'not restarted any more', 'supervisord gave up', 'this is a test', '… events before these', '%(asctime)s',
     '(\\S+) (?:',
     'the value (hidden)', '… -m pip install', '1 for the state', '1 while a process', 'How long the runs',
