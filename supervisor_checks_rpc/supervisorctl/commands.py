@@ -264,7 +264,7 @@ class Commands:
             except xmlrpc.client.Fault as fault:
                 outcome = of_fault(' '.join(filter(None, reversed(one))) or 'all', fault)
                 exitstatus = outcome.exitstatus
-            outcomes.add(process, outcome, ''.join(check))
+            outcomes.take(process, outcome, ''.join(check))
         return outcomes.end(exitstatus)
 
     # -- output

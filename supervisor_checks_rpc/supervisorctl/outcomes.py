@@ -18,7 +18,7 @@ class Outcomes:
         self._as_json = as_json
         self._rows: list[dict[str, object]] = []
 
-    def add(self, process: str, outcome: str | Problem, check: str = '', is_done: bool = True) -> None:
+    def take(self, process: str, outcome: str | Problem, check: str = '', is_done: bool = True) -> None:
         """Take what came of a process, or of a check on it; '' stands for all. A Problem is its whole line."""
         label = ' '.join(filter(None, (process, check))) or 'all'
         line = str(outcome) if isinstance(outcome, Problem) else f'{label}: {outcome}'

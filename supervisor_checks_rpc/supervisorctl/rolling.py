@@ -57,7 +57,7 @@ class Rolling:
                 pending.update((failing['process'], None) for failing in now['failing'])
                 if now['healthy']:
                     self._was_healthy.add(target)
-                    self._outcomes.add(target, 'healthy')
+                    self._outcomes.take(target, 'healthy')
             problem = self._wait_for_each(list(pending), ends)
             # What was healthy at first may not be any more.
             problem = problem or max(self._last_look(target, ends) for target in targets)
@@ -96,21 +96,21 @@ class Rolling:
         if answer['healthy'] or (target in self._was_healthy and _has_ended(answer)):
             return SUCCESS
         for failing in answer['failing']:
-            self._outcomes.add(failing['process'], f'not healthy any more: {_why(failing)}', is_done=False)
+            self._outcomes.take(failing['process'], f'not healthy any more: {_why(failing)}', is_done=False)
         if not answer['failing']:
-            self._outcomes.add(target, 'ERROR (none of its processes runs)', is_done=False)
+            self._outcomes.take(target, 'ERROR (none of its processes runs)', is_done=False)
         return INVALID_ARGS if answer['useless'] else GENERIC
 
     def _say_outcome(self, name: str, answer: Struct, took: str) -> int:
         if answer['healthy']:
             self._was_healthy.add(name)
-            self._outcomes.add(name, f'healthy after {took}')
+            self._outcomes.take(name, f'healthy after {took}')
             return SUCCESS
         if name not in self._named and answer['failing'] and answer['failing'][0]['inactive']:
             # A wildcard stands for the processes that run, and this one is meant to be down.
             return SUCCESS
         how = 'waiting is useless' if answer['useless'] else f'not healthy after {took}'
-        self._outcomes.add(name, f'ERROR ({how}: {"; ".join(map(_why, answer["failing"]))})', is_done=False)
+        self._outcomes.take(name, f'ERROR ({how}: {"; ".join(map(_why, answer["failing"]))})', is_done=False)
         return INVALID_ARGS if answer['useless'] else GENERIC
 
     # -- restart
@@ -127,7 +127,7 @@ class Rolling:
                 name, answer = one
                 del left[name]
                 if isinstance(answer, Problem):
-                    self._outcomes.add(name, answer)
+                    self._outcomes.take(name, answer)
                 elif isinstance(answer, Exception):
                     raise answer
                 elif not self._say_outcome(name, answer, f'{answer["waited"]:.1f}s'):
@@ -174,7 +174,7 @@ class Rolling:
                 raise Problem(f'{word}: ERROR (no such {"group" if is_all else "process"})', UNKNOWN_NAME)
             for key in meant:
                 if is_all and infos[key]['statename'] not in _RUNNING:
-                    self._outcomes.add(namespec(infos[key]), f'left {infos[key]["statename"]}')
+                    self._outcomes.take(namespec(infos[key]), f'left {infos[key]["statename"]}')
                 else:
                     found[key] = None
         longest = max((_longest_restart(one) for one in configs if (one['group'], one['name']) in found), default=0.0)
