@@ -322,8 +322,8 @@ NO_TROUBLE = (
     'restarts are suspended', '… of …, …s, waiting for', '… characters and', 'passed in a row', 'and 1 child',
     'of at least', 'any more (pid', '(not an option)', ', above that for', 'before the connection was', 'in the first',
     '…, every …: … of …', 'because of it: ', 'healthy last at ', '--at-most … kept', 'message before this one',
-    'messages before this one',     'not restarted any more', 'supervisord gave up', 'this is a test', '… events before these', '%(asctime)s',
-    '(\\S+) (?:',
+    'messages before this one', 'not restarted any more', 'supervisord gave up', 'this is a test',
+    '… events before these', '%(asctime)s', '(\\S+) (?:',
     'the value (hidden)', '… -m pip install', '1 for the state', '1 while a process', 'How long the runs',
     'Lines that are wrong', 'Restarts of a process', 'Results of a check', 'When a listener last', 'When the last run',
 )  # fmt: skip
