@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import xmlrpc.client
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,8 @@ from supervisor_checks_rpc.supervisorctl.console import completed
 from supervisor_checks_rpc.supervisorctl.console import reply_timeout
 from supervisor_checks_rpc.supervisorctl.table import Screen
 from supervisor_checks_rpc.supervisorctl.table import Table
+from supervisor_checks_rpc.supervisorctl.watch import View
+from supervisor_checks_rpc.supervisorctl.watch import Watch
 
 PAIRS = [('ping', 'api:a'), ('ping', 'api:b'), ('ping', 'web'), ('rss', 'web'), ('web', 'api:a')]
 
@@ -338,7 +341,7 @@ def test_wrong_usage_is_told(line, text):
     assert (exitstatus, output) == (2, f'Error: {text}\nusage: {usage.usage(name)}\n')
 
 
-@pytest.mark.parametrize('line', ['health pause --json web', 'health a --json b c', 'health --json nobody'])
+@pytest.mark.parametrize('line', ['health pause --json nobody', 'health a --json b c', 'health --json nobody'])
 def test_with_json_problems_are_a_document_too(line):
     exitstatus, output = said(line)
     assert exitstatus in (2, 4)
@@ -386,6 +389,153 @@ def test_what_is_done_is_told():
     assert said('health resume rss') == (0, 'web rss: resumed\n')
     assert said('health reset web') == (0, 'web: restarts reset\n')
     assert said('health reload') == (0, 'a: removed\nb: added\n')
+
+
+def outcome(process: str, message: str, check: str = '', done: bool = True) -> dict[str, Any]:
+    return {'process': process, 'check': check, 'done': done, 'message': message}
+
+
+@pytest.mark.parametrize(
+    ('line', 'outcomes'),
+    [
+        ('pause web 5m', [outcome('web', 'paused for 5m', 'ping'), outcome('web', 'paused for 5m', 'rss')]),
+        ('pause all', [outcome('', 'paused until resumed')]),
+        ('resume rss', [outcome('web', 'resumed', 'rss')]),
+        ('reset web', [outcome('web', 'restarts reset')]),
+    ],
+)
+def test_with_json_what_is_done_is_one_document(line, outcomes):
+    exitstatus, output = said(f'health {line} --json')
+    assert (exitstatus, json.loads(output)) == (0, {'done': True, 'outcomes': outcomes})
+
+
+def test_with_json_what_is_not_done_says_why():
+    def pause(check: str, name: str, _seconds: int) -> bool:
+        if check == 'ping':
+            raise fault(Faults.BAD_NAME, 'BAD_NAME: it is gone')
+        return True
+
+    exitstatus, output = said('health pause web --json', pause=pause)
+    assert (exitstatus, json.loads(output)) == (4, {'done': False, 'outcomes': [
+        outcome('web', 'ERROR (it is gone)', 'ping', done=False), outcome('web', 'paused until resumed', 'rss'),
+    ]})  # fmt: skip
+
+
+def test_with_json_a_reload_says_what_changed():
+    expected = {'added': ['b'], 'changed': [], 'removed': ['a'], 'invalid': [], 'problems': []}
+    assert json.loads(said('health reload --json')[1]) == expected
+
+
+def test_with_json_a_wait_says_what_came_of_each():
+    def waits(target: str, _seconds: int) -> Any:
+        ill = {'process': 'web', 'check': 'ping', 'state': 'FATAL', 'reason': 'gone', 'inactive': False}
+        return {'healthy': target == 'api', 'useless': target == 'web', 'failing': [ill] if target == 'web' else []}
+
+    exitstatus, output = said('health wait api --json', waitHealthy=waits)
+    assert (exitstatus, json.loads(output)) == (0, {'done': True, 'outcomes': [outcome('api', 'healthy')]})
+    exitstatus, output = said('health wait web --json', waitHealthy=waits)
+    document = json.loads(output)
+    assert (exitstatus, document['done']) == (2, False)
+    assert document['outcomes'][0] == outcome('web', 'ERROR (waiting is useless: ping FATAL: gone)', done=False)
+
+
+def test_with_json_a_restart_says_what_came_of_each_and_what_is_left():
+    def info(name: str, **more: Any) -> dict[str, Any]:
+        timing = {'stopwaitsecs': 1, 'startsecs': 0, 'startretries': 0, 'group_prio': 1, 'process_prio': 1}
+        return {'group': 'api', 'name': name, 'statename': 'RUNNING', **timing, **more}
+
+    answers = {
+        'getAllProcessInfo': lambda: [info('a'), info('b'), info('c', statename='STOPPED')],
+        'getAllConfigInfo': lambda: [info('a'), info('b', process_prio=2)],
+        'waitHealthy': lambda *_: {'healthy': False, 'useless': False, 'failing': []},
+    }
+    exitstatus, output = said('health restart --json api:*', **answers)
+    document = json.loads(output)
+    assert (exitstatus, document['done']) == (1, False)
+    assert [(one['process'], one['done']) for one in document['outcomes']] == [
+        ('api:c', True), ('api:a', False), ('api:b', False),
+    ]  # fmt: skip
+    assert document['outcomes'][2]['message'] == 'not restarted, or not waited for'
+
+
+# -- watch
+
+
+def seen(**more: Any) -> View:
+    """What is known of one check of two processes, and of the second one more."""
+    statuses = (status(name='web'), status(name='api:a', **more))
+    return View(statuses, tuple(table.status_row(one, 'restart') for one in statuses), (), False)
+
+
+class Watched:
+    """A watch on a screen of so many lines, whose clock is ours."""
+
+    def __init__(self, height: int | None = 24, **screen: Any) -> None:
+        self.now = 1000.0
+        self._height = height
+        self._screen = Screen(**screen)
+        self._watch = Watch(SimpleNamespace(), 2, seen, lambda: self.now)  # type: ignore[arg-type]
+
+    def lines(self, view: View, trouble: str = '') -> list[str]:
+        return self._watch.lines(view, trouble, self._screen, self._height)
+
+
+def test_what_changed_is_marked_for_a_while():
+    watched = Watched()
+    assert not [line for line in watched.lines(seen()) if line.startswith('*')]
+    watched.now += 2
+    ill = seen(state='unhealthy')
+    # What is not healthy comes first.
+    assert [line[:7] for line in watched.lines(ill)[2:]] == ['* api:a', '  web  ']
+    watched.now += 9
+    assert watched.lines(ill)[2].startswith('* api:a')
+    watched.now += 1
+    assert watched.lines(ill)[2].startswith('  api:a')
+    assert watched.lines(seen(state='unhealthy', restarts=1))[2].startswith('* api:a')
+
+
+def test_the_heading_says_how_many_are_not_healthy_and_how_it_ends():
+    heading = Watched().lines(seen(state='unhealthy'))[0]
+    assert heading.endswith(', every 2s: 1 of 2 not healthy; q ends')
+
+
+def test_on_a_low_screen_the_rest_is_counted_and_problems_are_shown():
+    view = replace(seen(state='unhealthy'), problems=('[healthcheck:x] prot: unknown option',))
+    lines = Watched(height=6).lines(view, 'supervisord refused connection; trying again')
+    assert [line[:9] for line in lines[2:]] == ['  api:a  ', '  and 1 m', '[healthch', 'superviso']
+
+
+@pytest.mark.parametrize('width', range(50, 120, 7))
+def test_no_line_of_a_watch_is_longer_than_the_terminal(width):
+    lines = Watched(width=width).lines(seen(reason='x' * 200, state='unhealthy'))
+    assert max(map(len, lines)) < width
+
+
+def test_a_mark_has_a_colour_where_the_terminal_has_it():
+    watched = Watched(has_colours=True)
+    watched.lines(seen())
+    assert watched.lines(seen(state='unhealthy'))[2].startswith('\033[33m* \033[0mapi:a')
+
+
+@pytest.mark.parametrize(
+    ('line', 'text'),
+    [
+        ('health --interval 5', '--interval is for --watch'),
+        ('health --watch --interval', '--interval needs a value'),
+        ('health --watch --interval 0', "--interval: cannot use '0', expected a duration above zero"),
+        ('health --watch --json', '--watch has no --json'),
+        ('health --watch=5', 'unknown option --watch=5'),
+        ('health run --watch', 'unknown option --watch'),
+    ],
+)
+def test_wrong_usage_of_watch_is_told(line, text):
+    exitstatus, output = said(line)
+    assert exitstatus == 2
+    assert text in (json.loads(output)['error'] if '--json' in line else output)
+
+
+def test_what_keeps_a_watch_from_beginning_is_told_as_without_it():
+    assert said('health --watch nobody') == said('health nobody')
 
 
 def test_a_fault_of_one_does_not_keep_the_others_from_it():
@@ -535,7 +685,9 @@ def test_help_on_the_commands_of_others_is_theirs_alone():
         ('health w', ['wait ', 'web ']),
         ('health wait w', ['web ']),
         ('health wait web api:', ['api:a ', 'api:* ', 'api:b ']),
-        ('health restart -', ['--at-once ', '--timeout ']),
+        ('health restart -', ['--json ', '--at-once ', '--timeout ']),
+        ('health -', ['--json ', '--interval ', '--watch ']),
+        ('health --watch p', ['pause ', 'ping ', 'plain-one ']),
         ('health restart --at-once 2 w', ['web ']),
         ('health run ', ['ping ', 'rss ', 'web ', 'api:a ', 'api:* ', 'api:b ', 'plain-one ', 'all ']),
         ('health run api:', ['api:a ', 'api:* ', 'api:b ']),

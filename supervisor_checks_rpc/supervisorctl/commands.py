@@ -22,6 +22,7 @@ from .console import REPLY_TIMEOUT
 from .console import Console
 from .console import completed
 from .console import reply_timeout
+from .outcomes import Outcomes
 from .rolling import Rolling
 from .table import Struct
 from .table import namespec
@@ -34,9 +35,13 @@ from .usage import UNKNOWN_NAME
 from .usage import Problem
 from .usage import misused
 from .usage import of_fault
+from .watch import View
+from .watch import Watch
 
 # How long `wait` and `restart` wait unless they are told.
 _WAIT_SECONDS = 60.0
+# How often `--watch` looks unless it is told.
+_WATCH_SECONDS = 2.0
 _NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 
 
@@ -66,16 +71,16 @@ class Commands:
         command = COMMANDS[name]
         given, words = _options(name, list(words))
         strange = [word for word in words if word.startswith('-')]
-        if self._as_json and not command.has_json:
-            strange.append('--json')
         if strange:
             raise misused(name, f'unknown option {strange[0]}')
         if len(words) < command.least:
             raise misused(name, f'health {name} requires a process name')
         if len(words) > command.most + (name == 'pause'):
             raise misused(name, 'too many arguments')
-        if command.options:
+        if name in ('wait', 'restart'):
             return self._rolling(name, words, given)
+        if given:
+            return self._watch(words, given)
         exitstatus: int = getattr(self, name or 'status')(list(words))
         return exitstatus
 
@@ -110,27 +115,34 @@ class Commands:
 
     def status(self, words: list[str]) -> int:
         """Print what is known; for all also what is wrong with the configuration, which is not healthy either."""
-        statuses = self._chosen(words)
-        checks = self._checks()
-        problems = self._ask('getHealth')['problems'] if words in ([], ['all']) else []
-        is_healthy = are_healthy(statuses) and not problems
+        view = self._look(words)
         if self._as_json:
-            shown = [{key: value for key, value in status.items() if key != 'history'} for status in statuses]
-            self._say_json({'healthy': is_healthy, 'checks': shown, 'problems': problems})
-        else:
-            self._say_status(statuses, checks)
-            for line in ['', *problems] if problems else []:
-                self._console.say(self._console.screen.colour(line, model.INVALID) if line else '')
-        return SUCCESS if is_healthy else GENERIC
-
-    def _say_status(self, statuses: Iterable[Struct], checks: Mapping[str, Struct]) -> None:
-        actions = {name: check['on_failure'] for name, check in checks.items()}
-        # An external check has no section.
-        rows = [table.status_row(status, actions.get(status['check'], 'none')) for status in statuses]
-        if rows:
-            self._say_rows(table.STATUS, rows)
+            shown = [{key: value for key, value in status.items() if key != 'history'} for status in view.statuses]
+            self._say_json({'healthy': view.is_healthy, 'checks': shown, 'problems': view.problems})
+            return SUCCESS if view.is_healthy else GENERIC
+        if view.rows:
+            self._say_rows(table.STATUS, view.rows)
         else:
             self._console.say(_NO_CHECKS)
+        for line in ['', *view.problems] if view.problems else []:
+            self._console.say(self._console.screen.colour(line, model.INVALID) if line else '')
+        return SUCCESS if view.is_healthy else GENERIC
+
+    def _look(self, words: list[str]) -> View:
+        statuses = self._chosen(words)
+        # An external check has no section.
+        actions = {name: check['on_failure'] for name, check in self._checks().items()}
+        problems = self._ask('getHealth')['problems'] if words in ([], ['all']) else []
+        rows = tuple(table.status_row(status, actions.get(status['check'], 'none')) for status in statuses)
+        return View(tuple(statuses), rows, tuple(problems), are_healthy(statuses) and not problems)
+
+    def _watch(self, words: list[str], given: Mapping[str, str]) -> int:
+        if '--watch' not in given:
+            raise misused('', '--interval is for --watch')
+        if self._as_json:
+            raise misused('', '--watch has no --json')
+        interval = _converted('', given, '--interval', options.POSITIVE_DURATION, _WATCH_SECONDS)
+        return Watch(self._console, interval, lambda: self._look(words)).run()
 
     def history(self, words: list[str]) -> int:
         """Print the last results, newest last."""
@@ -197,10 +209,12 @@ class Commands:
 
     def _rolling(self, name: str, words: list[str], given: Mapping[str, str]) -> int:
         timeout = _converted(name, given, '--timeout', options.DURATION, _WAIT_SECONDS)
-        rolling = Rolling(self._ask, self._console, timeout)
+        outcomes = Outcomes(self._console, self._as_json)
+        rolling = Rolling(self._ask, outcomes, timeout)
         if name == 'wait':
-            return rolling.wait(words)
-        return rolling.restart(words, _converted(name, given, '--at-once', options.integer(1, CALLERS), 1))
+            return outcomes.end(rolling.wait(words))
+        at_once = _converted(name, given, '--at-once', options.integer(1, CALLERS), 1)
+        return outcomes.end(rolling.restart(words, at_once))
 
     # -- changes
 
@@ -235,8 +249,10 @@ class Commands:
             raise of_fault('reload', fault) from None
         lines = [f'{name}: {change}' for change in ('added', 'changed', 'removed') for name in changes[change]]
         problems = self._ask('getHealth')['problems']
+        if self._as_json:
+            self._say_json({**changes, 'problems': problems})
         for line in [*(sorted(lines) or ['No changes to checks']), *problems]:
-            self._console.say(line)
+            self._print(line)
         return GENERIC if problems else SUCCESS
 
     def _monitors(self, words: list[str]) -> list[tuple[str, ...]]:
@@ -246,18 +262,18 @@ class Commands:
         return [(status['check'], namespec(status)) for status in self._chosen(words)]
 
     def _each(self, method: str, names: Iterable[tuple[str, ...]], done: str, *args: object) -> int:
-        exitstatus = SUCCESS
+        """Call `method` with each of `names`, which are a process, or a check and a process; '' stands for all."""
+        exitstatus, outcomes = SUCCESS, Outcomes(self._console, self._as_json)
         for one in names:
-            label = ' '.join(filter(None, reversed(one))) or 'all'
+            *check, process = one
+            outcome: str | Problem = done
             try:
                 self._ask(method, *one, *args)
             except xmlrpc.client.Fault as fault:
-                problem = of_fault(label, fault)
-                exitstatus = problem.exitstatus
-                self._console.say(str(problem))
-            else:
-                self._console.say(f'{label}: {done}')
-        return exitstatus
+                outcome = of_fault(' '.join(filter(None, reversed(one))) or 'all', fault)
+                exitstatus = outcome.exitstatus
+            outcomes.take(process, outcome, ''.join(check))
+        return outcomes.end(exitstatus)
 
     # -- output
 
@@ -277,12 +293,16 @@ class Commands:
 def _options(name: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return the options of a command with their values, `--name value` or `--name=value`, and the other words.
 
+    A flag has the value ''.
+
     :raises Problem: when a value is missing.
     """
     given, others = {}, []
     while words:
         option, equals, value = words.pop(0).partition('=')
-        if option not in COMMANDS[name].options:
+        if option in COMMANDS[name].flags and not equals:
+            given[option] = ''
+        elif option not in COMMANDS[name].options:
             others.append(option + equals + value)
         elif equals or words:
             given[option] = value if equals else words.pop(0)

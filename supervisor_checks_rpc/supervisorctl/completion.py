@@ -52,13 +52,14 @@ class Completion:
 
     def _names(self, before: list[str], word: str) -> list[str]:
         command = before.pop(0) if before and before[0] in COMMANDS else ''
+        before = [one for one in before if one not in COMMANDS[command].flags]
         if word.startswith('-'):
-            return [*(['--json'] if COMMANDS[command].has_json else []), *COMMANDS[command].options]
+            return ['--json', *COMMANDS[command].options, *COMMANDS[command].flags]
         if len(before) >= COMMANDS[command].most:
             return []
         # As its own commands complete them, `group:*` included.
         processes = [name.rstrip() for name in self._ctl._complete_processes(word)]
-        if COMMANDS[command].options:
+        if command in ('wait', 'restart'):
             return [*processes, 'all'] if command == 'wait' else processes
         checks = {one['name']: one for one in self._ctl.get_server_proxy('health').listChecks()}
         if before:

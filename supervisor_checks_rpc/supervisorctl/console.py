@@ -31,6 +31,11 @@ REPLY_TIMEOUT = 20.0
 CALLERS = 32
 _REFRESH = 0.25
 _ERASE = '\r\033[K'
+# The second screen of a terminal, without a cursor, where a long line does not go on in the next one. What was on the
+# first screen comes back with it.
+_ENTER, _LEAVE = '\033[?1049h\033[?25l\033[?7l', '\033[?7h\033[?25h\033[?1049l'
+# To the first line, and from there line by line, so that nothing flickers.
+_TOP, _END_OF_LINE, _REST = '\033[H', '\033[K\n', '\033[J'
 
 T = TypeVar('T')
 
@@ -55,8 +60,15 @@ class Console:
 
     def __init__(self, controller: Any, environ: Mapping[str, str] = os.environ) -> None:
         self._ctl = controller
-        self.screen = Screen.of(controller.stdout.isatty(), shutil.get_terminal_size().columns, environ)
+        self._environ = environ
+        self.screen, _ = self.measure()
         self._shows_progress = False
+
+    def measure(self) -> tuple[Screen, int | None]:
+        """Return the screen as it is now, and its lines; None where there is no end of them."""
+        size = shutil.get_terminal_size()
+        screen = Screen.of(self._ctl.stdout.isatty(), size.columns, self._environ)
+        return screen, size.lines if screen.redraws else None
 
     def say(self, text: str) -> None:
         """Write a line.
@@ -82,6 +94,26 @@ class Console:
         if self._shows_progress:
             self._shows_progress = False
             self._write(lambda: self._ctl.stdout.write(_ERASE))
+
+    @contextmanager
+    def own_screen(self) -> Iterator[None]:
+        """Have a screen for `paint` alone, and put back what was there before."""
+        if not self.screen.redraws:
+            yield
+            return
+        try:
+            self._write(lambda: self._ctl.stdout.write(_ENTER))
+            yield
+        finally:
+            self._write(lambda: self._ctl.stdout.write(_LEAVE))
+
+    def paint(self, lines: Sequence[str]) -> None:
+        """Show these lines in place of the last ones; in a pipe, below them."""
+        if self.screen.redraws:
+            text = ''.join([_TOP, *(f'{line}{_END_OF_LINE}' for line in lines), _REST])
+            self._write(lambda: self._ctl.stdout.write(text))
+        else:
+            self._write(lambda: self._ctl.output('\n'.join([*lines, ''])))
 
     def abandon(self) -> None:
         """Discard what was not written: Python would complain about it at its exit."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .console import REPLY_TIMEOUT
-from .console import Console
 from .console import completed
 from .console import reply_timeout
+from .outcomes import Outcomes
 from .table import Struct
 from .table import namespec
 from .usage import BAD_NAME
@@ -32,9 +32,9 @@ class Rolling:
     `ask(method, *args)` calls a method of namespace health, or of `supervisor.` with that before it.
     """
 
-    def __init__(self, ask: Callable[..., Any], console: Console, timeout: float) -> None:
+    def __init__(self, ask: Callable[..., Any], outcomes: Outcomes, timeout: float) -> None:
         self._ask = ask
-        self._console = console
+        self._outcomes = outcomes
         self._timeout = timeout
         # The processes that the command names, without those of its wildcards.
         self._named: set[str] = set()
@@ -57,7 +57,7 @@ class Rolling:
                 pending.update((failing['process'], None) for failing in now['failing'])
                 if now['healthy']:
                     self._was_healthy.add(target)
-                    self._console.say(f'{target or "all"}: healthy')
+                    self._outcomes.take(target, 'healthy')
             problem = self._wait_for_each(list(pending), ends)
             # What was healthy at first may not be any more.
             problem = problem or max(self._last_look(target, ends) for target in targets)
@@ -89,9 +89,9 @@ class Rolling:
                 slowest = f'slowest: {name}, {took}'
             if waiting:
                 head = f'{len(processes) - len(waiting)} of {len(processes)}, waiting for '
-                self._console.progress(head + ', '.join(waiting))
+                self._outcomes.progress(head + ', '.join(waiting))
         if len(processes) > 1 and not worst:
-            self._console.say(slowest)
+            self._outcomes.note(slowest)
         return worst
 
     def _last_look(self, target: str, ends: float) -> int:
@@ -99,9 +99,9 @@ class Rolling:
         if answer['healthy'] or (self._was_one_healthy(target) and _have_ended(answer)):
             return SUCCESS
         for failing in answer['failing']:
-            self._console.say(f'{failing["process"]}: not healthy any more: {_why(failing)}')
+            self._outcomes.take(failing['process'], f'not healthy any more: {_why(failing)}', is_done=False)
         if not answer['failing']:
-            self._console.say(f'{target or "all"}: ERROR (none of its processes runs)')
+            self._outcomes.take(target, 'ERROR (none of its processes runs)', is_done=False)
         return INVALID_ARGS if answer['useless'] else GENERIC
 
     def _was_one_healthy(self, target: str) -> bool:
@@ -113,13 +113,13 @@ class Rolling:
     def _say_outcome(self, name: str, answer: Struct, took: str) -> int:
         if answer['healthy']:
             self._was_healthy.add(name)
-            self._console.say(f'{name}: healthy after {took}')
+            self._outcomes.take(name, f'healthy after {took}')
             return SUCCESS
         if name not in self._named and answer['failing'] and answer['failing'][0]['inactive']:
             # A wildcard stands for the processes that run, and this one is meant to be down.
             return SUCCESS
         how = 'waiting is useless' if answer['useless'] else f'not healthy after {took}'
-        self._console.say(f'{name}: ERROR ({how}: {"; ".join(map(_why, answer["failing"]))})')
+        self._outcomes.take(name, f'ERROR ({how}: {"; ".join(map(_why, answer["failing"]))})', is_done=False)
         return INVALID_ARGS if answer['useless'] else GENERIC
 
     # -- restart
@@ -131,18 +131,17 @@ class Rolling:
         with reply_timeout(REPLY_TIMEOUT + self._timeout + longest_restart):
             for one in completed(self._restart, names, at_once):
                 if one is None or one[1] is None:
-                    self._console.progress(f'{len(names) - len(left)} of {len(names)} restarted')
+                    self._outcomes.progress(f'{len(names) - len(left)} of {len(names)} restarted')
                     continue
                 name, answer = one
                 del left[name]
                 if isinstance(answer, Problem):
-                    self._console.say(str(answer))
+                    self._outcomes.take(name, answer)
                 elif isinstance(answer, Exception):
                     raise answer
                 elif not self._say_outcome(name, answer, f'{answer["waited"]:.1f}s'):
                     continue
-                if left:
-                    self._console.say(f'not restarted, or not waited for: {", ".join(left)}')
+                self._outcomes.leave(list(left))
                 return GENERIC
         return SUCCESS
 
@@ -184,7 +183,7 @@ class Rolling:
                 raise Problem(f'{word}: ERROR (no such {"group" if is_all else "process"})', UNKNOWN_NAME)
             for key in meant:
                 if is_all and infos[key]['statename'] not in _RUNNING:
-                    self._console.say(f'{namespec(infos[key])}: left {infos[key]["statename"]}')
+                    self._outcomes.take(namespec(infos[key]), f'left {infos[key]["statename"]}')
                 else:
                     found[key] = None
         longest = max((_longest_restart(one) for one in configs if (one['group'], one['name']) in found), default=0.0)

@@ -32,33 +32,37 @@ _NO_INTERFACE = (
 
 @dataclass(frozen=True)
 class Command:
-    """A word after `health`: its arguments, how many names they hold, whether it has --json, and its other options."""
+    """A word after `health`: its arguments, how many names they hold, and its options beside --json.
+
+    `flags` are options without a value.
+    """
 
     arguments: str
     least: int
     most: int
-    has_json: bool
     about: str
     options: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 _MANY = 1000
 COMMANDS: Mapping[str, Command] = {
-    '': Command('[CHECK] [PROCESS]', 0, 2, True, 'what is known of all, or of these'),
-    'run': Command('[CHECK] [PROCESS]', 0, 2, True, 'run checks now; each result as it comes'),
-    'history': Command('[CHECK] PROCESS', 1, 2, True, 'the last results of periodic runs'),
-    'pause': Command('[CHECK] PROCESS [TIME]', 1, 2, False, 'do not check, for TIME or until resumed'),
-    'resume': Command('[CHECK] PROCESS', 1, 2, False, 'check again'),
-    'wait': Command('[PROCESS ...]', 0, _MANY, False, 'until all are healthy', ('--timeout',)),
-    'restart': Command('PROCESS ...', 1, _MANY, False, 'one after another', ('--at-once', '--timeout')),
-    'reset': Command('PROCESS', 1, 1, False, 'forget our restarts: no backoff, not suspended'),
-    'reload': Command('', 0, 0, False, 'read the checks from the configuration again'),
+    '': Command('[CHECK] [PROCESS]', 0, 2, 'what is known of all, or of these', ('--interval',), ('--watch',)),
+    'run': Command('[CHECK] [PROCESS]', 0, 2, 'run checks now; each result as it comes'),
+    'history': Command('[CHECK] PROCESS', 1, 2, 'the last results of periodic runs'),
+    'pause': Command('[CHECK] PROCESS [TIME]', 1, 2, 'do not check, for TIME or until resumed'),
+    'resume': Command('[CHECK] PROCESS', 1, 2, 'check again'),
+    'wait': Command('[PROCESS ...]', 0, _MANY, 'until all are healthy', ('--timeout',)),
+    'restart': Command('PROCESS ...', 1, _MANY, 'one after another', ('--at-once', '--timeout')),
+    'reset': Command('PROCESS', 1, 1, 'forget our restarts: backoff, suspension'),
+    'reload': Command('', 0, 0, 'read the checks of the configuration again'),
 }
 _NOTES = """
 PROCESS is NAME, GROUP:NAME, GROUP:* or all. A CHECK alone is that check on all of
 its processes. TIME is in seconds, or has a unit: 90, 5m, 1h. With --json the
 output is one JSON document. wait and restart take --timeout TIME (1m), restart
---at-once N (1) as well.
+--at-once N (1) as well. health --watch shows the table again and again, every
+--interval TIME (2s), until q or Ctrl-C.
 
 Exit status: 0 all are healthy (but paused or inactive), or have passed, or it is done
              1 something is not healthy, did not pass, or cannot be done
@@ -79,7 +83,7 @@ class Problem(Exception):
 def usage(name: str) -> str:
     """Return how a command is used, in one line."""
     command = COMMANDS[name]
-    return ' '.join(filter(None, ['health', name, '[--json]' if command.has_json else '', command.arguments]))
+    return ' '.join(filter(None, ['health', name, '[--json]', command.arguments]))
 
 
 def help_text() -> str:

@@ -206,6 +206,23 @@ def test_json(well):
     assert (exitstatus, json.loads(text)['healthy']) == (1, False)
 
 
+def test_json_of_what_is_done(well):
+    exitstatus, text = ctl(well, 'health pause --json beat web 5m')
+    outcomes = [{'process': 'web', 'check': 'beat', 'done': True, 'message': 'paused for 5m'}]
+    assert (exitstatus, json.loads(text)) == (0, {'done': True, 'outcomes': outcomes})
+    for line, key in (('resume all', 'outcomes'), ('reset web', 'outcomes'), ('reload', 'added')):
+        exitstatus, text = ctl(well, f'health {line} --json')
+        assert (exitstatus, key in json.loads(text)) == (0, True), line
+    well.health.beat('beat', 'web', True, 'all well')
+    exitstatus, text = ctl(well, 'health wait --json web api:*')
+    assert (exitstatus, [one['process'] for one in json.loads(text)['outcomes']]) == (0, ['web', 'api:*'])
+    exitstatus, text = ctl(well, 'health wait --json --timeout 0 nobody')
+    assert (exitstatus, list(json.loads(text))) == (2, ['error'])
+    exitstatus, text = ctl(well, 'health restart --json --timeout 10 alone')
+    document = json.loads(text)
+    assert (exitstatus, document['done'], document['outcomes'][0]['process']) == (0, True, 'alone')
+
+
 def test_history(well):
     sicken(well, 'pulse')
     exitstatus, text = ctl(well, 'health history pulse web')
@@ -440,6 +457,69 @@ def test_at_the_prompt(well):
         assert 'nobody: ERROR' in terminal.read_to('supervisor> ')
         terminal.type('quit\n')
         assert terminal.end()[0] == 0
+
+
+# -- watch
+
+
+def attributes(terminal):
+    return termios.tcgetattr(terminal._fd)
+
+
+@pytest.mark.parametrize('how', ['q', 'Ctrl-C'])
+def test_watch_shows_changes_and_gives_the_terminal_back(well, how):
+    with Terminal(well, 'health --watch --interval 200ms') as terminal:
+        before = attributes(terminal)
+        terminal.read_to('\033[?1049h\033[?25l')
+        terminal.read_to('0 of 4 not healthy; q ends')
+        sicken(well)
+        terminal.read_to('1 of 4 not healthy; q ends')
+        terminal.read_to('\033[33m* \033[0mweb')
+        if how == 'q':
+            terminal.type('xq')
+        else:
+            # As the terminal would: the session has no controlling one here.
+            terminal.popen.send_signal(signal.SIGINT)
+        exitstatus, after = terminal.end()
+        assert attributes(terminal) == before
+    assert exitstatus == 1
+    assert after.endswith('\033[?25h\033[?1049l')
+    # What was typed is not shown.
+    assert 'xq' not in after and 'Traceback' not in after and 'interrupted' not in after
+
+
+def test_watch_without_colours(well):
+    with Terminal(well, 'health --watch --interval 200ms web', NO_COLOR='1') as terminal:
+        shown = terminal.read_to('pulse')
+        terminal.type('q')
+        exitstatus, after = terminal.end()
+    assert exitstatus == 0
+    assert not re.search('\033\\[\\d+m', shown + after)
+
+
+def test_watch_goes_on_while_supervisord_is_reloaded(supervisord):
+    sv = supervisord(CTL + program('web', 'sleeper.py') + healthcheck('beat', 'heartbeat', 'web', **BEAT))
+    with Terminal(sv, 'health --watch --interval 100ms') as terminal:
+        terminal.read_to('1 of 1 not healthy')
+        sv.supervisor.restart()
+        terminal.read_to('trying again')
+        sv.wait(lambda: sv.health.beat('beat', 'web', True, 'well'), what='a beat')
+        terminal.read_to('0 of 1 not healthy')
+        terminal.type('q')
+        assert terminal.end()[0] == 0
+
+
+def test_watch_in_a_pipe_prints_one_table_below_the_other(well):
+    command = [*COMMAND, '-c', str(well.conf), 'health', '--watch', '--interval', '100ms']
+    popen = subprocess.Popen(command, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        tables = [popen.stdout.readline() for _ in range(14)]
+    finally:
+        popen.kill()
+        popen.stdout.close()
+        popen.wait()
+    assert [line.endswith('q ends\n') for line in tables] == [True, *[False] * 6] * 2
+    assert '\033' not in ''.join(tables)
 
 
 # -- no answer
