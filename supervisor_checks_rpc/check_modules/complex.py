@@ -97,6 +97,21 @@ class ComplexCheck(BaseCheck):
                 found.update(check_class.logs(check_class.parse(split(check_class.OPTIONS, member.options)[0])[0]))
         return tuple(sorted(found))
 
+    @classmethod
+    def problems_of_number(cls, values: Mapping[str, Any], name: str, number: int) -> list[str]:
+        """Return what is wrong if a member takes for a port what is the `process_num` in the name of a process."""
+        from . import built_in
+        from . import is_custom
+
+        found: list[str] = []
+        for member in values['checks']:
+            if not is_custom(member.type):
+                check_class = built_in(member.type)
+                own, _ = split(check_class.OPTIONS, member.options)
+                lines = check_class.problems_of_number(check_class.parse(own)[0], name, number)
+                found.extend(f'checks: {member.name}: {line}' for line in lines)
+        return found
+
     def _validate_config(self) -> None:
         super()._validate_config()
         from . import create

@@ -25,6 +25,7 @@ from ..core.text import is_password_hash
 from ..options import Option
 from . import conf_file
 from . import notes
+from . import process_numbers
 from . import start_order
 from .conf_file import ConfFile
 from .conf_file import Section
@@ -123,11 +124,14 @@ def _config_of(path: str, file: ConfFile) -> Config:
         problems.extend(_repeated(plugin_section, file.places[plugin_section]))
     problems.extend(_misspelt(file.names))
     problems.extend(map(one_line, _refused(file)))
-    specs = _specs(file, _usable(SCHEDULE_OPTIONS, values))
+    known = programs(file.sections)
+    names = members(known)
+    specs = [
+        process_numbers.refused(spec, known, names) for spec in _specs(file, _usable(SCHEDULE_OPTIONS, values))
+    ]
     problems.extend(line for spec in specs for line in spec.error.split('\n') if line)
     specs.sort(key=lambda spec: spec.name)
     settings = Settings(**_usable(SERVICE_OPTIONS, values))
-    known = programs(file.sections)
     told = (*_notes(file, plugin_section), *notes.ends_supervisord(file.sections))
     dependencies, wrong = start_order.dependencies(file.sections, known)
     problems.extend(map(one_line, wrong))

@@ -39,6 +39,18 @@ PORT = opt.Kind(
 )
 
 
+def problems_of_number(port: object, name: str, number: int) -> list[str]:
+    """Return a problem line if the expression finds, in the name of a process, its number and no port.
+
+    On such a port the connection of a healthy service would be refused.
+    """
+    found = SEARCHER.captured_at_once(port, name) if isinstance(port, re.Pattern) else None
+    if found is None or not found.isdecimal() or int(found) != number:
+        return []
+    where = f'{found!r} in the process name {name!r}'
+    return [f'port: {where} is the number of the process, no port; expected one such as port = 81%(process_num)02d']
+
+
 def port_of(port: int | re.Pattern[str], process: Process, deadline: Deadline) -> int:
     """Return the port: the number, or what the expression finds at the start of the name of the process.
 
