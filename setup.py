@@ -92,6 +92,8 @@ setup(
             'pytest-rerunfailures',
             'hypothesis',
             'prometheus_client',
+            'gunicorn',
+            'uvicorn',
             'ruff',
             'mypy',
             'types-requests',

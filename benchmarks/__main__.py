@@ -24,6 +24,7 @@ from . import report
 from . import restart_gap
 from . import scale
 from . import scrape
+from . import shutdown
 from . import siege
 from . import soak
 from . import start_order
@@ -38,7 +39,7 @@ SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
         footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
-        start_order, wait,
+        start_order, wait, shutdown,
     )
 }  # fmt: skip
 _ROOT = Path(__file__).parents[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import signal
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -42,6 +43,15 @@ _ELSEWHERE = {
 }  # fmt: skip
 # Names of options have fewer characters.
 _LONGEST_NAME = 100
+# What stands for a value that a message does not quote.
+HIDDEN = 'the value (hidden)'
+# What a message quotes: few parts, each a word, a number with a unit, or a short name with a number such as RPC2. What
+# mixes letters and digits otherwise, or is longer, may be a password.
+_PLAIN = re.compile(r'[\w\s.,:;/()\[\]{}<>+*?|^=%-]*')
+_PART = re.compile(r'[^\W_]+')
+_PLAIN_PART = re.compile(r'[a-z]{1,10}|[A-Z][a-z]{0,9}|[A-Z]{2,10}|\d+[A-Za-z]{0,3}|[a-z]{1,3}\d|[A-Z]{1,3}\d')
+_LONGEST_QUOTED = 20
+_MOST_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,9 @@ def parse(
         try:
             values[name] = option.kind.convert(given[name])
         except (ValueError, TypeError, OverflowError, RecursionError) as why:
-            is_shown = isinstance(why, InvalidCheckConfig) and (isinstance(why, NeedsShell) or not option.secret)
-            detail = f' ({why})' if is_shown else ''
-            shown = _shown(option, given[name])
+            shown = HIDDEN if option.secret else quoted(given[name], option.kind.redact)
+            is_told = isinstance(why, NeedsShell) or (isinstance(why, InvalidCheckConfig) and shown != HIDDEN)
+            detail = f' ({why})' if is_told else ''
             problems.append(f'{name}: cannot use {shown}{detail}, expected {option.kind.expected}')
     for name in sorted(str(name) for name in given if name not in known):
         meant = _meant(name[:_LONGEST_NAME], tuple(sorted({*known, *others})))
@@ -115,11 +125,26 @@ def _meant(name: str, among: tuple[str, ...]) -> str:
     return next(iter(get_close_matches(name, among, 1)), '')
 
 
-def _shown(option: Option, value: object) -> str:
-    if option.secret:
-        return 'the value (hidden)'
-    text = repr(option.kind.redact(value) if isinstance(value, str) else value)
-    return text if len(text) <= 80 else text[:77] + '...'
+def quoted(value: object, redact: Callable[[str], str] = str) -> str:
+    """Return a wrong value as a message quotes it: HIDDEN unless it is a few words and numbers, such as `5 minutes`.
+
+    Anything else may be a password that was put into the wrong option.
+    """
+    if isinstance(value, (dict, list, tuple)):
+        return HIDDEN
+    text = redact(value) if isinstance(value, str) else value
+    if isinstance(text, str) and not _is_quotable(text):
+        return HIDDEN
+    shown = repr(text)
+    return shown if len(shown) <= 80 else shown[:77] + '...'
+
+
+def _is_quotable(text: str) -> bool:
+    if text.isdigit():
+        return True
+    parts = _PART.findall(text)
+    is_plain = _PLAIN.fullmatch(text) is not None and len(text) <= _LONGEST_QUOTED
+    return is_plain and len(parts) <= _MOST_PARTS and all(map(_PLAIN_PART.fullmatch, parts))
 
 
 def _boolean(value: object) -> bool:
@@ -190,16 +215,27 @@ def _signal(value: object) -> str:
     if text.isdigit():
         return signal.Signals(int(text)).name
     name = text if text.startswith('SIG') else 'SIG' + text
-    return signal.Signals[name].name if name in signal.Signals.__members__ else _reject()
+    return signal.Signals[name].name if name in signal.Signals.__members__ else reject()
 
 
-def _reject() -> Any:
+def reject() -> Any:
+    """Raise ValueError, in an expression."""
     raise ValueError
 
 
 def _words(value: object) -> tuple[str, ...]:
-    words = tuple(word for word in (part.strip() for part in _text(value).split(',')) if word)
-    return words or _reject()
+    text = _text(value)
+    parts = _unquoted(text) if '"' in text else text.split(',')
+    words = tuple(word for word in map(str.strip, parts) if word)
+    return words or reject()
+
+
+def _unquoted(text: str) -> list[str]:
+    """Split at commas outside of double quotes, which the words lose."""
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace, lexer.whitespace_split, lexer.quotes = ',', True, '"'
+    lexer.escape = lexer.commenters = ''
+    return list(lexer)
 
 
 def _json(value: object) -> Any:
@@ -220,7 +256,7 @@ def integer(low: int, high: int = MAX_INT) -> Kind:
         if isinstance(value, (bool, float)):
             raise ValueError
         number = int(str(value))
-        return number if low <= number <= high else _reject()
+        return number if low <= number <= high else reject()
 
     bounds = f'from {low} to {high}' if high < MAX_INT else f'of at least {low}'
     return Kind(f'a whole number {bounds}', convert)
@@ -231,7 +267,7 @@ def number(low: float) -> Kind:
 
     def convert(value: object) -> float:
         result = _number(value)
-        return result if result >= low else _reject()
+        return result if result >= low else reject()
 
     return Kind(f'a number of at least {low:g}', convert)
 
@@ -243,7 +279,7 @@ def matching(pattern: re.Pattern[str], value: object) -> str:
     :raises ValueError: when it does not match.
     """
     text = _text(value)
-    return text if pattern.fullmatch(text) else str(_reject())
+    return text if pattern.fullmatch(text) else str(reject())
 
 
 def choice(*words: str) -> Kind:
@@ -251,7 +287,7 @@ def choice(*words: str) -> Kind:
 
     def convert(value: object) -> str:
         text = str(value).strip().lower()
-        return text if text in words else _reject()
+        return text if text in words else reject()
 
     return Kind('one of: ' + ' '.join(words), convert)
 

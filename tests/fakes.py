@@ -77,8 +77,9 @@ class Subprocess:
 
     def __init__(self, group: Any, name: str, pid: int) -> None:
         self.group = group
-        self.config = SimpleNamespace(name=name, exitcodes=[0], autorestart=False)
+        self.config = SimpleNamespace(name=name, exitcodes=[0], autorestart=False, autostart=True)
         self.exitstatus = 1
+        self.laststart = 0
         self.pid = pid
         self.state = ProcessStates.RUNNING if pid else ProcessStates.STOPPED
         self.spawnerr = ''

@@ -312,6 +312,13 @@ def test_each_error_is_one_line(line, error, text, exitstatus):
         assert text in json.loads(output)['error']
 
 
+def test_a_port_that_nobody_listens_on_means_that_supervisord_does_not_run():
+    refused = ConnectionRefusedError(111, 'Connection refused')
+    for url, exitstatus in (('http://127.0.0.1:9001', usage.NOT_RUNNING), ('unix:///s.sock', usage.REFUSED)):
+        problem = usage.of_error(refused, url)
+        assert (str(problem), problem.exitstatus) == (f'{url} refused connection', exitstatus)
+
+
 @pytest.mark.parametrize(
     ('line', 'text'),
     [

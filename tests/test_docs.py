@@ -77,8 +77,8 @@ FROM_SUPERVISOR = {
     'INCORRECT_PARAMETERS: too many positional arguments',
 }
 SUPERVISORS_OWN = {
-    'autostart', 'command', 'events', 'port', 'user', 'chmod', 'stdout_logfile', 'stdout_logfile_maxbytes',
-    'stderr_logfile', 'stderr_logfile_maxbytes',
+    'autostart', 'command', 'events', 'numprocs', 'port', 'process_name', 'user', 'chmod', 'stdout_logfile',
+    'stdout_logfile_maxbytes', 'stderr_logfile', 'stderr_logfile_maxbytes',
 }  # fmt: skip
 NOBODY = Process('group', 'name', 1)
 
@@ -316,7 +316,7 @@ NO_TROUBLE = (
     'Basic realm', 'Authorization: Basic', 'User-Agent: ', 'Content-Type: ', 'Connection: ', 'default-src',
     'text/plain; ',
     'import sys;', '(--', 'An event listener of supervisord for', 'the answer to ', 'the argument of ',
-    '… is no text',
+    '… is no text', "can't start new thread",
     'a time is not finite', 'a number is not finite', 'columns of different lengths',
     'there is at least one address', 'paused ', 'is started now', 'restarts reset',
     'restarts are suspended', '… of …, …s, waiting for', '… characters and', 'passed in a row', 'and 1 child',
@@ -325,7 +325,8 @@ NO_TROUBLE = (
     'messages before this one', 'not restarted any more', 'supervisord gave up', 'this is a test',
     '… events before these', '%(asctime)s', '(\\S+) (?:',
     'the value (hidden)', '… -m pip install', '1 for the state', '1 while a process', 'How long the runs',
-    'Lines that are wrong', 'Restarts of a process', 'Results of a check', 'When a listener last', 'When the last run',
+    'Unexpected exits of a process', 'Lines that are wrong', 'Restarts of a process', 'Results of a check',
+    'When a listener last', 'When the last run',
 )  # fmt: skip
 
 

@@ -46,6 +46,8 @@ GOOD = [
     (opt.TEXT, '', ''),
     (opt.WORDS, 'web', ('web',)),
     (opt.WORDS, ' web, api:* ,', ('web', 'api:*')),
+    (opt.WORDS, '"a,b", "c,d":*, !"e, f" , g#\\h\'i', ('a,b', 'c,d:*', '!e, f', "g#\\h'i")),
+    (opt.WORDS, 'x"y,z"', ('xy,z',)),
     (opt.SIGNAL, 'TERM', 'SIGTERM'),
     (opt.SIGNAL, 'sigquit', 'SIGQUIT'),
     (opt.SIGNAL, ' 9 ', 'SIGKILL'),
@@ -88,6 +90,7 @@ BAD = [
     (opt.TEXT, 5),
     (opt.WORDS, ''),
     (opt.WORDS, ' , '),
+    (opt.WORDS, '"a,b'),
     (opt.WORDS, 5),
     (opt.REGEX, '('),
     (opt.REGEX, 5),
@@ -197,9 +200,20 @@ def test_the_value_of_a_secret_option_is_in_no_message(kind: Kind) -> None:
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
-    _, (problem,) = parse_one(opt.SIZE, 'x' * 1000)
-    assert "'xxx" in problem
+    _, (problem,) = parse_one(opt.DURATION, '9' * 1000)
+    assert "'999" in problem
     assert len(problem) < 160
+
+
+@pytest.mark.parametrize('kind', dict.fromkeys(kind for kind, _ in BAD), ids=lambda kind: kind.expected)
+@pytest.mark.parametrize(
+    'secret', ['hunter2', 'P@ssw0rd', 'correct-horse-battery-staple', 'user:hunter2', '{"a": "hunter2', ['hunter2'],
+        {'a': 'hunter2'}, '(?P<hunter2', '12345678abcdef', 'aB3-dE6-gH9'],
+)  # fmt: skip
+def test_what_may_be_a_password_in_the_wrong_option_is_not_repeated(kind: Kind, secret: object) -> None:
+    _, problems = parse_one(kind, secret)
+    for problem in problems:
+        assert problem == f'key: cannot use the value (hidden), expected {kind.expected}'
 
 
 @pytest.mark.parametrize('kind', [opt.JSON, opt.JSON_OBJECT, opt.REGEX], ids=['json', 'json object', 'regex'])

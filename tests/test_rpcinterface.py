@@ -430,7 +430,8 @@ def take_and_report(running: Running, outcome: str) -> dict[str, Any]:
 def test_what_a_listener_reports_is_what_is_known(running: Running) -> None:
     assert take_and_report(running, FAILED)['taken'] == 3
     status = running.call('getCheckStatus', 'ping', 'web')
-    assert (status['outcome'], status['reason'], len(status['history'])) == ('failed', 'as told', 1)
+    reason = 'as told; failed 1 in a row (threshold 3)'
+    assert (status['outcome'], status['reason'], len(status['history'])) == ('failed', reason, 1)
 
 
 def test_a_listener_that_reports_may_ask_for_what_is_due_in_the_same_call(running: Running) -> None:

@@ -15,6 +15,11 @@ PACKAGES = {
     'curl': 'curl',
     'openssl': 'openssl',
     'php-cgi': 'php-cgi',
+    'php-fpm': 'php-fpm',
+    'nginx': 'nginx-light',
+    'gunicorn': 'gunicorn',
+    'uvicorn': 'uvicorn',
+    'redis-server': 'redis-server',
     'chromium': 'chromium',
     'chromedriver': 'chromium-driver',
     'prometheus': 'prometheus',
@@ -32,6 +37,9 @@ def find(name: str) -> str | None:
     """Return the path of a program or library, None when it is not installed."""
     if name.startswith('lib'):
         return next(iter(sorted(glob(f'/usr/lib/*/faketime/{name}'))), None)
+    if name == 'php-fpm':
+        # Debian has its version in the name.
+        return next(iter(sorted(glob('/usr/sbin/php-fpm*'))), None)
     return shutil.which(name, path=_PATH)
 
 

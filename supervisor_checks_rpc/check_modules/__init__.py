@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import InvalidCheckConfig
+from ..options import quoted
 from .base import BaseCheck
 
 # Imported when first asked for: a host pays only for the checks that it runs.
@@ -14,10 +15,13 @@ BUILT_IN = {
     'command': 'CommandCheck',
     'complex': 'ComplexCheck',
     'cpu': 'CPUCheck',
+    'fastcgi': 'FastCGICheck',
     'file': 'FileCheck',
     'heartbeat': 'HeartbeatCheck',
     'http': 'HTTPCheck',
+    'log': 'LogCheck',
     'memory': 'MemoryCheck',
+    'process': 'ProcessCheck',
     'tcp': 'TCPCheck',
     'xmlrpc': 'XMLRPCCheck',
 }
@@ -34,8 +38,8 @@ def built_in(type_name: str) -> type[BaseCheck]:
     :raises InvalidCheckConfig: when there is none.
     """
     if type_name not in BUILT_IN:
-        known = ' '.join(sorted(BUILT_IN))
-        raise InvalidCheckConfig(f'type: cannot use {type_name!r}, expected package.module:Class or one of: {known}')
+        type_name, known = quoted(type_name), ' '.join(sorted(BUILT_IN))
+        raise InvalidCheckConfig(f'type: cannot use {type_name}, expected package.module:Class or one of: {known}')
     check: type[BaseCheck] = getattr(import_module(f'.{type_name}', __name__), BUILT_IN[type_name])
     return check
 

@@ -65,6 +65,16 @@ class BaseCheck:
         return []
 
     @classmethod
+    def logs(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the logs that a run reads, with these `values`: `stdout` or `stderr` of the process, or paths."""
+        return ()
+
+    @classmethod
+    def schedule_defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return options that every check takes whose default is another with these options of the type."""
+        return {}
+
+    @classmethod
     def parse(cls, given: Mapping[str, Any], others: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
         """Read `given` by OPTIONS; return the values and the problems, one line for each. See options.parse."""
         values, problems = opt.parse(cls.OPTIONS, given, others)

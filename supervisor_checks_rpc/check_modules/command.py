@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -22,9 +23,11 @@ from ..core.text import excerpt
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
+from ..errors import task_limits
 from .base import BaseCheck
 from .base import Measured
 from .local.child_processes import CHILD_PROCESSES
+from .local.process_table import in_session
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -37,6 +40,8 @@ _NOT_RUN = (126, 127)
 _SHORTEST_POLL, _LONGEST_POLL = 0.001, 0.05
 _PIPE_SIZE = 65536
 _LONGEST_END = 0.5
+# A process may fork while it is being killed.
+_PASSES = 3
 
 
 def _environment(value: object) -> dict[str, str]:
@@ -111,7 +116,8 @@ class CommandCheck(BaseCheck):
             )
         except OSError as why:
             place = f' in {why.filename}' if why.filename and why.filename == self._config['directory'] else ''
-            raise HealthError(f'cannot run {name}{place}: {str(why.strerror).lower()}') from None
+            limits = f' ({task_limits()})' if why.errno == errno.EAGAIN else ''
+            raise HealthError(f'cannot run {name}{place}: {str(why.strerror).lower()}{limits}') from None
 
     def _environ(self, process: Process) -> dict[str, str]:
         return {
@@ -147,7 +153,7 @@ def _follow(running: Popen[bytes], deadline: Deadline) -> bytes:
     descriptor, output, is_open, pause = running.stdout.fileno(), b'', True, _SHORTEST_POLL
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
-    while running.poll() is None:
+    while not _has_ended(running):
         wait = min(pause, deadline.remaining())
         if not is_open:
             time.sleep(wait)
@@ -162,25 +168,44 @@ def _follow(running: Popen[bytes], deadline: Deadline) -> bytes:
     return output[-_OUTPUT_KEPT:]
 
 
+def _has_ended(running: Popen[bytes]) -> bool:
+    """Tell whether it ended, and do not reap it yet: until then no other process gets its number."""
+    if not hasattr(os, 'waitid'):
+        # macOS before Python 3.13.
+        return running.poll() is not None
+    try:
+        return os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        # Custom code that waits for any child has reaped it.
+        return running.poll() is not None
+
+
 def _end(running: Popen[bytes]) -> None:
-    """Kill the command with all its children, if it still runs."""
+    """Kill the command, if it still runs, and all its children: also those that it left in the background."""
     import subprocess
 
     import psutil
 
     assert running.stdout is not None
     running.stdout.close()
-    if running.poll() is not None:
+    has_ended = _has_ended(running)
+    if running.returncode is not None:
+        # Its number may be that of another process by now.
         return
     strays = []
-    with suppress(psutil.Error):
-        strays = psutil.Process(running.pid).children(recursive=True)
-    # Not reaped yet, so that the number is still that of its process group.
+    if not has_ended:
+        with suppress(psutil.Error):
+            strays = psutil.Process(running.pid).children(recursive=True)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(running.pid, signal.SIGKILL)
-    for stray in strays:
-        with suppress(psutil.Error):
-            stray.kill()
+    for _ in range(_PASSES):
+        strays.extend(in_session(running.pid))
+        for stray in strays:
+            with suppress(psutil.Error):
+                stray.kill()
+        if not strays:
+            break
+        strays = []
     with suppress(subprocess.TimeoutExpired):
         running.wait(_LONGEST_END)
 

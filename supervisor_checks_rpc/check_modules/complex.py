@@ -75,12 +75,27 @@ class ComplexCheck(BaseCheck):
         found = []
         if isinstance(values['require'], int) and values['require'] > len(members):
             found.append(f'require: cannot use {values["require"]}, expected at most {len(members)}, as many as checks')
-        for member in members:
+        for number, member in enumerate(members, 1):
             try:
                 found.extend(f'checks: {member.name}: {line}' for line in _problems_of(member))
             except InvalidCheckConfig as why:
-                found.append(f'checks: {member.name}: {why}')
+                # Its type is unknown, and so is what its name may be a part of.
+                name = f'member {number}' if opt.quoted(member.name) == opt.HIDDEN else member.name
+                found.append(f'checks: {name}: {why}')
         return found
+
+    @classmethod
+    def logs(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the logs that the members read."""
+        from . import built_in
+        from . import is_custom
+
+        found: set[str] = set()
+        for member in values['checks']:
+            if not is_custom(member.type):
+                check_class = built_in(member.type)
+                found.update(check_class.logs(check_class.parse(split(check_class.OPTIONS, member.options)[0])[0]))
+        return tuple(sorted(found))
 
     def _validate_config(self) -> None:
         super()._validate_config()

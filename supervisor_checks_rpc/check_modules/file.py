@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import options as opt
 from ..core.deadline import Deadline
@@ -16,6 +18,11 @@ from ..util import NotificationFile
 from ..util import heartbeat_age
 from .base import BaseCheck
 from .base import Measured
+from .local.process_table import TABLE
+from .local.process_table import observe
+
+if TYPE_CHECKING:
+    import psutil
 
 # Tolerance, in seconds, between the clock of the file system and ours.
 _SLACK = 1.0
@@ -38,8 +45,8 @@ class FileCheck(BaseCheck):
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Look how old the last heartbeat is; the value is its age in seconds."""
         who, most = f'{process.namespec} (pid {process.pid})', self._config['max_age']
-        path = self._path(process)
-        age = _age(path, process)
+        path = self.path_of(process)
+        age = _age(path, process, deadline)
         if age is None:
             raise self._no_heartbeat(f'no heartbeat of {who}: {path} does not exist')
         running = time.monotonic() - process.started if process.started else float('inf')
@@ -51,16 +58,27 @@ class FileCheck(BaseCheck):
             raise CheckFailed(f'{note}, expected at most {most:g}s ({path})', age)
         return Measured(note, age)
 
-    def _path(self, process: Process) -> str:
-        explicit = self._config['filepath']
-        by_default = (self._config['root_dir'], process.group, process.name, process.pid)
-        return str(explicit) if explicit else NotificationFile.get_filepath(*by_default)
+    def path_of(self, process: Process) -> str:
+        """Return the path of the heartbeat file of the process, which may not be there.
+
+        A child that gave up rights, and left the process group, as of `su -c`, knows its own pid only.
+        """
+        if self._config['filepath']:
+            return str(self._config['filepath'])
+        by_default = self._default_path(process, process.pid)
+        if os.path.lexists(by_default) or not process.pid:
+            return by_default
+        of_children = (self._default_path(process, pid) for pid in TABLE.descendants(process.pid))
+        return next(filter(os.path.lexists, of_children), by_default)
+
+    def _default_path(self, process: Process, pid: int) -> str:
+        return NotificationFile.get_filepath(self._config['root_dir'], process.group, process.name, pid)
 
     def _no_heartbeat(self, reason: str) -> HealthError:
         return CheckFailed(reason) if self._config['fail_on_error'] else HealthError(reason)
 
 
-def _age(path: str, process: Process) -> float | None:
+def _age(path: str, process: Process, deadline: Deadline) -> float | None:
     """Return the seconds since the file was written; None if there is none."""
     try:
         # Nobody's link is followed, and nobody's fifo waited for.
@@ -74,7 +92,7 @@ def _age(path: str, process: Process) -> float | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise HealthError(f'cannot read {path}: it is not a regular file')
-        _insist_on_owner(path, status.st_uid, process)
+        _insist_on_owner(path, status.st_uid, process, deadline)
         age = heartbeat_age(os.read(descriptor, 256))
     finally:
         os.close(descriptor)
@@ -90,17 +108,22 @@ def _age_by_times(path: str, status: os.stat_result) -> float:
     return max(0.0, age)
 
 
-def _insist_on_owner(path: str, owner: int, process: Process) -> None:
+def _insist_on_owner(path: str, owner: int, process: Process, deadline: Deadline) -> None:
     # In a folder that all may write to, anybody can create a file of this name.
-    if owner in (0, os.geteuid()):
+    if owner in (0, os.geteuid()) or not _is_shared(os.path.dirname(path)):
         return
-    import psutil
+    own = observe(process, _users_of, False, deadline)[process.pid]
+    # A child may have another user, as of `su -c`.
+    if owner in own or any(owner in users for users in observe(process, _users_of, True, deadline).values()):
+        return
+    raise HealthError(f'cannot trust {path}: it belongs to user {owner}, the process to user {own[1]}')
 
-    try:
-        users = psutil.Process(process.pid).uids()
-    except psutil.NoSuchProcess:
-        raise HealthError(f'{process.namespec} (pid {process.pid}) is gone') from None
-    except psutil.AccessDenied:
-        raise HealthError(f'no permission to look at {process.namespec} (pid {process.pid})') from None
-    if owner not in users:
-        raise HealthError(f'cannot trust {path}: it belongs to user {owner}, the process to user {users.effective}')
+
+def _users_of(handle: psutil.Process) -> tuple[int, ...]:
+    return tuple(handle.uids())
+
+
+def _is_shared(folder: str) -> bool:
+    """Tell whether all may write to the folder, or to one above it."""
+    paths = (Path(folder).absolute(), Path(folder).resolve())
+    return any(place.stat().st_mode & stat.S_IWOTH for path in paths for place in (path, *path.parents))

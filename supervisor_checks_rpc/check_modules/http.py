@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from dataclasses import fields
 from functools import cached_property
-from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -23,8 +24,14 @@ from .base import Measured
 from .local.regex_search import SEARCHER
 from .transport import sockets
 from .transport.addresses import HOST
+from .transport.addresses import SOCKET_PATH
 from .transport.addresses import authority
-from .transport.addresses import without_query
+from .transport.endpoint import either_problem
+from .transport.expectations import PATH
+from .transport.expectations import STATUSES
+from .transport.expectations import insist_on_body
+from .transport.expectations import insist_on_status
+from .transport.expectations import statuses
 from .transport.port_option import PORT
 from .transport.port_option import port_of
 
@@ -36,30 +43,6 @@ if TYPE_CHECKING:
 # RFC 9110: a token, and what a field value may not hold.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_FIELD = re.compile(r'[^\t\x20-\x7e\x80-\xff]')
-_PATH = re.compile(r'/[^\x00-\x1f\x7f]*')
-_RANGE = re.compile(r'([1-9]\d\d)(?:-([1-9]\d\d))?', re.ASCII)
-
-
-@dataclass(frozen=True)
-class Statuses:
-    """The codes that `text` names, such as `200-299,302`."""
-
-    text: str
-    ranges: tuple[range, ...]
-
-    def __contains__(self, status: object) -> bool:
-        return any(status in codes for codes in self.ranges)
-
-
-def _statuses(value: object) -> Statuses:
-    text = str(value).replace(' ', '')
-    ranges = []
-    for part in text.split(','):
-        match = _RANGE.fullmatch(part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError
-        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return Statuses(text, tuple(ranges))
 
 
 def _method(value: object) -> str:
@@ -79,25 +62,42 @@ def _json_text(value: object) -> bytes:
     return json.dumps(opt.JSON.convert(value), allow_nan=False).encode('ascii')
 
 
-PATH = opt.Kind("a path that begins with '/'", partial(opt.matching, _PATH), show=without_query, redact=without_query)
+@dataclass(frozen=True)
+class ExpectedHeader:
+    """A header that must be there, and what must be found in it; `text` has both."""
+
+    text: str
+    name: str
+    pattern: re.Pattern[str]
+
+
+def _expected_header(value: object) -> ExpectedHeader:
+    text = opt.TEXT.convert(value).strip()
+    name, _, pattern = (part.strip() for part in text.partition(':'))
+    return ExpectedHeader(text, opt.matching(_TOKEN, name), opt.REGEX.convert(pattern))
+
+
 METHOD = opt.Kind('a method such as GET', _method)
-STATUSES = opt.Kind('status codes such as 200,302 or 200-299', _statuses, show=lambda statuses: statuses.text)
 HEADERS = opt.Kind('a JSON object of header names and values', _headers)
+EXPECTED_HEADER = opt.Kind(
+    'the name of a header, a colon, and a regular expression', _expected_header, show=lambda header: header.text
+)
 JSON_TEXT = opt.Kind('JSON', _json_text)
 
 
 class HTTPCheck(BaseCheck):
     """Send a request; pass if the status and, if asked for, the body of the reply are as expected.
 
-    Each run has a connection of its own, and keeps no cookies. A body that nobody looks at is read only if it is short
-    and its length is given, so that a service need not log that its reply was cut off.
+    Each run has a connection of its own, and keeps no cookies. What nobody looks at is read and thrown away, up to some
+    MB, so that a service need not log that its reply was cut off; it decides nothing, unless the body is short.
     """
 
     NAME = 'http'
     OPTIONS = (
         opt.Option('url', PATH, opt.REQUIRED, 'the path, with its query if there is one'),
-        opt.Option('port', PORT, opt.REQUIRED, 'the port to connect to'),
-        opt.Option('host', HOST, LOCALHOST, 'the host to connect to'),
+        opt.Option('port', PORT, help='the port to connect to'),
+        opt.Option('host', HOST, LOCALHOST, 'the host to connect to, and what the request names'),
+        opt.Option('sock_path', SOCKET_PATH, help='the Unix socket to connect to, instead of a port'),
         opt.Option('scheme', opt.choice('http', 'https'), 'http', 'http or https'),
         opt.Option('method', METHOD, 'GET', 'the method of the request'),
         opt.Option('headers', HEADERS, help='headers to send', secret=True),
@@ -105,18 +105,26 @@ class HTTPCheck(BaseCheck):
         opt.Option('body', opt.TEXT, help='a body to send, as it is', secret=True),
         opt.Option('username', opt.TEXT, help='for basic authentication', secret=True),
         opt.Option('password', opt.TEXT, help='for basic authentication; empty by default', secret=True),
-        opt.Option('expect_status', STATUSES, _statuses('200-299'), 'the status codes that pass'),
+        opt.Option('expect_status', STATUSES, statuses('200-299'), 'the status codes that pass'),
         opt.Option('expect_body', opt.REGEX, help='what must be found in the first 64 KiB of the body'),
         opt.Option('reject_body', opt.REGEX, help='what must not be found in the first 64 KiB of the body'),
+        opt.Option('expect_header', EXPECTED_HEADER, help='a header that must be there, with what: X-Cache: HIT'),
+        opt.Option('max_time', opt.POSITIVE_DURATION, help='an answer that takes longer is a failure'),
         opt.Option('follow_redirects', opt.BOOLEAN, False, 'whether to follow up to 10 redirects'),
         opt.Option('verify', opt.BOOLEAN, True, 'whether to verify the certificate of the service'),
         opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones'),
+        opt.Option('server_name', HOST, help='the name to ask for and to verify in the certificate (= host)'),
+        opt.Option('cert_file', opt.TEXT, help='the certificate to show, with its key unless there is a key_file'),
+        opt.Option('key_file', opt.TEXT, help='the key of cert_file'),
+        opt.Option('certificate_days', opt.integer(1, 3650), help='a certificate that ends before is a failure'),
     )
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the options as a whole."""
-        problems = []
+        problems = either_problem(values)
+        if values['port'] is None and problems:
+            problems = [f'port: required and missing, expected {PORT.expected}, or a sock_path']
         if values['json'] is not None and values['body'] is not None:
             problems.append('json: expected either json or body, not both')
         if values['password'] is not None and values['username'] is None:
@@ -124,17 +132,28 @@ class HTTPCheck(BaseCheck):
         for name in ('expect_body', 'reject_body'):
             if values[name] is not None and values['method'] == 'HEAD':
                 problems.append(f'{name}: expected a method other than HEAD, which has no body')
+        for name in ('server_name', 'cert_file', 'key_file', 'certificate_days'):
+            if values[name] is not None and values['scheme'] != 'https':
+                problems.append(f'{name}: expected scheme = https as well')
+        if values['key_file'] is not None and values['cert_file'] is None:
+            problems.append('key_file: expected a cert_file as well')
+        if values['certificate_days'] is not None and not values['verify']:
+            problems.append('certificate_days: expected verify = true, without which no certificate is looked at')
         return problems
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Send the request and look at the reply."""
-        request = self._request(port_of(self._config['port'], process, deadline))
+        began = time.monotonic()
+        request = self._request(0 if self._config['sock_path'] else port_of(self._config['port'], process, deadline))
         where = f'{request.method} {request.shown}: '
         with sockets.prefixed_errors(where):
             reply = self._client.fetch(request, deadline, self._config['follow_redirects'])
             with closing(reply), sockets.prefixed_errors(reply.via):
                 self._look_at(reply, deadline)
-        return Measured(f'{where}{reply.via}status {reply.status}')
+                self._insist_on_time(reply.status, time.monotonic() - began)
+            days = self._insist_on_days(reply.days_left)
+        left = '' if days is None else f', the certificate ends in {days:.1f} days'
+        return Measured(f'{where}{reply.via}status {reply.status}{left}', days)
 
     def prepare(self) -> None:
         """Import requests, which takes longer than many a deadline."""
@@ -149,8 +168,9 @@ class HTTPCheck(BaseCheck):
         for guesser in ('chardet', 'charset_normalizer'):
             import_later(guesser)
         from .transport.http_client import Client
+        from .transport.http_connection import TLS
 
-        return Client(self._config['verify'], self._config['ca_file'])
+        return Client(TLS(**{field.name: self._config[field.name] for field in fields(TLS)}))
 
     @cached_property
     def _prepared(self) -> dict[int, Request]:
@@ -165,7 +185,10 @@ class HTTPCheck(BaseCheck):
         config = self._config
         url = f'{config["scheme"]}://{authority(config["host"], port)}{config["url"]}'
         headers = {'Content-Type': 'application/json'} if config['json'] is not None else {}
-        return self._client.prepare(config['method'], url, (headers, config['headers'] or {}), self._body, self._auth())
+        layers = headers, config['headers'] or {}
+        return self._client.prepare(
+            config['method'], url, layers, self._body, self._auth(), config['sock_path'] or ''
+        )
 
     @cached_property
     def _body(self) -> bytes | None:
@@ -177,16 +200,34 @@ class HTTPCheck(BaseCheck):
         return None if username is None else (username.encode('utf-8'), (password or '').encode('utf-8'))
 
     def _look_at(self, reply: Reply, deadline: Deadline) -> None:
-        status, expected = f'status {reply.status}', self._config['expect_status']
-        if reply.status not in expected:
-            raise CheckFailed(f'{status}, expected {expected.text}')
+        insist_on_status(reply.status, self._config['expect_status'])
+        self._insist_on_header(reply, deadline)
         wanted, unwanted = self._config['expect_body'], self._config['reject_body']
         if wanted is None and unwanted is None and not reply.is_short:
             return
-        with sockets.prefixed_errors(f'{status}, body: '):
+        with sockets.prefixed_errors(f'status {reply.status}, body: '):
             text = reply.text()
-        if wanted is not None and SEARCHER.search(wanted, text, deadline) is None:
-            raise CheckFailed(f"body does not match '{excerpt(wanted.pattern)}', begins with '{excerpt(text)}'")
-        found = SEARCHER.search(unwanted, text, deadline) if unwanted is not None else None
-        if found is not None:
-            raise CheckFailed(f"body matches the unwanted '{excerpt(unwanted.pattern)}': '{excerpt(found)}'")
+        insist_on_body(text, wanted, unwanted, deadline)
+
+    def _insist_on_header(self, reply: Reply, deadline: Deadline) -> None:
+        expected = self._config['expect_header']
+        if expected is None:
+            return
+        found = reply.header(expected.name)
+        if found is None:
+            raise CheckFailed(f'status {reply.status}, there is no header {expected.name}')
+        if SEARCHER.search(expected.pattern, found, deadline) is None:
+            wanted = excerpt(expected.pattern.pattern)
+            raise CheckFailed(f"header {expected.name} does not match '{wanted}', it is '{excerpt(found)}'")
+
+    def _insist_on_time(self, status: int, seconds: float) -> None:
+        most = self._config['max_time']
+        if most is not None and seconds > most:
+            raise CheckFailed(f'status {status} after {seconds:.3f}s, expected within {most:g}s')
+
+    def _insist_on_days(self, days: float | None) -> float | None:
+        """Return the days that the certificate has left if they are of interest."""
+        least = self._config['certificate_days']
+        if least is not None and days is not None and days < least:
+            raise CheckFailed(f'the certificate ends in {days:.1f} days, expected at least {least}', days)
+        return days if least is not None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,16 +19,15 @@ from .base import Measured
 from .local.regex_search import SEARCHER
 from .transport import sockets
 from .transport.addresses import HOST
-from .transport.addresses import authority
+from .transport.addresses import SOCKET_PATH
+from .transport.endpoint import Endpoint
+from .transport.endpoint import either_problem
 from .transport.port_option import PORT
-from .transport.port_option import port_of
 
 REPLY_CAP = 64 * 1024
 
 _ESCAPE = re.compile(rb'\\(?:([rnt\\])|x([0-9a-fA-F]{2})|)')
 _ESCAPED = {b'r': b'\r', b'n': b'\n', b't': b'\t', b'\\': b'\\'}
-# The least of sizeof(sun_path) - 1: Linux has 107, macOS and the BSDs 103.
-_LONGEST_PATH = 103
 
 
 def _payload(value: object) -> bytes:
@@ -50,17 +48,8 @@ def _bytes_regex(value: object) -> re.Pattern[bytes]:
     return re.compile(opt.REGEX.convert(value).pattern.encode('utf-8'))
 
 
-def _socket_path(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    if '\0' in value or not 0 < len(os.fsencode(value)) <= _LONGEST_PATH:
-        raise ValueError
-    return value
-
-
 PAYLOAD = opt.Kind(r'text, with \r \n \t \xNN and \\ for bytes', _payload)
 BYTES_REGEX = opt.Kind('a regular expression', _bytes_regex, show=lambda pattern: pattern.pattern.decode('utf-8'))
-SOCKET_PATH = opt.Kind(f'the path of a Unix socket, of at most {_LONGEST_PATH} bytes', _socket_path)
 
 
 class TCPCheck(BaseCheck):
@@ -82,17 +71,15 @@ class TCPCheck(BaseCheck):
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the options as a whole."""
-        if (values['port'] is None) == (values['sock_path'] is None):
-            return ['port: expected either port or sock_path']
-        return []
+        return either_problem(values)
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Connect, and send and wait for what was asked."""
-        host, path = self._config['host'], self._config['sock_path']
-        port = 0 if path else port_of(self._config['port'], process, deadline)
-        where = excerpt(f'unix {path}' if path else f'connect {authority(host, port)}', limit=300)
+        endpoint = Endpoint.of(self._config, process, deadline)
+        where = str(endpoint) if endpoint.path else f'connect {endpoint}'
         with sockets.prefixed_errors(f'{where}: '):
-            with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:
+            sock = endpoint.connect(deadline)
+            with sockets.hanging_up(sock):
                 return Measured(f'{where}: {self._talk(sock)}')
 
     def _talk(self, sock: sockets.DeadlineSocket) -> str:

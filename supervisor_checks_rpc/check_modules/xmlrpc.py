@@ -8,7 +8,6 @@ import sys
 import xmlrpc.client
 from base64 import b64encode
 from collections.abc import Mapping
-from contextlib import closing
 from functools import partial
 from typing import Any
 from xml.parsers import expat
@@ -91,7 +90,8 @@ class XMLRPCCheck(BaseCheck):
         where = f'unix {path}' if path else authority(host, port)
         request = self._request('localhost' if path else where)
         with sockets.prefixed_errors(excerpt(f'{self._config["method"]}() at {where}', 300) + ': '):
-            with sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline) as sock:
+            sock = sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline)
+            with sockets.hanging_up(sock):
                 body = _reply(sock, request)
             _insist_on_value(body)
         return Measured(f'{self._config["method"]}() at {where}: answered')
@@ -124,7 +124,7 @@ def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
 
     :raises CheckFailed: when there is none.
     """
-    with closing(exchange(sock, request, 'POST')) as reply:
+    with exchange(sock, request, 'POST') as reply:
         if reply.status != 200:
             raise CheckFailed(f'HTTP status {reply.status}, expected 200')
         with verdicts():

@@ -24,6 +24,7 @@ from ..core.schedule import SCHEDULE_OPTIONS
 from ..core.text import is_password_hash
 from ..options import Option
 from . import conf_file
+from . import notes
 from . import start_order
 from .conf_file import ConfFile
 from .conf_file import Section
@@ -69,7 +70,7 @@ class Config:
 
     `notes` say what else checks need in order to run, and is not in the file. `logins` are those of supervisord's HTTP
     servers, by section. `dependencies` are those of processes, by group and name.
-    `processes` are those that its programs make, () if it does not tell all of them. Two that are equal make the
+    `programs` are those of the file, () if it does not tell all processes that it makes. Two that are equal make the
     plugin do the same.
     """
 
@@ -81,7 +82,12 @@ class Config:
     notes: tuple[str, ...] = field(default=(), compare=False)
     logins: Mapping[str, Login] = field(default_factory=dict, compare=False)
     dependencies: Mapping[Key, start_order.Dependencies] = field(default_factory=dict)
-    processes: tuple[Member, ...] = field(default=(), compare=False)
+    programs: tuple[Program, ...] = field(default=(), compare=False)
+
+    @property
+    def processes(self) -> list[Member]:
+        """The processes that `programs` make."""
+        return members(self.programs)
 
 
 def load(path: str, read: conf_file.Read = conf_file.read) -> Config:
@@ -121,20 +127,20 @@ def _config_of(path: str, file: ConfFile) -> Config:
     problems.extend(line for spec in specs for line in spec.error.split('\n') if line)
     specs.sort(key=lambda spec: spec.name)
     settings = Settings(**_usable(SERVICE_OPTIONS, values))
-    notes = tuple(_notes(file, plugin_section))
     known = programs(file.sections)
+    told = (*_notes(file, plugin_section), *notes.ends_supervisord(file.sections))
     dependencies, wrong = start_order.dependencies(file.sections, known)
     problems.extend(map(one_line, wrong))
     return Config(
-        path, tuple(specs), tuple(problems), settings, True, notes, _logins(file), dependencies, _processes(file, known)
+        path, tuple(specs), tuple(problems), settings, True, told, _logins(file), dependencies, _all_told(file, known)
     )
 
 
-def _processes(file: ConfFile, known: Sequence[Program]) -> tuple[Member, ...]:
-    """Return all processes that the file makes, none if it does not tell all of them."""
+def _all_told(file: ConfFile, known: Sequence[Program]) -> tuple[Program, ...]:
+    """Return the programs of the file, none if it does not tell all processes that it makes."""
     if file.skipped or all(one.is_listener for one in known) or not all(one.processes for one in known):
         return ()
-    return tuple(members(known))
+    return tuple(known)
 
 
 def _specs(file: ConfFile, defaults: Mapping[str, Any]) -> list[CheckSpec]:

@@ -45,6 +45,7 @@ def build_spec(
     """
     common = {key: value for key, value in given.items() if key in _COMMON_NAMES}
     own = {key: value for key, value in given.items() if key not in _COMMON_NAMES}
+    defaults = {**defaults, **_defaults_of(given.get('type', '').strip(), own)}
     values, problems = opt.parse(opt.with_defaults(COMMON_OPTIONS, defaults), common)
     problems += [*_schedule_problems(values), *_own_problems(values.get('type'), own)]
     # An option that could not be expanded is reported as that, not as a missing one.
@@ -53,21 +54,23 @@ def build_spec(
     # As supervisor has it for names of programs (datatypes.process_or_group_name), and what can be shown everywhere.
     if not name or not name.isascii() or not name.isprintable() or set(' :/') & set(name):
         problems.append(f'name: cannot use {name!r}, expected printable characters other than space, colon and slash')
+    type_name = str(given.get('type', ''))
     ttl = 0.0 if problems else _ttl_of(values['type'], own)
     if not ttl or 'stale_after' in given:
         problems += _staleness_problems(values, ttl)
     else:
         # A beat holds for its ttl, whatever the interval is.
         values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
-    return CheckSpec(
+    spec = CheckSpec(
         name,
-        str(given.get('type', '')),
+        type_name if check_modules.is_custom(type_name) or opt.quoted(type_name) != opt.HIDDEN else '',
         values.get('processes', ()),
         schedule_of(values),
         own,
         '\n'.join(one_line(f'[{SECTION}{name}] {line}') for line in problems),
         ttl=ttl,
     )
+    return spec if _names_members(spec.type, own) else _with_logs(spec)
 
 
 def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
@@ -91,7 +94,15 @@ def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
         problems.append('checks: names no check, expected names of other sections or JSON')
     options = {**spec.options, 'checks': json.dumps(members)}
     problems = problems or check_modules.built_in(spec.type).parse(options)[1]
-    return replace(spec, options=options, error='\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems))
+    error = '\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems)
+    return _with_logs(replace(spec, options=options, error=error))
+
+
+def _with_logs(spec: CheckSpec) -> CheckSpec:
+    if spec.error or check_modules.is_custom(spec.type):
+        return spec
+    check_class = check_modules.built_in(spec.type)
+    return replace(spec, logs=check_class.logs(check_class.parse(spec.options)[0]))
 
 
 def runs_custom_code(spec: CheckSpec) -> bool:
@@ -151,6 +162,11 @@ def _staleness_problems(values: Mapping[str, Any], ttl: float) -> list[str]:
         return []
     expected = f'at least ttl ({least:g})' if ttl else f'at least interval + timeout ({least:g})'
     return [f'stale_after: cannot use {values["stale_after"]:g}, expected {expected}']
+
+
+def _defaults_of(type_name: str, own: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the defaults of the schedule that the type has for itself."""
+    return check_modules.built_in(type_name).schedule_defaults(own) if type_name in check_modules.BUILT_IN else {}
 
 
 def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:

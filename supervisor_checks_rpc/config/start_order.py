@@ -17,6 +17,7 @@ from graphlib import TopologicalSorter
 
 from ..core.model import Key
 from ..core.patterns import matching
+from ..options import quoted
 from .conf_file import Section
 from .programs import GROUP
 from .programs import LISTENER
@@ -131,7 +132,7 @@ def _parsed(name: str, section: Section, names: _Names) -> Dependencies:
     for text in _listed(section.given.get('depends_on', '')):
         target, *words = text.split()
         if len(words) > 1 or (words and words[0].lower() not in _WORDS):
-            problems.append(f'[{name}] depends_on: cannot use {text!r}, {_EXPECTED}')
+            problems.append(f'[{name}] depends_on: cannot use {quoted(text)}, {_EXPECTED}')
             continue
         keys = names.keys(target)
         conditions.append(Condition(target, words[0].lower() if words else HEALTHY, keys))

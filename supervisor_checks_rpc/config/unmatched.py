@@ -38,7 +38,9 @@ def hint(spec: CheckSpec, known: Collection[Member]) -> str:
     """
     wanted = (pattern for pattern in spec.processes if not pattern.startswith('!') and len(pattern) <= _LONGEST_PATTERN)
     found = (_meant(pattern, known) for pattern in islice(wanted, _MOST_PATTERNS))
-    meant = next(filter(None, found), '')
+    together = ','.join(spec.processes)
+    is_one = ',' in together and any(together in (group, name) for group, name, _ in known)
+    meant = f'"{together}"' if is_one else next(filter(None, found), '')
     return f' (did you mean {meant}?)' if meant else ''
 
 

@@ -20,12 +20,16 @@ class Deadline:
         """Tell whether there is time left."""
         return self._clock() < self._end
 
+    def left(self) -> float:
+        """Return the seconds left, zero when there are none."""
+        return max(0.0, self._end - self._clock())
+
     def remaining(self) -> float:
         """Return the seconds left, always above zero.
 
         :raises DeadlineExceeded: when there are none.
         """
-        left = self._end - self._clock()
-        if left <= 0:
+        left = self.left()
+        if not left:
             raise DeadlineExceeded(f'timed out after {self.seconds:g}s')
         return left

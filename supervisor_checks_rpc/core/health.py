@@ -28,8 +28,8 @@ class Health:
     """What the results say about one instance of a process. Times are monotonic seconds."""
 
     __slots__ = (
-        '_failure_window', '_has_ever_passed', '_ignored_before', '_is_healthy', '_is_unhealthy', '_last_pass_at',
-        '_last_verdict_at', 'failures', 'last', 'process', 'schedule', 'successes',
+        '_failure_window', '_ignored_before', '_is_healthy', '_is_unhealthy', '_last_pass_at',
+        '_last_verdict_at', 'failures', 'has_ever_passed', 'last', 'process', 'schedule', 'successes',
     )  # fmt: skip
 
     def __init__(self, schedule: Schedule, process: Process) -> None:
@@ -40,7 +40,7 @@ class Health:
         self.last: Result | None = None
         # Of the last runs that counted, whether each failed.
         self._failure_window: deque[bool] = deque(maxlen=schedule.failure_window)
-        self._has_ever_passed = False
+        self.has_ever_passed = False
         self._is_unhealthy = False
         self._is_healthy = False
         # When the last run began that passed, that passed or failed, and before which moment failures do not count.
@@ -65,7 +65,7 @@ class Health:
 
     def _observe_pass(self, result: Result) -> None:
         self._last_verdict_at = self._last_pass_at = result.began
-        self._has_ever_passed = True
+        self.has_ever_passed = True
         self.failures = 0
         self.successes += 1
         # A window without a failure says the same as an empty one, which is faster to keep.
@@ -105,7 +105,7 @@ class Health:
         return sum(self._failure_window)
 
     def _is_starting(self, now: float) -> bool:
-        return not self._has_ever_passed and now - self.process.started < self.schedule.start_period
+        return not self.has_ever_passed and now - self.process.started < self.schedule.start_period
 
     def state(self, now: float) -> str:
         """Return the state at `now`. Healthy needs a pass within `stale_after`, and that the last run was no error."""

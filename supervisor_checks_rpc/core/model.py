@@ -26,6 +26,11 @@ PASSED = 'passed'
 FAILED = 'failed'
 ERROR = 'error'
 
+# The logs that supervisord writes for a process.
+STREAMS = ('stdout', 'stderr')
+# As many unexpected ends of a process are kept.
+MOST_EXITS_KEPT = 100
+
 # States of one check on one process.
 UNKNOWN = 'unknown'
 STARTING = 'starting'
@@ -34,19 +39,34 @@ UNHEALTHY = 'unhealthy'
 PAUSED = 'paused'
 INVALID = 'invalid'
 WAITING = 'waiting'
+INACTIVE = 'inactive'
+
+
+class LogStart(NamedTuple):
+    """Where what an instance writes to a log begins: the file at `path` had this inode and size when it was started.
+
+    A size of -1: that is not known.
+    """
+
+    path: str
+    inode: int = 0
+    size: int = -1
 
 
 @dataclass(frozen=True)
 class Process:
     """One instance of a process of supervisord: with a new pid or start time it is another. Pid 0: it does not run.
 
-    `started` is in monotonic seconds.
+    `started` is in monotonic seconds, as are `exits`: when earlier instances ended unexpectedly. `logs` has the logs
+    that its checks read, by what CheckSpec.logs calls them.
     """
 
     group: str
     name: str
     pid: int
     started: float = 0.0
+    exits: tuple[float, ...] = field(default=(), compare=False)
+    logs: Mapping[str, LogStart] = field(default_factory=dict, compare=False)
 
     @cached_property
     def namespec(self) -> str:
@@ -62,7 +82,8 @@ class CheckSpec:
     """One `[healthcheck:NAME]` section, or an external check, which a program of its own runs.
 
     `options` holds the options that the type of check declares, as they stand in the file; `error` says why the
-    section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure.
+    section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure. `logs`
+    are those that a run reads: `stdout` or `stderr` of the process, or a path.
     """
 
     name: str
@@ -73,6 +94,7 @@ class CheckSpec:
     error: str = ''
     is_external: bool = False
     ttl: float = 0.0
+    logs: tuple[str, ...] = ()
 
     @property
     def is_passive(self) -> bool:
@@ -114,7 +136,7 @@ class Status:
 
     `cause` says which process that it depends on makes it unhealthy, and what is wrong with that, '' if none does.
     `successes` and `failures` are in a row, `in_window` the failures that the failure window holds. `restarts` counts
-    our restarts of the process since supervisord started or first knew it.
+    our restarts of the process, and `exits` its unexpected exits, since supervisord started or first knew it.
     """
 
     check: str
@@ -127,6 +149,7 @@ class Status:
     failures: int = 0
     in_window: int = 0
     restarts: int = 0
+    exits: int = 0
     restarts_in_window: int = 0
     restarts_suspended: bool = False
     next_restart_at: float | None = None

@@ -28,6 +28,8 @@ class Monitor:
     Times are monotonic seconds, but `since`, which is seconds since the epoch, for people. `state_changed_at` is the
     moment of the last change of the state, `instance_seen_at` that of the last new instance, `updated_at` that of the
     last change of any kind. `waits_for` says what the process waits for before it is started, '' if it does not wait.
+    `exits` counts the unexpected exits of the process, and `exits_before_pass` those in a row of instances on which the
+    check never passed.
 
     On every tick supervisord needs to know which monitors are due and which need attention, and may not ask each of
     them. So each monitor keeps two collections of the record up to date: its slot of `due_times` holds its due time,
@@ -36,10 +38,10 @@ class Monitor:
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_troubled', 'counters',
-        'health', 'history', 'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until',
-        'next_due', 'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
-        'updated_at', 'waits_for',
+        '_due_times', '_is_inactive', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_troubled',
+        '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at', 'is_passive',
+        'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts',
+        'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -51,8 +53,9 @@ class Monitor:
         self._slot = 0
         self.history: deque[Result] = deque(maxlen=history)
         self.is_passive = spec.is_passive
-        self.restarts = 0
-        self.waits_for = ''
+        self.restarts = self.exits = self.exits_before_pass = 0
+        self.waits_for = self._why_down = ''
+        self._is_inactive = False
         self.counters = Counters()
         self.paused_until = self._state_holds_until = NEVER
         self.state = model.UNKNOWN
@@ -97,6 +100,20 @@ class Monitor:
             self.waits_for = text
             self._state_holds_until = NEVER
             self.refresh(now, at)
+
+    def explain_down(self, is_inactive: bool, reason: str, now: float, at: float) -> None:
+        """Take note of why the process does not run; an inactive one is meant to be down."""
+        if (is_inactive, reason) != (self._is_inactive, self._why_down):
+            self._is_inactive, self._why_down = is_inactive, reason
+            self._state_holds_until = NEVER
+            self.refresh(now, at)
+
+    def note_exit(self, process: Process) -> None:
+        """Take note that this instance ended unexpectedly."""
+        self.exits += 1
+        has_passed = process == self.process and self.health.has_ever_passed
+        self.exits_before_pass = 0 if has_passed else self.exits_before_pass + 1
+        self._state_holds_until = NEVER
 
     # -- leases
 
@@ -162,6 +179,7 @@ class Monitor:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
         self.health.reset_failures()
         self.health.ignore_failures_before(now)
+        self.exits_before_pass = 0
         self._state_holds_until = NEVER
 
     def add_result(self, result: Result, now: float, at: float) -> Result:
@@ -200,8 +218,22 @@ class Monitor:
         if now < self.paused_until:
             return model.PAUSED, self.paused_until
         if not self.process.pid:
-            return model.WAITING if self.waits_for else model.UNKNOWN, _FOREVER
-        return self.health.state_until(now)
+            return self._state_while_down(), _FOREVER
+        state, until = self.health.state_until(now)
+        is_undecided = state == model.STARTING or self.health.last is None
+        return (model.UNHEALTHY, until) if is_undecided and self.is_crash_loop() else (state, until)
+
+    def _state_while_down(self) -> str:
+        if self.waits_for:
+            return model.WAITING
+        if self._is_inactive:
+            return model.INACTIVE
+        return model.UNHEALTHY if self.is_crash_loop() else model.UNKNOWN
+
+    def is_crash_loop(self) -> bool:
+        """Tell whether the last instances ended one after the other, and the check passed on none of them."""
+        is_loop = self.exits_before_pass >= self.spec.schedule.failure_threshold
+        return is_loop and not self.health.has_ever_passed and not self.spec.is_external
 
     def is_checked(self, now: float) -> bool:
         """Tell whether runs of the check, or its beats, are expected now."""
@@ -218,10 +250,34 @@ class Monitor:
             return self.spec.error.splitlines()[0]
         if self.state == model.PAUSED:
             return 'paused' if self.paused_until == _FOREVER else 'paused for a time'
+        why = self._why_now()
+        if self.state == model.UNHEALTHY and self.is_crash_loop():
+            return f'{self.exits_before_pass} instances in a row ended before it passed; {why}'
+        return why
+
+    def _why_now(self) -> str:
         if not self.process.pid:
-            return self.waits_for or f'{self.process.namespec} is not running'
+            return self.waits_for or self._why_down or f'{self.process.namespec} is not running'
         if self.health.last is None:
             return 'no result yet'
-        if self.state == model.UNKNOWN and self.health.last.outcome == model.PASSED:
-            return f'stale, last result: {self.health.last.reason}'
-        return self.health.last.reason
+        return self._reason_of(self.health.last)
+
+    def _reason_of(self, last: Result) -> str:
+        if self.state != model.UNKNOWN or last.outcome == model.ERROR:
+            return last.reason
+        if last.outcome == model.PASSED:
+            return f'stale, last result: {last.reason}'
+        is_enough = self.health.failures_in_window >= self.spec.schedule.failure_threshold
+        return f'{last.reason}; {"stale" if is_enough else self.streak()}'
+
+    def streak(self) -> str:
+        """Say in words how often the last runs passed or failed in a row."""
+        health, schedule = self.health, self.spec.schedule
+        if health.last_outcome == model.PASSED:
+            return f'passed {health.successes} in a row'
+        if not health.failures:
+            return 'failed, not counted while it is starting'
+        if schedule.failure_window > schedule.failure_threshold:
+            threshold = f'{schedule.failure_threshold} of {schedule.failure_window}'
+            return f'failed {health.failures_in_window} of the last {schedule.failure_window} (threshold {threshold})'
+        return f'failed {health.failures} in a row (threshold {schedule.failure_threshold})'

@@ -23,6 +23,12 @@ def matching(patterns: Collection[str], processes: Iterable[tuple[str, str, bool
     return _found(wanted, known) - _found(unwanted, known)
 
 
+def names(patterns: Collection[str], group: str, name: str) -> bool:
+    """Tell whether one of `patterns` is the name of this process, rather than a wildcard or the name of its group."""
+    spellings = (f'{group}:{name}', name) if group == name else (f'{group}:{name}',)
+    return any(pattern in spellings for pattern in patterns)
+
+
 def _found(patterns: list[str], known: list[tuple[str, str, bool]]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for pattern in patterns:

@@ -282,13 +282,14 @@ class Record:
             health.failures,
             health.failures_in_window,
             monitor.restarts,
+            monitor.exits,
             paused_until=at + monitor.paused_until - now if now < monitor.paused_until < _FOREVER else None,
             last=health.last,
             history=tuple(monitor.history),
         )
 
     def summary(self, now: float, at: float) -> tuple[str, dict[str, int], list[Monitor]]:
-        """Return the worst state, how many monitors are in each, and those that are neither healthy nor paused.
+        """Return the worst state, how many monitors are in each, and those that are neither healthy nor set aside.
 
         A check that cannot be used and is for no process counts as one `invalid`.
         """

@@ -35,7 +35,8 @@ class RestartRequest:
     """A process that needs a restart, or a signal: unhealthy since `since`.
 
     `uses_group_quota` is false if the process stays up because it only gets a signal. `is_revival` is true if the
-    process is down: a revival waits for the backoff like any other restart, and is never suspended.
+    process is down: a revival waits for the backoff like any other restart, and is never suspended. `group_delay` is
+    the least time since the last restart in the group.
     """
 
     namespec: str
@@ -44,6 +45,7 @@ class RestartRequest:
     limits: RestartLimits
     uses_group_quota: bool = True
     is_revival: bool = False
+    group_delay: float = 0.0
 
 
 class _History:
@@ -98,6 +100,10 @@ class RestartPolicy:
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
         self._quota_uses: dict[str, _QuotaUse] = {}
+        # Those that the last choice left out for the quota of their group alone.
+        self._queued: set[str] = set()
+        # By group, when one of its processes was restarted last.
+        self._last_in_group: dict[str, float] = {}
         # Until then the same requests would get the same answer as the last time.
         self.holds_until = -math.inf
 
@@ -107,6 +113,7 @@ class RestartPolicy:
         """Return what is to be carried out now, longest unhealthy first, and what is suspended from now on."""
         chosen: list[RestartRequest] = []
         suspended: list[RestartRequest] = []
+        self._queued = set()
         in_order = sorted(requests, key=lambda request: (request.since, request.namespec))
         used = self._used_quotas({request.namespec for request in in_order}, now)
         for request in in_order:
@@ -117,14 +124,29 @@ class RestartPolicy:
             if history.restarts_in_window(now) >= request.limits.max_restarts and not request.is_revival:
                 history.is_suspended = True
                 suspended.append(request)
-            elif now >= (history.next_restart_at() or 0.0) and self._may_use_quota(request, used):
+            elif now < self._earliest(request):
+                continue
+            elif self._may_use_quota(request, used):
                 chosen.append(request)
+                # Before the next of this group is looked at.
+                self._note_in_group(request, now)
+            else:
+                self._queued.add(request.namespec)
         self._set_holds_until(in_order, now)
         return chosen, suspended
 
+    def _earliest(self, request: RestartRequest) -> float:
+        """Return the earliest moment that the backoff, and the delay since the last restart in the group, allow."""
+        last = self._last_in_group.get(request.group, -math.inf)
+        after_others = last + request.group_delay if request.uses_group_quota else -math.inf
+        return max(self._histories[request.namespec].next_restart_at() or 0.0, after_others)
+
+    def _note_in_group(self, request: RestartRequest, now: float) -> None:
+        if request.uses_group_quota:
+            self._last_in_group[request.group] = now
+
     def _set_holds_until(self, requests: Sequence[RestartRequest], now: float) -> None:
-        backoffs = [self._histories[request.namespec].next_restart_at() for request in requests]
-        moments = [*backoffs, *(use.ends_at for use in self._quota_uses.values())]
+        moments = [*map(self._earliest, requests), *(use.ends_at for use in self._quota_uses.values())]
         self.holds_until = min((at for at in moments if at is not None and at > now), default=math.inf)
 
     @staticmethod
@@ -158,6 +180,7 @@ class RestartPolicy:
     def acted(self, request: RestartRequest, now: float) -> None:
         """Take note that `request` is carried out: the process is being stopped, started, or was signalled."""
         self.prepares(request)
+        self._note_in_group(request, now)
         self._histories.setdefault(request.namespec, _History()).add_restart(now)
 
     def came_up(self, namespec: str, ends_at: float) -> None:
@@ -212,6 +235,10 @@ class RestartPolicy:
         """
         history = self._histories.get(namespec)
         return history.limits if history is not None and history.is_suspended else None
+
+    def is_queued(self, namespec: str) -> bool:
+        """Tell whether only others of its group, which are coming back, kept the process from its restart."""
+        return namespec in self._queued
 
     def restarts_in_window(self, namespec: str, now: float) -> int:
         """Return how many restarts the sliding window of the process holds."""

@@ -104,10 +104,16 @@ class Schedule(RestartLimits):
     stop_timeout: float | None = _row(
         opt.POSITIVE_DURATION, None, 'of a health restart: SIGKILL after so long (= stopwaitsecs)'
     )
+    kill_leftovers: bool = _row(
+        opt.BOOLEAN, False, 'SIGKILL for children that the stopped instance left behind, before the new one starts'
+    )
     pre_restart_signal: str | None = _row(opt.SIGNAL, None, 'sent before the stop, for a dump')
     pre_restart_wait: float = _row(opt.DURATION, 0.0, 'between that signal and the stop')
     pre_restart_command: str | None = _row(COMMAND, None, 'run before the stop, for a dump; no shell', secret=True)
     pre_restart_timeout: float = _row(opt.POSITIVE_DURATION, 10.0, 'deadline of that command')
+    group_delay: float = _row(
+        opt.DURATION, 0.0, 'least wait between the health restart of another process of its group and its own'
+    )
 
 
 _LIMITS = {limit.name for limit in fields(RestartLimits)}

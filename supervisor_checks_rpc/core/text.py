@@ -14,6 +14,16 @@ def printable_line(text: str) -> str:
     return safe if len(safe) <= _LONGEST_LINE else safe[: _LONGEST_LINE - 3] + '...'
 
 
+def printable_name(name: str) -> str:
+    """Return the name of a process or a group as it is, so that it can be asked for, but without control characters."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def decoded(word: str) -> str:
+    """Return a word of the command line that the locale could not decode, read as UTF-8."""
+    return word.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
+
+
 def without_login(url: str) -> str:
     """Return `url` without its user and password, for a message."""
     return _LOGIN.sub('//', url)

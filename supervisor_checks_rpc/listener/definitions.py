@@ -28,9 +28,12 @@ class Definitions:
     def read(self, path: str) -> bool:
         """Read the file; return whether that was possible. If not, what was read before stays."""
         loaded = loader.load(path, read_apart)
+        before = self._problem
         self._path, self._problem = path, '' if loaded.is_readable else loaded.problems[0]
         if self._problem:
-            _log.error('%s', self._problem)
+            # It is read again with each reply that has runs.
+            if self._problem != before:
+                _log.error('%s', self._problem)
             return False
         specs = {spec.name: spec for spec in loaded.specs}
         memory = loaded.settings.worker_memory

@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ..config import loader
+from ..config import notes
 from ..config import unmatched
 from ..config.conf_file import read_apart
+from ..errors import explain
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..worker.process_control import leave
@@ -56,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = f'{os.environ.get("SUPERVISOR_GROUP_NAME", "")}:{os.environ.get("SUPERVISOR_PROCESS_NAME", "")}'
     scheduler = Scheduler(client, f'{name}#{os.getpid()}', path)
     _share_heap()
-    threading.Thread(target=scheduler.work, daemon=True).start()
+    try:
+        threading.Thread(target=scheduler.work, daemon=True).start()
+    except RuntimeError as why:
+        parser.error(explain(why))
     acknowledged = -math.inf
     for event in events(sys.stdin.buffer, stdout):
         # Ticks that come together are acknowledged at once, and select() returns when supervisord is gone.
@@ -93,7 +98,7 @@ def test_config(path: str) -> int:
     problems = [*loaded.problems, *unmatched.problems(loaded.specs, loaded.processes)]
     for problem in problems:
         print(problem)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *notes.shared_addresses(loaded.specs, loaded.programs)):
         print(f'note: {note}')
     print(f'{path}: {len(loaded.specs)} checks, {len(problems)} problems')
     return 2 if problems else 0

@@ -24,6 +24,7 @@ from ..core.model import Result
 from ..core.model import not_run
 from ..core.monitor import LEASE_GRACE_SECONDS
 from ..errors import explain
+from ..errors import no_thread
 from ..protocol import encoding
 from ..protocol import listener_messages
 from ..protocol.client import CannotAsk
@@ -113,7 +114,8 @@ class Scheduler:
                 self._retry('' if isinstance(why, ShuttingDown) else str(why))
             except Exception as why:
                 # If this thread ended, the listener would go on to acknowledge events, and check nothing.
-                self._retry(f'internal error: {type(why).__name__}: {why}')
+                text = explain(why)
+                self._retry(text if text == no_thread() else f'internal error: {text}')
 
     def _wait(self) -> None:
         """Wait until a run may have to begin, or a call is due; handle ticks, replies and results meanwhile."""

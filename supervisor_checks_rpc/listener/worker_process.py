@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import not_run
+from ..errors import explain
 from ..protocol import encoding
 from ..protocol import worker_messages
-from ..protocol.spawn import FIRST_GRACE_SECONDS
 from ..protocol.spawn import GRACE_SECONDS
+from ..protocol.spawn import STARTING_GRACE_SECONDS
 from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 from ..worker.runner import Done
@@ -31,7 +32,13 @@ class _Job:
     spec: CheckSpec
     process: Process
     done: Done
-    late_at: float
+    submitted_at: float
+
+    def late_at(self, up_at: float | None) -> float:
+        """Return when the worker should have answered, if it is up since `up_at`."""
+        if up_at is None:
+            return self.submitted_at + self.spec.schedule.timeout + STARTING_GRACE_SECONDS
+        return max(self.submitted_at, up_at) + self.spec.schedule.timeout + GRACE_SECONDS
 
 
 class WorkerProcess:
@@ -45,7 +52,7 @@ class WorkerProcess:
         self._pid = 0
         self._jobs: dict[int, _Job] = {}
         self._last_number = 0
-        self._answered = False
+        self._up_at: float | None = None
 
     def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
         """Run `spec` on `process`; `done` is called with the result, once, from another thread."""
@@ -53,9 +60,7 @@ class WorkerProcess:
             try:
                 sock = self._sock or self._start()
                 self._last_number += 1
-                grace = GRACE_SECONDS if self._answered else FIRST_GRACE_SECONDS
-                late_at = time.monotonic() + spec.schedule.timeout + grace
-                self._jobs[self._last_number] = _Job(spec, process, done, late_at)
+                self._jobs[self._last_number] = _Job(spec, process, done, time.monotonic())
                 sock.sendall(worker_messages.dump_job(self._last_number, spec, process, sample))
                 return
             except OSError as why:
@@ -78,7 +83,7 @@ class WorkerProcess:
 
     def _start(self) -> socket.socket:
         ours, self._pid = spawn_worker(None, self._max_concurrent, self._memory)
-        self._answered = False
+        self._up_at = None
         # The reader looks at the clock this often while it waits.
         ours.settimeout(0.2)
         self._sock = ours
@@ -89,7 +94,7 @@ class WorkerProcess:
             os.waitpid(self._pid, 0)
             self._sock, self._pid = None, 0
             ours.close()
-            raise OSError(str(why)) from None
+            raise OSError(explain(why)) from None
         return ours
 
     def _read(self, sock: socket.socket, pid: int) -> None:
@@ -114,7 +119,8 @@ class WorkerProcess:
     def _answer(self, line: bytes) -> None:
         with self._lock:
             answer = worker_messages.load_answer(line, self._run_of)
-            self._answered = True
+            if self._up_at is None:
+                self._up_at = time.monotonic()
             job = self._jobs.pop(answer[0]) if answer else None
             if answer and is_broken(answer[1]) and not self._jobs:
                 # Nobody else waits for it: the next run has another.
@@ -129,7 +135,7 @@ class WorkerProcess:
     def _lateness(self) -> str:
         now = time.monotonic()
         with self._lock:
-            late = next((job for job in self._jobs.values() if now > job.late_at), None)
+            late = next((job for job in self._jobs.values() if now > job.late_at(self._up_at)), None)
         return f'its worker process did not answer within {late.spec.schedule.timeout:g}s and was ended' if late else ''
 
     def _reap(self, sock: socket.socket, pid: int, reason: str) -> None:

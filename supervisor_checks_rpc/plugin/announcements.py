@@ -31,28 +31,21 @@ class Announcements:
             if last_before is None or (last_before.outcome, last_before.reason) != (result.outcome, result.reason):
                 self._log.warn(f'{label} could not run: {result.reason}')
         elif changed_to == model.HEALTHY:
-            self._log.info(f'{label} is healthy, {streak(monitor)}: {result.reason}')
+            self._log.info(f'{label} is healthy, {monitor.streak()}: {result.reason}')
             events.notify(ProcessHealthHealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
         elif changed_to == model.UNHEALTHY:
-            self._log.warn(f'{label} is unhealthy, {streak(monitor)}: {result.reason}')
+            self._log.warn(f'{label} is unhealthy, {monitor.streak()}: {result.reason}')
             events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
         elif result.outcome == model.FAILED and _is_logged(monitor.health.failures, monitor.spec.schedule):
-            self._log.info(f'{label} {streak(monitor)}: {result.reason}')
+            self._log.info(f'{label} {monitor.streak()}: {result.reason}')
+
+
+    def announce_crash_loop(self, monitor: Monitor) -> None:
+        """Log and notify that a monitor is unhealthy because its instances end before the check passes."""
+        self._log.warn(f'health: {monitor.process.namespec}: {monitor.spec.name} is unhealthy: {monitor.reason()}')
+        events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, monitor.reason()))
 
 
 def _is_logged(failures: int, schedule: Schedule) -> bool:
     """Tell whether a failure is logged: each up to the threshold, then the 4th, 8th, 16th … lest they fill the log."""
     return failures <= schedule.failure_threshold or failures & (failures - 1) == 0
-
-
-def streak(monitor: Monitor) -> str:
-    """Say in words how often the last runs passed or failed in a row."""
-    health, schedule = monitor.health, monitor.spec.schedule
-    if health.last_outcome == model.PASSED:
-        return f'passed {health.successes} in a row'
-    if not health.failures:
-        return 'failed, not counted while it is starting'
-    if schedule.failure_window > schedule.failure_threshold:
-        threshold = f'{schedule.failure_threshold} of {schedule.failure_window}'
-        return f'failed {health.failures_in_window} of the last {schedule.failure_window} (threshold {threshold})'
-    return f'failed {health.failures} in a row (threshold {schedule.failure_threshold})'

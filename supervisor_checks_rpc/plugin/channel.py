@@ -6,10 +6,12 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from supervisor.http import deferring_globbing_producer
 from supervisor.http import deferring_http_channel
+from supervisor.xmlrpc import DeferredXMLRPCResponse
 
 _STOCK_BUFFER = 4096
 _BYTES_PER_TURN = 256 * 1024
@@ -21,6 +23,8 @@ class Channel(deferring_http_channel):
 
     - The stock channel asks a deferred reply by the clock (`delay`): late when poll sleeps, and without end when many
       clients wait. This one is told when the reply is ready.
+    - A deferred reply with other characters than ASCII, supervisord's own as well, would be cut short: Content-Length
+      counts characters (supervisor/xmlrpc.py, getresponse). Here they travel as character references of XML.
     - The stock channel cuts a deferred reply off after 64 KB: the reply is pushed from inside more(), where sending at
       once makes the outer refill_buffer drop the producer of the rest.
     - With many processes each turn of supervisord's loop costs milliseconds. The stock channel takes three for a call:
@@ -68,6 +72,8 @@ class Channel(deferring_http_channel):
 
     def push_with_producer(self, producer: Any) -> None:
         """Queue what is to be sent, and send it unless we are sending already."""
+        if isinstance(producer, DeferredXMLRPCResponse):
+            producer.getresponse = partial(_respond_in_ascii, producer.getresponse)
         if self._refilling:
             self.producer_fifo.push(producer)
             return
@@ -150,6 +156,10 @@ class Channel(deferring_http_channel):
             self.handle_write_event()
         except Exception:
             self.handle_error()
+
+
+def _respond_in_ascii(respond: Callable[[str], None], body: str) -> None:
+    respond(body.encode('ascii', 'xmlcharrefreplace').decode('ascii'))
 
 
 def _callback(producer: object) -> object:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 
@@ -35,6 +36,8 @@ class Doorbell(dispatcher):
     """
 
     def __init__(self, answer: Callable[[], object], on_turn: Callable[[], object]) -> None:
+        # supervisord closes what has an HTTP server for its `server` together with that (options.close_httpservers).
+        self.server: object = None
         self._bell, ear = socket.socketpair()
         self._bell.setblocking(False)
         self._answer = answer
@@ -51,6 +54,16 @@ class Doorbell(dispatcher):
         # A full socket wakes the loop as well.
         with suppress(OSError):
             self._bell.send(b'\0')
+
+    def ring_until_closed(self, servers: Sequence[object], on_turn: Callable[[], object]) -> None:
+        """Only ring from now on, at signals and when `on_turn` returns true, until supervisord closes `servers`.
+
+        Nothing else is called between the last turn of supervisord's loop and the next life after a reload.
+        """
+        if not servers:
+            self.close()
+            return
+        self.server, self._on_turn, self._answer = servers[0], on_turn, lambda: None
 
     def readable(self) -> bool:
         """Return True. supervisord's loop calls this on every turn, so this is where `on_turn` is called."""

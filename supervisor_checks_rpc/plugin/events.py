@@ -6,10 +6,16 @@ They are registered when this module is imported, which is before supervisord re
 
 from __future__ import annotations
 
+import string
+from urllib.parse import quote
+
 from supervisor import events
 
 from ..core.model import Process
 from ..core.text import printable_line
+from ..core.text import printable_name
+
+_PLAIN = string.punctuation.translate({ord(':'): None, ord('%'): None})
 
 
 class ProcessHealthEvent(events.Event):
@@ -22,10 +28,23 @@ class ProcessHealthEvent(events.Event):
         self._reason = reason
 
     def payload(self) -> str:
-        """Return a header in supervisor's own style, and the reason on a line of its own."""
+        """Return a header in supervisor's own style, and the reason on a line of its own; values are percent-encoded.
+
+        Readers split each word at ':' and expect two parts (supervisor/childutils.py); multivisor does so with all of
+        the payload.
+        """
         process = self._process
-        header = f'processname:{process.name} groupname:{process.group} pid:{process.pid}'
-        return f'{header} check:{self._check} state:{self._state}\n{printable_line(self._reason)}'
+        words = {
+            'processname': printable_name(process.name), 'groupname': printable_name(process.group), 'pid': process.pid,
+            'check': self._check, 'state': self._state,
+        }  # fmt: skip
+        header = ' '.join(f'{key}:{_encoded(value)}' for key, value in words.items())
+        return f'{header}\nreason:{_encoded(printable_line(self._reason))}'
+
+
+def _encoded(value: object) -> str:
+    """Return `value` as a word without a space or ':'."""
+    return quote(str(value), safe=_PLAIN)
 
 
 class ProcessHealthHealthyEvent(ProcessHealthEvent):

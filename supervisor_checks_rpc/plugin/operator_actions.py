@@ -1,71 +1,121 @@
-"""Notices what an operator asks for over XML-RPC where no event tells of it: stop, start, signal, reread.
+"""Notices what an operator asks for where no event tells of it: stop, start, signal, reread.
 
 supervisor.stopProcess on a process that is STOPPING is a fault and leaves no trace (supervisor/rpcinterface.py). So an
 operator's stop in the middle of our restart would be lost, and so would the start of an operator's restart. The
-methods of the XML-RPC interface are wrapped: each call is noted, and goes through as it is. supervisorctl's `reread`
-and `update` call supervisor.reloadConfig, which reads programs only.
+methods are wrapped in their class, because XML-RPC is not the only door: each page of supervisord's own web server
+makes an interface object (supervisor/web.py), and so do other plugins. Each call is noted, and goes through as it is.
+supervisorctl's `reread` and `update` call reloadConfig, which reads programs only.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from collections.abc import Iterator
-from types import MethodType
+from functools import wraps
 from typing import Any
 
 from supervisor.options import split_namespec
+from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 
 from ..core.model import Process
 
-_VERBS = ('stop', 'start', 'signal')
+_WHAT = ('Process', 'ProcessGroup', 'AllProcesses')
+_METHODS = {f'{verb}{what}': verb for verb in ('stop', 'start', 'signal') for what in _WHAT}
+_REREAD = 'reloadConfig'
+# Where a wrapped method finds who is to be told: a reload makes a new supervisord object, but no new class.
+_WATCH = 'health_operator_watch'
 Note = Callable[[str, str, str], None]
 
 
-def watch(httpservers: Any, note: Note, reread: Callable[[], None]) -> None:
-    """Call `note(verb, group, name)` for every stop, start and signal asked over XML-RPC.
+class OperatorWatch:
+    """Calls `note(verb, group, name)` for every stop, start and signal asked of this supervisord.
 
     `name` is '' for a whole group, and `group` as well for all processes. `reread` is called when supervisord has read
-    its file again.
+    its file again, and `ring` to have `catch_up` called on the next turn of supervisord's loop.
     """
-    for interface in _interfaces(httpservers):
-        original = interface.reloadConfig
-        interface.reloadConfig = MethodType(_followed_by(original, reread), interface)
-        for verb in _VERBS:
-            for method in (f'{verb}Process', f'{verb}ProcessGroup', f'{verb}AllProcesses'):
-                original = getattr(interface, method)
-                setattr(interface, method, MethodType(_noted(original, method, verb, note), interface))
+
+    def __init__(self, supervisord: Any, note: Note, reread: Callable[[], None], ring: Callable[[], None]) -> None:
+        self._note = note
+        self._reread = reread
+        self._ring = ring
+        self._has_to_reread = False
+        setattr(supervisord, _WATCH, self)
+        _wrap_methods()
+
+    def note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take note of a call."""
+        name = args[0] if args else kwargs.get('name')
+        if method.endswith('AllProcesses'):
+            self._note(_METHODS[method], '', '')
+        elif isinstance(name, str):
+            self._note(_METHODS[method], *((name, '') if method.endswith('Group') else _split(name)))
+
+    def note_reread(self) -> None:
+        """Take note that supervisord has read its file again.
+
+        multivisor calls from a thread of its own: there the checks would change in the middle of a turn of the loop.
+        """
+        self._has_to_reread = True
+        if threading.current_thread() is threading.main_thread():
+            self.catch_up()
+        else:
+            self._ring()
+
+    def catch_up(self) -> None:
+        """Have the checks read again if that was asked for in another thread."""
+        if self._has_to_reread:
+            self._has_to_reread = False
+            self._reread()
 
 
 def is_meant(process: Process, group: str, name: str) -> bool:
-    """Tell whether `group` and `name`, as `watch` has them, mean the process."""
+    """Tell whether `group` and `name`, as `OperatorWatch` has them, mean the process."""
     return group in ('', process.group) and name in ('', process.name)
 
 
-def _interfaces(httpservers: Any) -> Iterator[Any]:
-    """Yield the interface of namespace `supervisor` of each server, through its password handler if it has one."""
-    for _, server in httpservers:
-        for handler in server.handlers:
-            root = getattr(getattr(handler, 'handler', handler), 'rpcinterface', None)
-            interface = getattr(root, 'supervisor', None)
-            if interface is not None:
-                yield interface
+def _wrap_methods() -> None:
+    """Wrap what is not wrapped yet, once in the life of supervisord, reloads included.
+
+    Other plugins replace methods of the class, or derive from it and bind the methods that they find (multivisor).
+    """
+    for interface in _and_derived(SupervisorNamespaceRPCInterface):
+        for method in (*_METHODS, _REREAD):
+            original = vars(interface).get(method)
+            if original is not None and not hasattr(original, _WATCH):
+                wrapped = _followed(original) if method == _REREAD else _noted(original, method)
+                setattr(wrapped, _WATCH, True)
+                setattr(interface, method, wrapped)
 
 
-def _noted(original: Callable[..., Any], method: str, verb: str, note: Note) -> Callable[..., Any]:
-    def call(_self: Any, *args: Any, **kwargs: Any) -> Any:
-        if method.endswith('AllProcesses'):
-            note(verb, '', '')
-        elif args and isinstance(args[0], str):
-            note(verb, *((args[0], '') if method.endswith('Group') else _split(args[0])))
-        return original(*args, **kwargs)
+def _and_derived(interface: type[Any]) -> Iterator[type[Any]]:
+    yield interface
+    for derived in interface.__subclasses__():
+        yield from _and_derived(derived)
+
+
+def _watch_of(interface: Any) -> OperatorWatch | None:
+    return getattr(getattr(interface, 'supervisord', None), _WATCH, None)
+
+
+def _noted(original: Callable[..., Any], method: str) -> Callable[..., Any]:
+    @wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        watch = _watch_of(self)
+        if watch:
+            watch.note(method, args, kwargs)
+        return original(self, *args, **kwargs)
 
     return call
 
 
-def _followed_by(original: Callable[..., Any], reread: Callable[[], None]) -> Callable[..., Any]:
-    def call(_self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        reread()
+def _followed(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        watch = _watch_of(self)
+        if watch:
+            watch.note_reread()
         return result
 
     return call

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
@@ -13,7 +16,10 @@ from supervisor.options import split_namespec
 from supervisor.process import EventListenerPool
 from supervisor.states import ProcessStates
 
+from ..core.model import MOST_EXITS_KEPT
+from ..core.model import STREAMS
 from ..core.model import Key
+from ..core.model import LogStart
 from ..core.model import Process
 from ..errors import UnknownName
 
@@ -87,6 +93,19 @@ class Processes:
         """
         subprocess.health_started = self._clock()
 
+    def note_logs(self, subprocess: Any, logs: Iterable[str], is_starting: bool) -> None:
+        """Keep where what the new instance writes to these logs begins; of one that runs already, it is not known."""
+        known = {} if is_starting else getattr(subprocess, 'health_logs', {})
+        subprocess.health_logs = {
+            log: known.get(log) or _log_start(_path_of(subprocess.config, log), is_starting) for log in logs
+        }
+
+    def note_unexpected_end(self, subprocess: Any) -> None:
+        """Keep when an instance ended unexpectedly."""
+        if not hasattr(subprocess, 'health_exits'):
+            subprocess.health_exits = deque(maxlen=MOST_EXITS_KEPT)
+        subprocess.health_exits.append(self._clock())
+
     def note_change(self, group: str, name: str, subprocess: Any) -> None:
         """Have `changed_instances` look at the process."""
         self._changed[group, name] = subprocess
@@ -106,7 +125,30 @@ class Processes:
 def running_instance(group: str, name: str, subprocess: Any) -> Process:
     """Return the instance of a process that runs now; its pid is 0 when none does."""
     pid = subprocess.pid if subprocess.state in _UP else 0
-    return Process(group, name, pid, getattr(subprocess, 'health_started', 0.0) if pid else 0.0)
+    started = getattr(subprocess, 'health_started', 0.0) if pid else 0.0
+    logs = getattr(subprocess, 'health_logs', {})
+    return Process(group, name, pid, started, tuple(getattr(subprocess, 'health_exits', ())), logs)
+
+
+def _path_of(config: Any, log: str) -> str:
+    """Return the path of a log, '' for a stream that has none."""
+    return str(getattr(config, f'{log}_logfile') or '') if log in STREAMS else log
+
+
+def _log_start(path: str, is_starting: bool) -> LogStart:
+    # One stat at each start, of a file that supervisord opens itself or a check names, as it does for the command.
+    if not is_starting:
+        return LogStart(path)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return LogStart(path, 0, 0)
+    return LogStart(path, status.st_ino, status.st_size)
+
+
+def ended_instance(group: str, name: str, subprocess: Any) -> Process:
+    """Return the instance of a process whose end supervisord tells of just now (supervisor/process.py, finish)."""
+    return Process(group, name, subprocess.pid, getattr(subprocess, 'health_started', 0.0))
 
 
 def is_down_for_good(subprocess: Any) -> bool:

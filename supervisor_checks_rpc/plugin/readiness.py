@@ -17,11 +17,16 @@ from ..core.model import Key
 from ..core.model import Process
 from ..core.monitor import LEASE_GRACE_SECONDS
 from ..core.monitor import Monitor
+from ..core.patterns import names
 from ..core.record import Record
+from ..core.text import printable_line
 from ..core.text import span
 from .processes import Processes
 from .processes import is_down_for_good
 from .processes import running_instance
+
+# The exit status of a process that a signal ended (supervisor/options.py, decode_wait_status).
+_BY_SIGNAL = -1
 
 
 class Readiness:
@@ -82,13 +87,14 @@ class Readiness:
     def outlook(self, key: Key, word: str = HEALTHY) -> tuple[bool, bool]:
         """Tell of a process that is not what `word` says whether it is inactive, and whether waiting for it is useless.
 
-        An inactive process is meant to be down: it exited as expected, was never started, or an operator stopped it.
+        An inactive process is meant to be down: it exited as expected, was never started, an operator stopped it, or it
+        is gone from supervisord.
         """
         subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
         if self._is_restarting(namespec):
             return False, False
         if subprocess is None:
-            return False, True
+            return True, True
         if subprocess.state == ProcessStates.STOPPED:
             return not (subprocess.config.autostart and not subprocess.laststart), False
         if subprocess.state not in RUNNING_STATES and is_down_for_good(subprocess):
@@ -99,6 +105,17 @@ class Readiness:
             return False, False
         monitors = self._record.monitors_of(namespec)
         return False, self._is_suspended(namespec) or any(monitor.state == model.INVALID for monitor in monitors)
+
+    def explain_down(self, process: Process, now: float, at: float) -> None:
+        """Have the monitors of a process that does not run show why.
+
+        A check that names the process expects it to run; to one that matches it by a wildcard it may be inactive.
+        """
+        key = process.group, process.name
+        is_inactive, _ = self.outlook(key)
+        reason = _why_down(self.subprocess(key), process.namespec)
+        for monitor in self._record.monitors_of(process.namespec):
+            monitor.explain_down(is_inactive and not names(monitor.spec.processes, *key), reason, now, at)
 
     def _not_healthy(self, namespec: str) -> str:
         now, at = self._clock(), time.time()
@@ -129,7 +146,7 @@ class Readiness:
             if last is None or last.outcome != model.FAILED or monitor.state == model.PAUSED:
                 continue
             if monitor.health.failures and now - last.began <= monitor.spec.schedule.stale_after:
-                return f'{namespec} fails: {monitor.reason()}'
+                return f'{namespec} fails: {last.reason}'
         return ''
 
     def unchecked(self, key: Key, moment: float) -> list[Monitor]:
@@ -145,6 +162,17 @@ class Readiness:
             and (monitor.health.last is None or monitor.health.last.began < moment)
             and now < moment + monitor.spec.schedule.timeout + LEASE_GRACE_SECONDS
         ]
+
+
+def _why_down(subprocess: Any, namespec: str) -> str:
+    """Say why a process does not run, '' where there is no more to say than that."""
+    state = subprocess.state if subprocess else None
+    if state == ProcessStates.EXITED:
+        how = 'by a signal' if subprocess.exitstatus == _BY_SIGNAL else f'with status {subprocess.exitstatus}'
+        return f'{namespec} exited {how}'
+    if state in (ProcessStates.BACKOFF, ProcessStates.FATAL):
+        return f'{namespec} is {_process_state(subprocess)}: {printable_line(subprocess.spawnerr or "unknown cause")}'
+    return ''
 
 
 def _process_state(subprocess: Any) -> str:

@@ -24,9 +24,9 @@ from ..core.restart_policy import RestartPolicy
 from ..core.restart_policy import RestartRequest
 from ..core.restart_policy import strictest_limits
 from ..core.schedule import RestartLimits
-from .announcements import streak
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
+from .leftovers import LeftoversLog
 from .operator_actions import is_meant
 from .preparation import Preparations
 from .processes import is_down_for_good
@@ -38,6 +38,8 @@ from .worker_link import WorkerLink
 
 # supervisord's own autorestart comes first: a process that is down is revived only after so long.
 REVIVE_AFTER_SECONDS = 2.0
+_NOT_REVIVED = 'not revived: an operator stopped it'
+_OUT_OF_TURN = 'not restarted yet: others of its group come back first (max_restarting)'
 
 
 class Remediation:
@@ -70,7 +72,10 @@ class Remediation:
         # held back.
         self._last_evaluated: list[tuple[Monitor, float, bool]] | None = None
         self.policy = RestartPolicy()
-        self.restarts = Restarts(supervisord, find_subprocess, ring, self._restart_began, self._restart_ended, clock)
+        self.restarts = Restarts(
+            supervisord, find_subprocess, ring, self._restart_began, self._restart_ended,
+            LeftoversLog(self._log, worker).report, clock,
+        )  # fmt: skip
         # Restarts of ours that are being prepared, with the events that tell of them.
         self._prepared: dict[str, tuple[RestartRequest, ProcessHealthRestartedEvent]] = {}
 
@@ -117,6 +122,8 @@ class Remediation:
                 monitor.state == model.UNHEALTHY
                 and schedule.on_failure != 'none'
                 and monitor.refresh(now, time.time()) == model.UNHEALTHY
+                # A restart is no help against a crash loop.
+                and monitor.health.state(now) == model.UNHEALTHY
                 and not self._cause(monitor)
             )
         if not schedule.revive or monitor.spec.error or now < monitor.paused_until:
@@ -128,7 +135,7 @@ class Remediation:
 
     def _may_revive(self, process: Process, states: Sequence[str]) -> bool:
         """Tell whether the process is in one of these states, and did not exit as it is expected to."""
-        if self._process_state(process) not in states:
+        if not states or self._process_state(process) not in states:
             return False
         subprocess = self._find_subprocess(process)
         return subprocess.state != ProcessStates.EXITED or subprocess.exitstatus not in subprocess.config.exitcodes
@@ -138,7 +145,11 @@ class Remediation:
         since = min(monitor.state_changed_at if process.pid else monitor.instance_seen_at for monitor in monitors)
         stays_up = _signal(monitors) is not None
         limits = self._limits_of(process.namespec)
-        return RestartRequest(process.namespec, process.group, since, limits, not stays_up, is_revival=not process.pid)
+        # Of those alone that fail now: what is sick does not wait because another check renews what is old.
+        group_delay = max(monitor.spec.schedule.group_delay for monitor in monitors)
+        return RestartRequest(
+            process.namespec, process.group, since, limits, not stays_up, not process.pid, group_delay
+        )
 
     def _limits_of(self, namespec: str) -> RestartLimits:
         """Return the limits of the process, which are the same whichever of its checks fails."""
@@ -162,11 +173,15 @@ class Remediation:
         is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
         try:
             timeouts = [m.spec.schedule.stop_timeout for m in monitors if m.spec.schedule.stop_timeout is not None]
-            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None))
+            kills = self._kills_leftovers(process)
+            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None), kills)
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
             self._prepared.pop(request.namespec, None)
             self.policy.gave_up(request.namespec)
+
+    def _kills_leftovers(self, process: Process) -> bool:
+        return any(monitor.spec.schedule.kill_leftovers for monitor in self._record.monitors_of(process.namespec))
 
     def _restart_began(self, namespec: str) -> None:
         """Take note that a restart begins to stop or start its process: only then it counts, and is announced."""
@@ -176,9 +191,11 @@ class Remediation:
             events.notify(event)
 
     def _announce_suspension(self, request: RestartRequest, monitors: Sequence[Monitor]) -> None:
-        reason = f'{_in_vain(request.limits)}: {self._reason(monitors)}'
+        acts = self._acts_on(request.namespec)
+        done = 'signalled' if acts == 'signals' else 'restarted'
+        reason = f'{_in_vain(acts, request.limits)}: {self._reason(monitors)}'
         self._log.critical(
-            f'health: {request.namespec} is suspended, not restarted until its recovery, a restart by an operator or '
+            f'health: {request.namespec} is suspended, not {done} until its recovery, a restart by an operator or '
             f'health.resetRestarts: {reason}'
         )
         events.notify(ProcessHealthSuspendedEvent(monitors[0].process, '', monitors[0].state, reason))
@@ -187,7 +204,13 @@ class Remediation:
         process = monitors[0].process
         if not process.pid:
             return f'it is {self._process_state(process)}, and revive says so'
-        return '; '.join(f'{monitor.spec.name} {streak(monitor)}: {monitor.reason()}' for monitor in monitors)
+        return '; '.join(f'{monitor.spec.name} {monitor.streak()}: {monitor.reason()}' for monitor in monitors)
+
+    def _acts_on(self, namespec: str) -> str:
+        """Say in words what the checks of the process have done to it."""
+        schedules = [m.spec.schedule for m in self._record.monitors_of(namespec) if _may_act(m)]
+        acts = {'signals' if schedule.on_failure.startswith('signal ') else 'restarts' for schedule in schedules}
+        return ' and '.join(sorted(acts))
 
     def _process_state(self, process: Process) -> str:
         """Return supervisor's name of the state that the process is in, '' when the process is gone."""
@@ -216,7 +239,7 @@ class Remediation:
 
         :raises CannotRestart: when it does not run.
         """
-        restart = self.restarts.request(process, reason)
+        restart = self.restarts.request(process, reason, kill_leftovers=self._kills_leftovers(process))
         # If a restart is under way that an operator's stop was to end, the last request counts.
         restart.is_wanted = restart.is_by_operator = True
         self._prepared.pop(process.namespec, None)
@@ -247,7 +270,7 @@ class Remediation:
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note of a stop, start or signal that an operator asked for.
 
-        `group` and `name` are as `operator_actions.watch` has them.
+        `group` and `name` are as `OperatorWatch` has them.
         """
         if verb != 'signal':
             self.restarts.operator_asked(verb, group, name)
@@ -258,10 +281,18 @@ class Remediation:
     def _note_operator(self, verb: str, process: Process) -> None:
         subprocess = self._find_subprocess(process)
         if verb == 'stop':
+            # supervisord refuses to stop what is down, and supervisorctl says ERROR: nobody else tells that it counts.
+            if process.namespec not in self._stopped_by_operator and self._would_be_revived(process):
+                self._log.info(f'health: {process.namespec}: {_NOT_REVIVED}')
             self._stopped_by_operator.add(process.namespec)
         # supervisord refuses to start a process that is up, so such a request changes nothing.
         if verb != 'start' or subprocess is None or subprocess.get_state() not in RUNNING_STATES:
             self.reset(process.namespec)
+
+    def _would_be_revived(self, process: Process) -> bool:
+        """Tell whether a check starts the process again in the state that it is in, unless an operator stops it."""
+        monitors = [monitor for monitor in self._record.monitors_of(process.namespec) if not monitor.spec.error]
+        return any(self._may_revive(process, monitor.spec.schedule.revive) for monitor in monitors)
 
     # -- what results mean for restarts, and what is shown
 
@@ -302,15 +333,20 @@ class Remediation:
         under_way = self.restarts.start_problem(namespec) or self.restarts.stop_progress(namespec)
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
+        is_queued = asks and self.policy.is_queued(namespec)
+        acts = self._acts_on(namespec)
+        is_left = namespec in self._stopped_by_operator and self._would_be_revived(monitor.process)
         return replace(
             status,
             reason=status.reason
             + (f'; {under_way}' if under_way else '')
             + (f'; not restarted: {cause}' if cause else '')
-            + (f'; restarts are suspended: {_in_vain(limits)}' if limits else ''),
+            + (f'; {acts} are suspended: {_in_vain(acts, limits)}' if limits else '')
+            + (f'; {_OUT_OF_TURN}' if is_queued else '')
+            + (f'; {_NOT_REVIVED}' if is_left else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),
             restarts_suspended=limits is not None,
-            next_restart_at=at + backoff_left if asks else None,
+            next_restart_at=at + backoff_left if asks and not is_queued else None,
             cause=cause,
         )
 
@@ -333,8 +369,8 @@ def _tells_health(monitor: Monitor, now: float) -> bool:
     return now >= monitor.paused_until and not has_error
 
 
-def _in_vain(limits: RestartLimits) -> str:
-    return f'{limits.max_restarts} restarts in {limits.restart_window:g}s did not help'
+def _in_vain(acts: str, limits: RestartLimits) -> str:
+    return f'{limits.max_restarts} {acts} in {limits.restart_window:g}s did not help'
 
 
 def _signal(monitors: Sequence[Monitor]) -> str | None:

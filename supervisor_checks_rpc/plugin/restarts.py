@@ -28,6 +28,7 @@ from ..core.model import Process
 from ..core.text import printable_line
 from ..core.text import span
 from ..errors import HealthError
+from . import leftovers
 from .operator_actions import is_meant
 
 # A start takes supervisord milliseconds; after this time the other restarts wait for the loop's next turn.
@@ -35,6 +36,8 @@ LONGEST_TURN_SECONDS = 0.05
 PREPARING = 'preparing'
 STOPPING = 'stopping'
 STARTING = 'starting'
+# How long the new instance waits for the end of children that got SIGKILL; init may be slow to reap them.
+KILLED_WITHIN_SECONDS = 2.0
 RETRYING = 'retrying'
 
 _STOPPED_BY_OPERATOR = 'stopped by an operator meanwhile'
@@ -55,15 +58,20 @@ class Restart:
 
     `is_wanted` becomes false when an operator stops the process; `is_by_operator` is true if a person requested it.
     supervisord sends SIGKILL after `stop_timeout` seconds, or after the program's `stopwaitsecs` if that is sooner.
+    With `kill_leftovers`, children that the stopped instance left behind are killed before the new one starts.
+    `is_restarted_again` tells whether another restart of the process began after the end of this one.
     """
 
     def __init__(
-        self, process: Process, subprocess: Any, is_prepared: IsPrepared, stop_timeout: float | None = None
-    ) -> None:
+        self, process: Process, subprocess: Any, is_prepared: IsPrepared, stop_timeout: float | None,
+        kill_leftovers: bool, is_restarted_again: Callable[[], bool],
+    ) -> None:  # fmt: skip
         self.process = process
         self.subprocess = subprocess
         self.is_prepared = is_prepared
         self.stop_timeout = stop_timeout
+        self.kill_leftovers = kill_leftovers
+        self.is_restarted_again = is_restarted_again
         self.phase = PREPARING
         self.is_wanted = True
         self.is_by_operator = False
@@ -72,6 +80,8 @@ class Restart:
         self.failed_starts = 0
         self.start_problem = ''
         self.next_start_at = 0.0
+        # Until when the new instance waits for the end of children of the old one; None before they were looked for.
+        self.leftovers_end_at: float | None = None
 
     def is_done(self) -> bool:
         """Tell whether it ended: the process runs again, or never will through us."""
@@ -80,7 +90,9 @@ class Restart:
         if self.phase != STARTING:
             return False
         state = self.subprocess.get_state()
-        # STOPPING and STOPPED: it came up, and then somebody stopped it or restarts it once more.
+        # It may have been RUNNING before that, for less than a turn of supervisord's loop.
+        if state == ProcessStates.STOPPED and not self.is_restarted_again():
+            self.failure = _STOPPED_BY_OPERATOR
         if state in (*_GIVEN_UP, ProcessStates.UNKNOWN):
             self.failure = self.subprocess.spawnerr or 'it ended again at once'
         # BACKOFF: supervisord starts it again, until it runs or is FATAL.
@@ -92,12 +104,14 @@ class Restarts:
 
     `find_subprocess` returns supervisor's object for a process, None when it is gone from the configuration. `ring` has
     `advance` called on the loop's next turn. `began(namespec)` is called when a restart begins to stop its process, or
-    to start one that is down, and `ended(namespec, is_up)` when the restart is over. `clock` gives monotonic seconds.
+    to start one that is down, and `ended(namespec, is_up)` when the restart is over. `report_leftovers(process)` is
+    called when a stopped instance has left children behind. `clock` gives monotonic seconds.
     """
 
     def __init__(
         self, supervisord: Any, find_subprocess: FindSubprocess, ring: Callable[[], None],
-        began: Callable[[str], None], ended: Callable[[str, bool], None], clock: Callable[[], float] = time.monotonic,
+        began: Callable[[str], None], ended: Callable[[str, bool], None], report_leftovers: Callable[[Process], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
@@ -105,12 +119,14 @@ class Restarts:
         self._ring = ring
         self._began = began
         self._ended = ended
+        self._report_leftovers = report_leftovers
         self._clock = clock
         self._under_way: dict[str, Restart] = {}
 
     def request(
-        self, process: Process, reason: str, is_prepared: IsPrepared = lambda: True, stop_timeout: float | None = None
-    ) -> Restart:
+        self, process: Process, reason: str, is_prepared: IsPrepared = lambda: True, stop_timeout: float | None = None,
+        kill_leftovers: bool = False,
+    ) -> Restart:  # fmt: skip
         """Restart this very instance of the process; a restart that is under way already serves both requests.
 
         With pid 0 the process is one that supervisord gave up on (FATAL, EXITED) or tries to start (BACKOFF), and it is
@@ -125,8 +141,13 @@ class Restarts:
         if subprocess is None or not _is_instance(process, subprocess):
             instance = f' any more (pid {process.pid})' if process.pid else ''
             raise CannotRestart(f'{namespec} is not running{instance}')
-        self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
-        restart = self._under_way[namespec] = Restart(process, subprocess, is_prepared, stop_timeout)
+        if process.pid:
+            self._log.warn(f'health: restarting {namespec} (pid {process.pid}): {reason}')
+        else:
+            self._log.warn(f'health: starting {namespec} again: {reason}')
+        restart = self._under_way[namespec] = Restart(
+            process, subprocess, is_prepared, stop_timeout, kill_leftovers, lambda: self.is_restarting(namespec)
+        )
         self._step(restart)
         if restart.failure:
             raise CannotRestart(f'{namespec}: {restart.failure}')
@@ -164,6 +185,8 @@ class Restarts:
         if restart.phase == RETRYING:
             is_due = not restart.is_wanted or self._clock() >= restart.next_start_at
             return is_due and restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
+        if restart.phase == STOPPING:
+            return restart.leftovers_end_at is not None
         return restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
 
     def process_changed(self, namespec: str) -> None:
@@ -174,9 +197,9 @@ class Restarts:
     def operator_asked(self, verb: str, group: str, name: str) -> None:
         """Take note that an operator stops or starts what we are restarting: the last request counts.
 
-        `group` and `name` are as `operator_actions.watch` has them.
+        `group` and `name` are as `OperatorWatch` has them.
         """
-        for restart in self._under_way.values():
+        for restart in list(self._under_way.values()):
             if is_meant(restart.process, group, name):
                 restart.is_wanted = verb == 'start'
 
@@ -252,6 +275,8 @@ class Restarts:
     def _start(self, restart: Restart) -> None:
         if self._clock() < restart.next_start_at:
             return
+        if restart.phase == STOPPING and self._has_leftovers(restart):
+            return
         if restart.phase == PREPARING:
             self._began(restart.process.namespec)
         restart.phase = STARTING
@@ -263,6 +288,20 @@ class Restarts:
             self._start_failed(restart, printable_line(str(why) or type(why).__name__))
         else:
             self._ended(namespec, True)
+
+    def _has_leftovers(self, restart: Restart) -> bool:
+        """Tell whether the new instance is to wait for the end of children that the old one left behind."""
+        process, now = restart.process, self._clock()
+        if not leftovers.are_left(process.pid):
+            return False
+        if restart.leftovers_end_at is None:
+            restart.leftovers_end_at = now + (KILLED_WITHIN_SECONDS if restart.kill_leftovers else 0.0)
+            if restart.kill_leftovers:
+                self._log.warn(f'health: killing children that {process.namespec} (pid {process.pid}) left behind')
+                leftovers.kill(process.pid)
+            else:
+                self._report_leftovers(process)
+        return now < restart.leftovers_end_at and leftovers.are_left(process.pid)
 
     def _start_failed(self, restart: Restart, problem: str) -> None:
         """Try again later as supervisord does after BACKOFF: a second longer each time, `startretries` times."""

@@ -8,9 +8,11 @@ and so a new service.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -28,16 +30,18 @@ from ..core.monitor import Monitor
 from ..core.patterns import matching
 from ..core.record import Record
 from ..core.text import printable_line
+from ..core.text import printable_name
 from ..errors import HealthError
 from ..errors import UnknownName
 from ..protocol import listener_messages
-from . import operator_actions
 from .announcements import Announcements
 from .channel import Channel
 from .doorbell import Doorbell
 from .guards import guarded
 from .on_demand import OnDemandRuns
+from .operator_actions import OperatorWatch
 from .processes import Processes
+from .processes import ended_instance
 from .processes import running_instance
 from .readiness import Readiness
 from .remediation import Remediation
@@ -74,6 +78,7 @@ class HealthService:
         # Group and name of each process at the last match.
         self._members: set[tuple[str, str]] = set()
         self._doorbell: Doorbell | None = None
+        self._operator_watch: OperatorWatch | None = None
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
         self._announcements = Announcements(self.log)
@@ -81,19 +86,19 @@ class HealthService:
         self.generation = ''
         self._earlier_generations: set[str] = set()
         self.config = loader.Config('')
-        self._take_config(loader.load(_path(supervisord.options)))
+        self._take_config(_load(supervisord.options, _path(supervisord.options)))
         self._on_demand = OnDemandRuns(
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
         self.record = Record(self.config.specs, self.config.settings.history)
-        readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
-        self._start_order = StartOrder(supervisord, self.record, readiness, self._restart_by_rule, clock)
+        self._readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
+        self._start_order = StartOrder(supervisord, self.record, self._readiness, self._restart_by_rule, clock)
         self._remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self._ring,
             self._start_order.cause, self._start_order.hold_back, clock,
         )  # fmt: skip
         self._start_order.configure(self.config.dependencies)
-        self.waits = Waits(readiness, self._start_order, clock)
+        self.waits = Waits(self._readiness, self._start_order, clock)
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -111,25 +116,24 @@ class HealthService:
         self._fingerprints = {spec.name: sections.fingerprint(spec) for spec in loaded.specs}
         for problem in loaded.problems:
             if problem not in known_problems:
-                self.log.error(f'health: {printable_line(problem)}')
+                self.log.error(f'health: {printable_name(problem)}')
 
     # -- supervisord's events
 
     def _on_running(self, _event: object) -> None:
         self._doorbell = Doorbell(guarded(self.log, self._advance), guarded(self.log, self._on_loop_turn))
         self._doorbell.ring_at_signals()
-        httpservers = self._supervisord.options.httpservers
-        for _, server in httpservers:
+        for _, server in self._supervisord.options.httpservers:
             server.channel_class = Channel
         noted, reread = guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread)
-        operator_actions.watch(httpservers, noted, reread)
+        self._operator_watch = OperatorWatch(self._supervisord, noted, reread, self._ring)
         self._match()
 
     def _follow_reread(self) -> None:
         """Read the checks again, since supervisord has read its programs again; log what changed, if anything did."""
-        loaded = loader.load(self.config.path)
+        loaded = _load(self._supervisord.options, self.config.path)
         if not loaded.is_readable:
-            self.log.error(f'health: {printable_line(loaded.problems[0])}')
+            self.log.error(f'health: {printable_name(loaded.problems[0])}')
         # Each reload makes the listeners read the file as well, and `update` may be called every minute.
         elif loaded != self.config:
             changes = '; '.join(f'{how} {", ".join(names)}' for how, names in self._apply(loaded).items() if names)
@@ -141,23 +145,49 @@ class HealthService:
         self.waits.close()
         self._on_demand.close()
         if self._doorbell:
-            self._doorbell.close()
+            servers = [server for _, server in self._supervisord.options.httpservers]
+            self._doorbell.ring_until_closed(servers, guarded(self.log, self._is_next_group_stopped))
             self._doorbell = None
+
+    def _is_next_group_stopped(self) -> bool:
+        """Tell whether supervisord, which stops one group on a turn of its loop, would sleep for nothing now."""
+        groups = self._supervisord.stop_groups
+        return bool(groups) and not groups[-1].get_unstopped_processes()
 
     def _on_process_state(self, event: Any) -> None:
         subprocess = event.process
         if isinstance(event, events.ProcessStateStartingEvent):
             self.processes.note_start(subprocess)
+            self._note_logs(subprocess)
+        if isinstance(event, events.ProcessStateBackoffEvent) or getattr(event, 'expected', True) is False:
+            self.processes.note_unexpected_end(subprocess)
         # A process has no group while its group is being removed.
         if subprocess.group is not None and self._doorbell:
             group, name = subprocess.group.config.name, subprocess.config.name
             self.processes.note_change(group, name, subprocess)
             self._remediation.process_changed(make_namespec(group, name), subprocess)
+            if _is_unexpected_exit(event):
+                self._note_exit(ended_instance(group, name, subprocess))
             self._start_order.note_change()
             self.waits.note_change((group, name))
 
+    def _note_exit(self, process: model.Process) -> None:
+        now, at = self._clock(), time.time()
+        for monitor in self.record.monitors_of(process.namespec):
+            state = monitor.state
+            monitor.note_exit(process)
+            is_new = monitor.exits_before_pass == monitor.spec.schedule.failure_threshold
+            if is_new and state != model.UNHEALTHY and monitor.refresh(now, at) == model.UNHEALTHY:
+                self._announcements.announce_crash_loop(monitor)
+
+    def _note_logs(self, subprocess: Any) -> None:
+        if subprocess.group is not None:
+            monitors = self.record.monitors_of(make_namespec(subprocess.group.config.name, subprocess.config.name))
+            self.processes.note_logs(subprocess, {log for m in monitors for log in m.spec.logs}, is_starting=True)
+
     def _on_groups_changed(self, event: Any) -> None:
-        self._start_order.group_changed(event.group)
+        if isinstance(event, events.ProcessGroupRemovedEvent):
+            self._start_order.group_removed(event.group)
         if self._doorbell:
             self._match()
 
@@ -170,6 +200,9 @@ class HealthService:
             worker.end_if_idle()
         now, at = self._clock(), time.time()
         self.record.refresh(now, at)
+        for process in {monitor.process for monitor in self.record.troubled() if not monitor.process.pid}:
+            # A restart of ours may have ended since the process stopped.
+            self._readiness.explain_down(process, now, at)
         before = [(monitor, monitor.state, monitor.health.last) for monitor in self.record.passive]
         self.record.fail_silent(now, at)
         has_work = any(monitor.needs_listener(now) for monitor in self.record.monitors())
@@ -186,6 +219,8 @@ class HealthService:
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
         self._notice_standstill()
+        if self._operator_watch:
+            self._operator_watch.catch_up()
         for worker in self._on_demand:
             worker.replace_if_late()
         has_work = self._start_order.has_work() or self.waits.has_work()
@@ -236,6 +271,12 @@ class HealthService:
         self.record.keep_external({make_namespec(*key) for key in known})
         external = {(process.group, process.name) for process in self.record.external()} & known.keys()
         watched = sorted(external.union(*matched.values()))
+        logs: dict[tuple[str, str], set[str]] = {}
+        for spec in self.config.specs:
+            for key in matched[spec.name] if spec.logs else ():
+                logs.setdefault(key, set()).update(spec.logs)
+        for key, names_of_logs in logs.items():
+            self.processes.note_logs(known[key], names_of_logs, is_starting=False)
         instances = {key: running_instance(*key, known[key]) for key in watched}
         self.record.match(
             {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()
@@ -261,7 +302,7 @@ class HealthService:
             spec = self.record.specs[name]
             if not matching(spec.processes, configured):
                 hint = unmatched.hint(spec, configured) if number < unmatched.MOST_HINTS else ''
-                self.log.warn(f'health: {printable_line(self._unmatched[name] + hint)}')
+                self.log.warn(f'health: {printable_name(self._unmatched[name] + hint)}')
 
     def _refresh_instances(self) -> None:
         """Tell the record which instance of each process runs now."""
@@ -269,6 +310,8 @@ class HealthService:
         now = self._clock()
         for instance in self.processes.changed_instances():
             self.record.set_instance(instance, now)
+            if not instance.pid:
+                self._readiness.explain_down(instance, now, time.time())
 
     # -- what is known
 
@@ -408,7 +451,7 @@ class HealthService:
 
         :raises CannotReload: when the file cannot be read; then nothing changes.
         """
-        loaded = loader.load(self.config.path)
+        loaded = _load(self._supervisord.options, self.config.path)
         if not loaded.is_readable:
             raise CannotReload(loaded.problems[0])
         return self._apply(loaded)
@@ -506,6 +549,24 @@ class HealthService:
         monitor.add_result(result, now, at)
         self._announcements.announce(monitor, state, last)
         self._note_change(monitor.process)
+
+
+def _is_unexpected_exit(event: Any) -> bool:
+    """Tell whether an instance ended, and neither as its `exitcodes` expect nor because somebody stopped it."""
+    if isinstance(event, events.ProcessStateExitedEvent):
+        return not event.expected
+    # A spawn that fails leads to BACKOFF as well, and has no pid.
+    return isinstance(event, events.ProcessStateBackoffEvent) and bool(event.process.pid)
+
+
+def _load(options: Any, path: str) -> loader.Config:
+    loaded = loader.load(path)
+    # supervisord changes its user after it has read the file, and before we do.
+    is_other = getattr(options, 'uid', None) is not None
+    if loaded.is_readable or not is_other or not loaded.problems[0].endswith(os.strerror(errno.EACCES)):
+        return loaded
+    why = f'supervisord read it before it became user {options.user}, and checks are read later: let this user read it'
+    return replace(loaded, problems=(f'{loaded.problems[0]}; {why}',))
 
 
 def _path(options: Any) -> str:

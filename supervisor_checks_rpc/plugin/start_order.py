@@ -57,8 +57,9 @@ class StartOrder:
         self._to_look_at: list[Key] = []
         # Waiting processes whose conditions cannot hold unless an operator acts. None after a change: not known.
         self._stuck: set[Key] | None = None
-        # Processes that an operator stopped before we started them.
-        self._taken_off: set[Key] = set()
+        # Processes that an operator stopped before we started them; true where that may have been supervisorctl's
+        # `update`.
+        self._taken_off: dict[Key, bool] = {}
         # Why we could not start a process, so that it is logged once.
         self._start_errors: dict[Key, str] = {}
         # Processes whose failures have another cause now.
@@ -74,7 +75,7 @@ class StartOrder:
             self._show(key)
             self._start_errors.pop(key, None)
             self._started_with.pop(key, None)
-        self._taken_off -= gone
+        self._taken_off = {key: by_update for key, by_update in self._taken_off.items() if key not in gone}
         self._blocked -= gone
         self._to_look_at = []
         self._stuck = None
@@ -85,21 +86,27 @@ class StartOrder:
         self._is_due = bool(self._dependencies)
         self._stuck = None
 
-    def group_changed(self, group: str) -> None:
-        """Take note that a group was added or removed.
+    def group_removed(self, group: str) -> None:
+        """Take note that a group was removed.
 
-        supervisorctl's `update` stops a group before it removes it. The new group is to wait again.
+        supervisorctl's `update` stops a group before it replaces it. The new group is to wait again, except for what an
+        operator had stopped before.
         """
-        self._taken_off = {key for key in self._taken_off if key[0] != group}
+        self._taken_off = {
+            key: by_update for key, by_update in self._taken_off.items() if not (by_update and key[0] == group)
+        }
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:
-        """Take note of an operator's stop or start; `group` and `name` are as `operator_actions.watch` has them."""
+        """Take note of an operator's stop or start; `group` and `name` are as `OperatorWatch` has them."""
         for key in self._dependencies:
             if is_meant(Process(*key, 0), group, name):
-                if verb == 'stop' and self._is_waiting(key):
-                    self._taken_off.add(key)
+                if verb == 'stop' and key in self._taken_off:
+                    self._taken_off[key] = False
+                elif verb == 'stop' and self._is_waiting(key):
+                    # `update` stops by group.
+                    self._taken_off[key] = bool(group and not name)
                 elif verb == 'start':
-                    self._taken_off.discard(key)
+                    self._taken_off.pop(key, None)
 
     # -- start, and restart
 

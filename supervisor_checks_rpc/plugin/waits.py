@@ -27,7 +27,7 @@ ROWS_PER_TURN = 300
 class Failing(NamedTuple):
     """Why a process is not healthy: the state of a check, or where `check` is '' that of the process itself.
 
-    An inactive process is meant to be down: it exited as expected, was never started, or an operator stopped it.
+    An inactive process is meant to be down: see Readiness.outlook.
     """
 
     process: str
@@ -54,11 +54,12 @@ class Outcome(NamedTuple):
 
 
 class _Unhealthy(NamedTuple):
-    """A process that is not healthy."""
+    """A process that is not healthy; with `is_waiting` because others are not what its `depends_on` says."""
 
     rows: tuple[Failing, ...]
     is_inactive: bool
     is_useless: bool
+    is_waiting: bool
 
 
 class _Target:
@@ -69,6 +70,10 @@ class _Target:
         self.is_wildcard = is_wildcard
         self.unhealthy: dict[Key, _Unhealthy] = {}
         self.waits: dict[int, Wait] = {}
+
+    def waiting(self) -> set[Key]:
+        """Return those whose outlook changes when another process does."""
+        return {key for key, one in self.unhealthy.items() if one.is_waiting}
 
     def outcome(self) -> Outcome:
         """Return whether all processes are healthy, and which are not."""
@@ -114,9 +119,8 @@ class Waits:
         now = self._clock()
         keys = dict.fromkeys(keys)
         target = self._targets.setdefault((frozenset(keys), is_wildcard), _Target(keys, is_wildcard))
-        if not target.waits:
-            for key in keys:
-                self._look(target, key)
+        if not target.waits or timeout <= 0:
+            self._look_at_all(target)
         wait = Wait(target, now, now + timeout)
         outcome = target.outcome()
         if outcome.is_final or timeout <= 0:
@@ -156,7 +160,9 @@ class Waits:
         is_all, self._all_changed, self._changed = self._all_changed, False, set()
         is_late = self._next_end <= now
         for target in list(self._targets.values()):
-            keys = target.keys if is_all else changed & target.keys.keys()
+            keys = target.keys.keys() if is_all else changed & target.keys.keys()
+            if changed:
+                keys = keys | target.waiting()
             for key in keys:
                 self._look(target, key)
             if keys or is_late:
@@ -182,6 +188,10 @@ class Waits:
             if wait.call_when_done:
                 wait.call_when_done()
 
+    def _look_at_all(self, target: _Target) -> None:
+        for key in target.keys:
+            self._look(target, key)
+
     def _look(self, target: _Target, key: Key) -> None:
         failing = self._readiness.failing(key)
         if not failing:
@@ -195,9 +205,12 @@ class Waits:
         else:
             is_inactive, is_useless = self._readiness.outlook(key)
         rows = tuple(Failing(process.namespec, *one, is_inactive) for one in failing)
-        target.unhealthy[key] = _Unhealthy(rows, is_inactive, is_useless)
+        target.unhealthy[key] = _Unhealthy(rows, is_inactive, is_useless, bool(waits_for))
 
     def _end_those_over(self, target: _Target, now: float) -> None:
+        if target.outcome().is_healthy:
+            # A result that was fresh at the last look may be stale by now, and nothing noted that.
+            self._look_at_all(target)
         outcome = target.outcome()
         over = [wait for wait in target.waits.values() if outcome.is_final or wait.ends <= now]
         self._end(target, over, outcome, now)

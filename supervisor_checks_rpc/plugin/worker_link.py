@@ -24,8 +24,8 @@ from ..core.model import Result
 from ..core.model import not_run
 from ..protocol import encoding
 from ..protocol import worker_messages
-from ..protocol.spawn import FIRST_GRACE_SECONDS
 from ..protocol.spawn import GRACE_SECONDS
+from ..protocol.spawn import STARTING_GRACE_SECONDS
 from ..protocol.spawn import is_broken
 from ..protocol.spawn import spawn_worker
 
@@ -74,7 +74,8 @@ class _Child(dispatcher):
 
     def __init__(self, sock: socket.socket, pid: int, on_line: Callable[[bytes], None], ended: Callable[[], None]):
         self.pid = pid
-        self.answered = False
+        # Whether it has said so, or anything else.
+        self.is_up = False
         # How it ended, once it has been reaped.
         self.exit = ''
         self._on_line = on_line
@@ -112,7 +113,7 @@ class _Child(dispatcher):
             data = b''
         *lines, self._in = (self._in + data).split(b'\n')
         for line in lines:
-            self.answered = True
+            self.is_up = True
             self._on_line(line)
         if not data or len(self._in) > _LONGEST_ANSWER:
             self._ended()
@@ -179,7 +180,7 @@ class WorkerLink:
         It answers in any order, and has more runs waiting than it carries out at once. So it is late when it has
         answered none of them.
         """
-        grace = GRACE_SECONDS if self._child and self._child.answered else FIRST_GRACE_SECONDS
+        grace = GRACE_SECONDS if self._child and self._child.is_up else STARTING_GRACE_SECONDS
         if not self._pending or self._clock() <= self._last_answer_at + grace:
             return
         timeout = min(pending.spec.schedule.timeout for pending in self._pending.values())

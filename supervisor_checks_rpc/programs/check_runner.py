@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import xmlrpc.client
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from ..core.model import FAILED
 from ..core.model import PASSED
 from ..core.model import Result
 from ..errors import InvalidCheckConfig
+from ..errors import explain
 from ..listener import event_stream
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
@@ -60,9 +62,11 @@ class CheckRunner:
     def __init__(
         self, check_name: str, process_group: str | None, process_name: Any = None, checks_config: Any = None,
         env: Mapping[str, str] | None = None, *, everything: bool = False, exclude: Sequence[str] = (),
-        client: Client | None = None,
+        client: Client | None = None, file_of: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:  # fmt: skip
         """Make the checks. `process_name` may be left out: `(check_name, process_group, checks_config)`.
+
+        With `file_of` those of everything are checked whose file it names exists.
 
         :raises InvalidCheckConfig: when a check cannot be used, or nothing would ever be checked.
         :raises CannotAsk: when supervisord did not start this program.
@@ -72,7 +76,7 @@ class CheckRunner:
         env = os.environ if env is None else env
         self._name = check_name
         self._targets = Targets(
-            process_group, process_name, everything, exclude, env.get('SUPERVISOR_GROUP_NAME', '')
+            process_group, process_name, everything, exclude, env.get('SUPERVISOR_GROUP_NAME', ''), file_of
         )
         if not checks_config:
             raise InvalidCheckConfig('nothing to check with: expected pairs of a class and its configuration')
@@ -154,7 +158,7 @@ class CheckRunner:
     def _begin_checks(self, period: int) -> str:
         """Begin to check all running processes that are not being checked; return what is wrong, '' if nothing is."""
         infos = self._targets.among(self._client.call('supervisor.getAllProcessInfo'), self._client)
-        known = self._known
+        known, complaint = self._known, ''
         self._known = {}
         for info in infos:
             process = ListedProcess.of(info)
@@ -163,8 +167,11 @@ class CheckRunner:
                 self._warn_if_overdue(process, state)
             elif info['statename'] == 'RUNNING' and not self._restarter.is_handled(process, info):
                 state.is_busy, state.since = True, time.monotonic()
-                self._threads.submit(partial(self._check_process, process, state, period))
-        return '' if infos else f'there is no process {self._targets.text}'
+                try:
+                    self._threads.submit(partial(self._check_process, process, state, period))
+                except RuntimeError as why:
+                    state.is_busy, complaint = False, explain(why)
+        return complaint if infos else self._targets.complaint
 
     def _warn_if_overdue(self, process: ListedProcess, state: _ProcessState) -> None:
         took = time.monotonic() - state.since

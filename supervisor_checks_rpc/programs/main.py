@@ -6,13 +6,15 @@ Their flags come from the options that the checks declare; this file adds the sp
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
 import sys
 import xmlrpc.client
-from collections.abc import Iterable
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,22 +23,31 @@ from urllib.parse import urlsplit
 from .. import check_modules
 from .. import options as opt
 from ..check_modules.base import BaseCheck
+from ..check_modules.file import FileCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
+from ..core.text import decoded
 from ..core.text import without_login
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
+from ..errors import explain
+from ..errors import no_thread
 from ..options import Option
 from ..protocol.client import Client
 from .arguments import Parser
 from .check_runner import CheckRunner
 from .restarter import fault_text
+from .retries import Info
+from .retries import ListedProcess
 from .retries import read
 
 PASSWORD = 'HEALTHCHECK_PASSWORD'
 LOCAL = 'http://localhost:9001'
 _SAME: Any = object()
+
+_Check = tuple[type[BaseCheck], dict[str, Any]]
+_FileOf = Callable[[Info], str]
 
 
 @dataclass(frozen=True)
@@ -74,15 +85,19 @@ _LEGACY: Mapping[str, Mapping[str, _Legacy]] = {
 
 def _main(kind: str) -> int:
     parser = _parser(kind)
-    args = parser.arguments()
+    args = parser.arguments([decoded(word) for word in sys.argv[1:]])
     try:
         checks = _complex(args) if kind == 'complex' else [_single(kind, args)]
-        runner = _runner(args, checks)
+        runner = _runner(args, checks, _notification_file(kind, args, checks))
         if args.once:
             return _once(runner)
+        runner.run()
+    except RuntimeError as why:
+        if explain(why) != no_thread():
+            raise
+        parser.error(no_thread())
     except (HealthError, xmlrpc.client.Error) as why:
         parser.error(fault_text(why))
-    runner.run()
     return 0
 
 
@@ -138,7 +153,7 @@ def _flags(option: Option, legacy: _Legacy) -> list[str]:
     return [*legacy.flags, f'--no-{name}' if is_switched_off else f'--{name}']
 
 
-def _single(kind: str, args: argparse.Namespace) -> tuple[type[BaseCheck], dict[str, Any]]:
+def _single(kind: str, args: argparse.Namespace) -> _Check:
     check_class = check_modules.built_in(kind)
     options = {option.name: option for option in _options(kind)}
     given = {name: getattr(args, name) for name in options}
@@ -153,7 +168,7 @@ def _single(kind: str, args: argparse.Namespace) -> tuple[type[BaseCheck], dict[
     return check_class, given
 
 
-def _complex(args: argparse.Namespace) -> list[tuple[type[BaseCheck], dict[str, Any]]]:
+def _complex(args: argparse.Namespace) -> list[_Check]:
     what = '-c/--check-config'
     try:
         members = json.loads(args.check_config)
@@ -164,7 +179,7 @@ def _complex(args: argparse.Namespace) -> list[tuple[type[BaseCheck], dict[str, 
     checks, problems = [], []
     for kind, given in members.items():
         if kind not in _LEGACY:
-            problems.append(f'no check {kind!r}, expected some of: {" ".join(sorted(_LEGACY))}')
+            problems.append(f'no check {opt.quoted(kind)}, expected some of: {" ".join(sorted(_LEGACY))}')
         elif not isinstance(given, dict):
             problems.append(f'{kind}: expected an object of options')
         else:
@@ -193,16 +208,27 @@ def _with_password(given: Mapping[str, Any], args: argparse.Namespace) -> dict[s
     return {**given, 'password': password}
 
 
-def _runner(args: argparse.Namespace, checks: Iterable[tuple[type[BaseCheck], dict[str, Any]]]) -> CheckRunner:
+def _notification_file(kind: str, args: argparse.Namespace, checks: Sequence[_Check]) -> _FileOf | None:
+    """Return what names the notification file of a process, if the program is to check all that have one.
+
+    supervisor_checks' own example of its file check names no process.
+    """
+    if kind != 'file' or args.filepath or args.any or args.process_group or args.process_name:
+        return None
+    check = FileCheck(checks[0][1])
+    return lambda info: check.path_of(ListedProcess.of(info))
+
+
+def _runner(args: argparse.Namespace, checks: Sequence[_Check], file_of: _FileOf | None) -> CheckRunner:
     if args.any and (args.process_group or args.process_name):
         raise InvalidCheckConfig('expected either -a/--any or -g/--process-group or -N/--process-name')
-    if not (args.any or args.process_group or args.process_name):
+    if not (args.any or args.process_group or args.process_name or file_of):
         raise InvalidCheckConfig('nothing to check: expected -g/--process-group, -N/--process-name or -a/--any')
     if not (args.check_name or args.once):
         raise InvalidCheckConfig('the following arguments are required: -n/--check-name')
     return CheckRunner(
-        args.check_name or 'once', args.process_group, args.process_name, list(checks),
-        everything=args.any, exclude=args.exclude, client=_client(args),
+        args.check_name or 'once', args.process_group, args.process_name, checks,
+        everything=args.any or bool(file_of), exclude=args.exclude, client=_client(args), file_of=file_of,
     )  # fmt: skip
 
 
@@ -226,6 +252,8 @@ def _once(runner: CheckRunner) -> int:
         results, skipped = runner.once()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     for result in results:
         print(f'{result.outcome:<6}  {result.process.namespec}  {result.reason}')
     for line in skipped:

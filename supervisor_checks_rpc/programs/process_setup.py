@@ -22,14 +22,21 @@ class Threads:
     def __init__(self, size: int) -> None:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._idle = threading.Semaphore(0)
-        self._left = size
+        self._size = self._left = size
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have `call` called. To be used from one thread."""
-        self._work.put(call)
+        """Have `call` called. To be used from one thread.
+
+        :raises RuntimeError: when there is no thread, and none can be started.
+        """
         if not self._idle.acquire(blocking=False) and self._left:
-            self._left -= 1
-            threading.Thread(target=self._serve, daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, daemon=True).start()
+                self._left -= 1
+            except RuntimeError:
+                if self._left == self._size:
+                    raise
+        self._work.put(call)
 
     def _serve(self) -> None:
         while True:

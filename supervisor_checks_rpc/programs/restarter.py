@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core.model import Process
 from ..core.text import printable_line
+from ..errors import explain
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..protocol.client import ShuttingDown
@@ -115,7 +116,7 @@ class Restarter:
         self._under_way: dict[str, _Restart] = {}
         self._last: dict[str, _LastRestart] = {}
         self._ending = False
-        self._thread: threading.Thread | None = None
+        self._has_thread = False
 
     def request(self, process: Process, info: Info, reason: str) -> None:
         """Restart the instance of the process that `info` tells of, if it still runs."""
@@ -128,12 +129,16 @@ class Restarter:
                 wait = last.at + last.wait - now
                 _log.warning('%s is not restarted again for another %.0fs: %s', namespec, wait, reason)
                 return
+            if not self._has_thread:
+                try:
+                    threading.Thread(target=self._work, daemon=True).start()
+                except RuntimeError as why:
+                    _log.error('%s is not restarted yet: %s', namespec, explain(why))
+                    return
+                self._has_thread = True
             wait_before_next = min(2 * last.wait, LONGEST_WAIT_SECONDS) if last else FIRST_WAIT_SECONDS
             self._last[namespec] = _LastRestart(instance_of(info), now, wait_before_next)
             self._under_way[namespec] = _Restart(namespec, instance_of(info), reason, self._begin, self._first_delay)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, daemon=True)
-                self._thread.start()
             self._changed.notify_all()
 
     def is_handled(self, process: Process, info: Info) -> bool:

@@ -45,7 +45,7 @@ class ListedProcess(Process):
     def of(cls, info: Info) -> ListedProcess:
         """Return the process that `info` tells of."""
         age = max(int(info['now']) - int(info['start']), 0)
-        return cls(info['group'], info['name'], int(info['pid']), time.monotonic() - age, info)
+        return cls(info['group'], info['name'], int(info['pid']), time.monotonic() - age, info=info)
 
 
 def read(check_class: Any, given: Mapping[str, Any]) -> tuple[Values, Values, list[str]]:

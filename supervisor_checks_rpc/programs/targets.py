@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +21,15 @@ _log = logging.getLogger(__name__)
 
 
 class Targets:
-    """The processes of a group, of a name, or all of them, without those that are excluded."""
+    """The processes of a group, of a name, or all of them, without those that are excluded.
+
+    Of all, only those are meant that have the heartbeat file at `file_of(info)`, if that is given.
+    """
 
     def __init__(
-        self, group: str | None, name: str | None, everything: bool, exclude: Iterable[str], own_group: str
-    ) -> None:
+        self, group: str | None, name: str | None, everything: bool, exclude: Iterable[str], own_group: str,
+        file_of: Callable[[Info], str] | None = None,
+    ) -> None:  # fmt: skip
         """`name` goes before `group`; `own_group` is that of this program.
 
         :raises InvalidCheckConfig: when nothing would ever be checked.
@@ -33,12 +39,17 @@ class Targets:
         wanted = EVERYTHING if everything else name or f'{glob.escape(group or "")}:*'
         self._patterns = (wanted, *(f'!{pattern}' for pattern in exclude))
         self._own_group = own_group
+        self._file_of = file_of
         # A group that is named is checked even if it is a pool of event listeners.
         self._leaves_out_listeners = bool(everything or name) and glob.has_magic(wanted.partition(':')[0])
         self._groups: set[str] = set()
         self._listeners: set[str] = set()
         self._logged_listeners: set[str] = set()
         self.text = 'everything' if everything else name or f'{group}:*'
+        self.complaint = f'there is no process {self.text}'
+        if file_of:
+            self.text = 'everything that has a notification file'
+            self.complaint = 'there is no process that has a notification file'
 
     def among(self, infos: Iterable[Info], client: Client) -> list[Info]:
         """Return those of the processes that are to be checked.
@@ -50,7 +61,9 @@ class Targets:
             self._find_listeners({info['group'] for info in others}, client)
         known = [(info['group'], info['name'], info['group'] in self._listeners) for info in others]
         found = matching(self._patterns, known)
-        return [info for info in others if (info['group'], info['name']) in found]
+        found_infos = [info for info in others if (info['group'], info['name']) in found]
+        file_of = self._file_of
+        return [info for info in found_infos if os.path.lexists(file_of(info))] if file_of else found_infos
 
     def _find_listeners(self, groups: set[str], client: Client) -> None:
         """Find the pools of event listeners. Only their priority tells: no other section has one below zero by default

@@ -10,6 +10,7 @@ from typing import TypeVar
 from ..core.model import ERROR
 from ..core.model import FAILED
 from ..core.model import PASSED
+from ..core.model import LogStart
 from ..core.model import Process
 from ..core.model import Result
 from ..core.text import printable_line
@@ -62,6 +63,11 @@ def read_result(
         sample,
         bool(invalid),
     ))
+
+
+def read_logs(logs: Any) -> dict[str, LogStart]:
+    """Return the logs of a process; raise ValueError or TypeError for what are none."""
+    return {str(name): LogStart(str(path), int(inode), int(size)) for name, (path, inode, size) in logs.items()}
 
 
 def checked_text(value: object) -> str:

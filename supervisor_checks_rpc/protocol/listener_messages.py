@@ -27,6 +27,7 @@ from .encoding import checked_finite
 from .encoding import checked_text
 from .encoding import guarded
 from .encoding import other_fields
+from .encoding import read_logs
 from .encoding import read_result
 from .encoding import usual_fields
 
@@ -85,6 +86,9 @@ def dump_due(
                 [process.pid for process in processes],
                 [round(process.started * 1e6) for process in processes],
             ],
+            # What few processes have.
+            'exits': [[place, process.exits] for place, process in enumerate(processes) if process.exits],
+            'logs': [[place, process.logs] for place, process in enumerate(processes) if process.logs],
             'runs': columns,
             'samples': samples,
         },
@@ -109,9 +113,11 @@ def _due(data: Any) -> Due:
             'restart supervisord'
         )
     checks = [(str(name), str(mark)) for name, mark in data['checks']]
+    exits = {place: tuple(map(float, moments)) for place, moments in data['exits']}
+    logs = {place: read_logs(logs) for place, logs in data['logs']}
     processes = [
-        Process(str(group), str(name), int(pid), int(started) / 1e6)
-        for group, name, pid, started in _rows(data['processes'])
+        Process(str(group), str(name), int(pid), int(started) / 1e6, exits.get(place, ()), logs.get(place, {}))
+        for place, (group, name, pid, started) in enumerate(_rows(data['processes']))
     ]
     samples = dict(data['samples'])
     runs = tuple(

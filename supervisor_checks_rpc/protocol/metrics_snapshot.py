@@ -13,6 +13,7 @@ EXPOSITION = 'supervisor_checks_rpc.worker.exposition:Exposition'
 OPENMETRICS = 'application/openmetrics-text'
 STATES = (
     model.UNKNOWN, model.STARTING, model.HEALTHY, model.UNHEALTHY, model.PAUSED, model.INVALID, model.WAITING,
+    model.INACTIVE,
 )  # fmt: skip
 
 # All numbers of a monitor's Counters: `at`, `seconds`, and the counts. Both ends are on one machine.
@@ -24,14 +25,15 @@ class Snapshot(NamedTuple):
 
     `listener_seen_at` is None when there is nothing that a listener should run. `names` is what stays from one to the
     next, as JSON: the checks, the processes as [group, name], and for each monitor the indexes of its check and its
-    process. Of each process there are its restarts, and a digit in `up` and in `suspended`, 1 when it is; of each
-    monitor a digit in `states`, its index in STATES, and COUNTERS in `counters`, in base64.
+    process. Of each process there are its restarts and unexpected exits, and a digit in `up` and in `suspended`, 1 when
+    it is; of each monitor a digit in `states`, its index in STATES, and COUNTERS in `counters`, in base64.
     """
 
     problems: int
     listener_seen_at: float | None
     names: str
     restarts: list[int]
+    exits: list[int]
     up: str
     suspended: str
     states: str

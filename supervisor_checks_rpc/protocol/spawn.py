@@ -11,10 +11,9 @@ from ..core.environment import without_logins
 from ..core.model import ERROR
 from ..core.model import Result
 
-# How many seconds after the timeout of a run its worker may answer; the first answer also waits for the start of
-# Python and the import of custom code.
+# How many seconds after the timeout of a run its worker may answer, once it is up, and until then.
 GRACE_SECONDS = 2.0
-FIRST_GRACE_SECONDS = 10.0
+STARTING_GRACE_SECONDS = 10.0
 
 
 def spawn_worker(user: str | None, max_concurrent: int, memory: int | None = None) -> tuple[socket.socket, int]:

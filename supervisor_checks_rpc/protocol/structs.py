@@ -1,7 +1,7 @@
 """What XML-RPC callers get: results and states as structs.
 
-XML-RPC as supervisord speaks it takes no None and no int above 2^31-1 (supervisor/xmlrpc.py, xmlrpc_marshal), and cuts
-a deferred reply with non-ASCII text short, since its Content-Length counts characters (supervisor/xmlrpc.py:100).
+XML-RPC as supervisord speaks it takes no None and no int above 2^31-1 (supervisor/xmlrpc.py, xmlrpc_marshal). Names of
+processes and groups are as they are, all other text is ASCII.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from ..core.model import Result
 from ..core.model import Status
 from ..core.text import printable_line
+from ..core.text import printable_name
 
 Struct = dict[str, Any]
 
@@ -26,8 +27,8 @@ def result_struct(result: Result) -> Struct:
     return {
         'check': printable_line(result.check),
         'type': printable_line(result.type),
-        'group': printable_line(result.process.group),
-        'name': printable_line(result.process.name),
+        'group': printable_name(result.process.group),
+        'name': printable_name(result.process.name),
         'pid': result.process.pid,
         'outcome': result.outcome,
         'reason': printable_line(result.reason),
@@ -42,7 +43,7 @@ def failing_struct(check: str, namespec: str, state: str, reason: str) -> Struct
     """Return which check on which process is not well, and why; '' for a check that is for no process."""
     return {
         'check': printable_line(check),
-        'process': printable_line(namespec),
+        'process': printable_name(namespec),
         'state': state,
         'reason': printable_line(reason),
     }
@@ -61,6 +62,7 @@ def status_struct(status: Status, now: float, with_history: bool = True) -> Stru
         'failures': status.failures,
         'in_window': status.in_window,
         'restarts': status.restarts,
+        'exits': status.exits,
         'restarts_in_window': status.restarts_in_window,
         'restarts_suspended': status.restarts_suspended,
         'next_restart_at': status.next_restart_at or 0.0,

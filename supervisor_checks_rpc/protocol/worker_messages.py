@@ -15,8 +15,12 @@ from .encoding import checked_finite
 from .encoding import checked_text
 from .encoding import guarded
 from .encoding import other_fields
+from .encoding import read_logs
 from .encoding import read_result
 from .encoding import usual_fields
+
+# The first line of a worker says that it is up. It answers no job, so that a host of another version ignores it.
+UP = b'[0, "", "", 0, 0, 0]\n'
 
 _CONVERT = {option.name: option.kind.convert for option in SCHEDULE_OPTIONS}
 
@@ -27,7 +31,7 @@ def dump_job(number: int, spec: CheckSpec, process: Process, sample: object) -> 
     job = {
         'id': number,
         'check': [spec.name, spec.type, schedule, dict(spec.options)],
-        'process': [process.group, process.name, process.pid, process.started],
+        'process': [process.group, process.name, process.pid, process.started, process.exits, process.logs],
         'sample': sample,
     }
     return json.dumps(job).encode() + b'\n'
@@ -44,8 +48,9 @@ def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
         name, type_name, schedule_fields, options = data['check']
         schedule = Schedule(**{name: _CONVERT[name](schedule_fields[name]) for name in RUN_FIELDS})
         spec = CheckSpec(checked_text(name), checked_text(type_name), (), schedule, dict(options.items()))
-        group, process_name, pid, started = data['process']
-        process = Process(checked_text(group), checked_text(process_name), int(pid), checked_finite(float(started)))
+        group, process_name, pid, started, exits, logs = data['process']
+        names = checked_text(group), checked_text(process_name)
+        process = Process(*names, int(pid), checked_finite(float(started)), tuple(map(float, exits)), read_logs(logs))
         return int(data['id']), spec, process, data['sample']
 
     return guarded('a job', read)

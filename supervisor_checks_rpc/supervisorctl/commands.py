@@ -14,6 +14,8 @@ from typing import Any
 
 from .. import options
 from ..core import model
+from ..core.summary import SET_ASIDE
+from ..core.text import decoded
 from . import table
 from .console import CALLERS
 from .console import REPLY_TIMEOUT
@@ -44,8 +46,8 @@ _NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 
 
 def are_healthy(statuses: Iterable[Struct]) -> bool:
-    """Tell whether all are healthy, paused ones aside, and there is one (as health.getHealth has it)."""
-    return {status['state'] for status in statuses} - {model.PAUSED} == {model.HEALTHY}
+    """Tell whether all are healthy, those set aside left out, and there is one (as health.getHealth has it)."""
+    return {status['state'] for status in statuses} - {*SET_ASIDE} == {model.HEALTHY}
 
 
 class Commands:
@@ -64,6 +66,7 @@ class Commands:
 
         :raises Problem: when it cannot be; a Fault or an error of the connection comes as it is.
         """
+        words = [decoded(word) for word in words]
         name, words = (words[0], words[1:]) if words and words[0] in COMMANDS else ('', words)
         command = COMMANDS[name]
         given, words = _options(name, list(words))
@@ -143,13 +146,18 @@ class Commands:
 
     def history(self, words: list[str]) -> int:
         """Print the last results, newest last."""
-        results = [result for status in self._chosen(words) for result in status['history']]
+        results = [result for status in self._chosen(words) for result in self._history_of(status)]
         results.sort(key=lambda result: result['at'])
         if self._as_json:
             self._say_json(results)
         else:
             self._say_rows(table.HISTORY, [table.history_row(result) for result in results])
         return SUCCESS
+
+    def _history_of(self, status: Struct) -> list[Struct]:
+        # The status of many processes comes without.
+        known: list[Struct] = status['history']
+        return known or self._ask('getCheckStatus', status['check'], namespec(status))['history']
 
     # -- runs on demand
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import shutil
@@ -75,13 +76,18 @@ class Console:
         :raises OutputClosed: when the reader of a pipe has left.
         """
         self.erase()
-        self._write(lambda: self._ctl.output(text))
+        self._write(lambda: self._ctl.output(self._shown(text)))
 
     def progress(self, text: str) -> None:
         """Write a line that the next one replaces; on a terminal only."""
         if self.screen.redraws:
             self._shows_progress = True
-            self._write(lambda: self._ctl.stdout.write(_ERASE + self.screen.cut(text)))
+            self._write(lambda: self._ctl.stdout.write(_ERASE + self._shown(self.screen.cut(text))))
+
+    def _shown(self, text: str) -> str:
+        """Return `text` as far as the terminal can show it; the rest is escaped."""
+        encoding = getattr(self._ctl.stdout, 'encoding', None) or 'utf-8'
+        return text.encode(encoding, 'backslashreplace').decode(encoding)
 
     def erase(self) -> None:
         """Remove the line of progress."""
@@ -136,9 +142,14 @@ def completed(
     is_over = threading.Event()
     for item in items:
         todo.put(item)
-    for _ in range(min(at_once, CALLERS, len(items))):
+    for threads in range(min(at_once, CALLERS, len(items))):
         # Daemon threads, so that Ctrl-C works while they wait.
-        threading.Thread(target=_work, args=(call, todo, done, is_over), daemon=True).start()
+        try:
+            threading.Thread(target=_work, args=(call, todo, done, is_over), daemon=True).start()
+        except RuntimeError:
+            if not threads:
+                raise OSError(errno.EAGAIN, 'cannot start a thread') from None
+            break
     left = len(items)
     try:
         while left:

@@ -38,7 +38,7 @@ class Rolling:
         self._timeout = timeout
         # The processes that the command names, without those of its wildcards.
         self._named: set[str] = set()
-        # The names and wildcards that were healthy at some time during this command.
+        # The processes and wildcards that were healthy at some time during this command.
         self._was_healthy: set[str] = set()
         # Whether a restart failed, after which no other begins.
         self._has_failed = False
@@ -48,7 +48,7 @@ class Rolling:
     def wait(self, words: Sequence[str]) -> int:
         """Print a line for each process as it becomes healthy; return 1 if one did not in time, 2 if one never will."""
         ends = time.monotonic() + self._timeout
-        targets = ['' if word == 'all' else word for word in words or ['all']]
+        targets = [_target(word) for word in words or ['all']]
         self._named = {target for target in targets if target and not target.endswith((':', ':*'))}
         with reply_timeout(REPLY_TIMEOUT + self._timeout):
             pending: dict[str, None] = {}
@@ -78,9 +78,12 @@ class Rolling:
         for one in completed(lambda name: self._wait_for(name, ends - time.monotonic()), processes):
             if one is not None:
                 name, answer = one
+                del waiting[name]
+                if isinstance(answer, Problem) and answer.exitstatus == INVALID_ARGS and name not in self._named:
+                    # A process of a wildcard that supervisorctl's `update` removed meanwhile.
+                    continue
                 if isinstance(answer, Exception):
                     raise answer
-                del waiting[name]
                 took = f'{time.monotonic() - began:.1f}s'
                 worst = max(worst, self._say_outcome(name, answer, took))
                 slowest = f'slowest: {name}, {took}'
@@ -93,13 +96,19 @@ class Rolling:
 
     def _last_look(self, target: str, ends: float) -> int:
         answer = self._wait_for(target, ends - time.monotonic())
-        if answer['healthy'] or (target in self._was_healthy and _has_ended(answer)):
+        if answer['healthy'] or (self._was_one_healthy(target) and _have_ended(answer)):
             return SUCCESS
         for failing in answer['failing']:
             self._outcomes.take(failing['process'], f'not healthy any more: {_why(failing)}', is_done=False)
         if not answer['failing']:
             self._outcomes.take(target, 'ERROR (none of its processes runs)', is_done=False)
         return INVALID_ARGS if answer['useless'] else GENERIC
+
+    def _was_one_healthy(self, target: str) -> bool:
+        """Tell whether the process, or one that the wildcard stands for, was healthy during this command."""
+        if target in self._named:
+            return target in self._was_healthy
+        return any(_group(target) in ('', _group(name)) for name in self._was_healthy)
 
     def _say_outcome(self, name: str, answer: Struct, took: str) -> int:
         if answer['healthy']:
@@ -188,9 +197,21 @@ def _longest_restart(config: Struct) -> float:
     return float(config['stopwaitsecs'] + (retries + 1) * config['startsecs'] + retries * (retries + 1) / 2)
 
 
-def _has_ended(answer: Struct) -> bool:
-    """Tell whether all processes of the answer exited, as expected."""
-    return bool(answer['failing']) and all(one['inactive'] and one['state'] == 'EXITED' for one in answer['failing'])
+def _target(word: str) -> str:
+    """Return a word of the command as waitHealthy names processes: '' for all, NAME for NAME:NAME."""
+    group, _, name = word.partition(':')
+    if word == 'all':
+        return ''
+    return group if name == group else word
+
+
+def _group(target: str) -> str:
+    return target.partition(':')[0]
+
+
+def _have_ended(answer: Struct) -> bool:
+    """Tell whether all processes of the answer exited as expected; a wildcard leaves those out that did."""
+    return all(one['inactive'] and one['state'] == 'EXITED' for one in answer['failing'])
 
 
 def _why(failing: Struct) -> str:

@@ -36,6 +36,7 @@ _COLOURS = {
     model.WAITING: _YELLOW,
     model.STARTING: _YELLOW,
     model.PAUSED: _BLUE,
+    model.INACTIVE: _BLUE,
     model.PASSED: _GREEN,
     model.FAILED: _RED,
     model.ERROR: _YELLOW,

@@ -64,7 +64,7 @@ output is one JSON document. wait and restart take --timeout TIME (1m), restart
 --at-once N (1) as well. health --watch shows the table again and again, every
 --interval TIME (2s), until q or Ctrl-C.
 
-Exit status: 0 all are healthy (paused ones aside), or have passed, or it is done
+Exit status: 0 all are healthy (but paused or inactive), or have passed, or it is done
              1 something is not healthy, did not pass, or cannot be done
              2 wrong usage, or waiting is useless
              3 supervisord has no health interface
@@ -117,8 +117,10 @@ def of_error(why: Exception, url: str, password: str = '') -> Problem:
             hint = ': the password is a hash, the clear one is needed' if is_password_hash(password) else ''
             return Problem(f'Server requires authentication{hint}', REFUSED)
         return Problem(f'{url} answers with HTTP status {why.errcode}')
+    # supervisorctl itself exits with REFUSED for both; of a port there is nothing else that it could mean.
+    is_down = not url.startswith('unix:')
     known = {
-        errno.ECONNREFUSED: Problem(f'{url} refused connection', REFUSED),
+        errno.ECONNREFUSED: Problem(f'{url} refused connection', NOT_RUNNING if is_down else REFUSED),
         errno.ENOENT: Problem(f'{url} no such file', NOT_RUNNING),
         errno.EACCES: Problem(f'{url} permission denied', REFUSED),
     }

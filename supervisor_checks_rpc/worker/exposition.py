@@ -89,6 +89,8 @@ def families(snapshot: Snapshot) -> list[Family]:
             [('', one, float(digit)) for one, digit in zip(labels, snapshot.up)]),
         Family('supervisor_health_restarts', 'counter', 'Restarts of a process by its health.',
             [('_total', one, float(count)) for one, count in zip(labels, snapshot.restarts)]),
+        Family('supervisor_health_process_exits', 'counter', 'Unexpected exits of a process that is checked.',
+            [('_total', one, float(count)) for one, count in zip(labels, snapshot.exits)]),
         Family('supervisor_health_restarts_suspended', 'gauge',
             '1 while a process is not restarted any more, as it did not help.',
             [('', one, float(digit)) for one, digit in zip(labels, snapshot.suspended)]),

@@ -97,6 +97,7 @@ def serve(sock: socket.socket, runner: Runner | RefusingRunner) -> None:
                 leave()
 
     with suppress(OSError):
+        sock.sendall(worker_messages.UP)
         for line in sock.makefile('rb'):
             number, spec, process, sample = worker_messages.load_job(line)
             runner.submit(spec, process, sample, partial(answer, number))

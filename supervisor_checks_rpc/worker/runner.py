@@ -21,6 +21,7 @@ from ..core.model import Result
 from ..core.model import not_run
 from ..errors import InvalidCheckConfig
 from ..errors import explain
+from ..errors import no_thread
 from .run import run_check
 
 # A run should end by its deadline. One that goes on for longer than this after its deadline is abandoned: its result is
@@ -109,7 +110,7 @@ class Runner:
         if self._is_watched and self._threads:
             return ''
         self._waiting.remove(job)
-        return 'cannot start a thread for it'
+        return no_thread()
 
     def _room(self) -> int:
         return min(self.max_concurrent, self._slow_runs + self._most_quick_runs) - len(self._running)

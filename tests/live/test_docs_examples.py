@@ -56,9 +56,9 @@ class Promised:
             (folder / name).mkdir()
         self.env = {'PATH': f'{folder}:{os.environ["PATH"]}', 'PYTHONPATH': str(folder)}
         self.sv = Supervisord(health=None, inet=True, env=self.env)
-        self.api = free_ports(5)
-        others = range(self.api + 2, self.api + 5)
-        self.ports = {'9001': self.sv.port, **dict(zip(('8080', '6379', '8090'), others))}
+        self.api = free_ports(6)
+        others = range(self.api + 2, self.api + 6)
+        self.ports = {'9001': self.sv.port, **dict(zip(('8080', '6379', '8090', '9000'), others))}
         (self.sv.dir / 'notify.py').write_text(documents.block('python: notify'))
         sections = '\n'.join(documents.of_kind('conf').values())
         self.sv.rewrite(SUPERVISORCTL + self.here(sections) + self._programs())
@@ -84,6 +84,7 @@ class Promised:
             service('web', 'web', self.ports['8080'])
             + service('redis', 'redis', self.ports['6379'])
             + service('rpc', 'rpc', self.ports['8090'])
+            + service('fpm', 'fpm', self.ports['9000'])
             + service('worker', 'worker')
             + service(
                 'api',
@@ -123,6 +124,8 @@ def promised(tmp_path_factory):
         promised.sv.start()
         for info in promised.sv.supervisor.getAllProcessInfo():
             promised.sv.wait_state(f'{info["group"]}:{info["name"]}')
+        # The one check without a start period is unknown until then, and with it everything.
+        promised.sv.wait(lambda: promised.sv.health.getCheckStatus('crash-loop', 'worker')['state'] == 'healthy')
         yield promised
         assert 'Traceback' not in promised.sv.report()
         assert 'internal error' not in promised.sv.report()
@@ -147,9 +150,14 @@ def test_the_sections_have_no_problem(promised):
         ('web-ping', 'web', 'bad'),
         ('redis', 'redis', 'bad'),
         ('rpc', 'rpc', 'bad'),
+        ('fpm', 'fpm', 'bad'),
         ('memory', 'worker', 'hog'),
         ('any-memory', 'worker', ''),
+        ('limits', 'worker', 'files'),
+        ('daily', 'worker', ''),
+        ('crash-loop', 'worker', ''),
         ('alive', 'worker', 'mute'),
+        ('grave', 'worker', 'fatal'),
         ('own', 'worker', 'stopped'),
         ('ready', 'worker', 'hog stopped'),
         ('descriptors', 'worker', 'files'),
@@ -330,6 +338,20 @@ def test_sections_by_themselves_can_be_read(tmp_path, name):
     read = 'import sys; from supervisor.options import ServerOptions as O; o = O(); o.realize(["-c", sys.argv[1]])'
     done = run(sys.executable, '-c', read, str(conf), cwd=documents.ROOT, env={**os.environ, **env})
     assert done.returncode == 0, done.stderr
+
+
+def test_the_listener_that_ends_the_container_leaves_it_alone_at_a_health_restart(supervisord):
+    ender = '[eventlistener:end]' + documents.block('alone: fatal').partition('[eventlistener:end]')[2]
+    broken = program('broken', 'sleeper.py', autostart='false', command='false', startsecs=1, startretries=0)
+    sv = supervisord(program('job', 'sleeper.py') + broken + ender)
+    before = sv.wait_state('job')['pid']
+    ender_pid = sv.wait_state('end')['pid']
+    sv.health.restartProcess('job')
+    assert sv.wait_state('job')['pid'] != before
+    assert sv.process('end')['pid'] == ender_pid
+    with pytest.raises(xmlrpc.client.Fault):
+        sv.supervisor.startProcess('broken')
+    sv.wait(lambda: not sv.alive(), 15, 'the end of supervisord')
 
 
 # -- methods

@@ -137,4 +137,6 @@ def test_mail(supervisord):
         sv.start()
         head, _, text = mails.get(timeout=15).partition('\n\n')
         assert head == 'Subject: PROCESS_HEALTH_HEALTHY'
-        assert re.match(r'processname:web groupname:web pid:\d+ check:web-ping state:healthy\nGET http.*200\n', text)
+        assert re.match(
+            r'processname:web groupname:web pid:\d+ check:web-ping state:healthy\nreason:GET http.*200\n', text
+        )

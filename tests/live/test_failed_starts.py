@@ -24,13 +24,13 @@ from tools import tool
 class Php:
     """A php-cgi in a supervisord. Its stop leaves children behind, which hold the socket of the FastCGI program."""
 
-    def __init__(self, supervisord, startretries):
+    def __init__(self, supervisord, startretries, **check):
         self.port = free_port()
         options = {
             'command': tool('php-cgi'), 'socket': f'tcp://127.0.0.1:{self.port}', 'startsecs': 0,
             'environment': 'PHP_FCGI_CHILDREN=2', 'stopsignal': 'KILL', 'startretries': startretries,
         }  # fmt: skip
-        check = healthcheck('answers', 'tcp', 'php', port=self.port, on_failure='none')
+        check = healthcheck('answers', 'tcp', 'php', port=self.port, on_failure='none', **check)
         self.sv = supervisord(section('fcgi-program:php', options) + check)
         self.pid = self.sv.wait_state('php')['pid']
         parent = psutil.Process(self.pid)
@@ -54,8 +54,8 @@ class Php:
 def php(supervisord):
     made = []
 
-    def create(startretries=3):
-        made.append(Php(supervisord, startretries))
+    def create(startretries=3, **check):
+        made.append(Php(supervisord, startretries, **check))
         return made[-1]
 
     yield create
@@ -75,6 +75,36 @@ def test_a_fastcgi_program_whose_socket_is_held_is_back_when_the_socket_is_free(
     socket.create_connection(('127.0.0.1', service.port), 5).close()
     (status,) = service.sv.health.getProcessStatus('php')
     assert ('cannot start it' in status['reason'], status['restarts']) == (False, 1)
+
+
+def test_children_that_the_old_instance_left_behind_are_killed_where_the_check_says_so(php):
+    service = php(startretries=10, kill_leftovers='true')
+    assert service.sv.health.restartProcess('php') is True
+    assert service.sv.wait_state('php')['pid'] not in (0, service.pid)
+    assert not any(is_running(child) for child in service.children)
+    log = service.sv.log()
+    assert f'killing children that php (pid {service.pid}) left behind' in log
+    assert 'cannot start it' not in log
+
+
+def test_children_that_the_old_instance_left_behind_are_named(supervisord):
+    script = 'sleep 3600 & exec sleep 3600'
+    sv = supervisord(section('program:job', {'command': f"sh -c '{script}'", 'startsecs': 0}))
+    pid = sv.wait_state('job')['pid']
+    (child,) = sv.wait(lambda: psutil.Process(pid).children(), what='its child')
+    try:
+        assert sv.health.restartProcess('job') is True
+        said = f'job left children behind when pid {pid} was stopped: sleep (pid {child.pid}); kill_leftovers '
+        sv.wait(lambda: said in sv.log(), what='the line')
+        assert is_running(child)
+    finally:
+        child.kill()
+    new = sv.wait_state('job')['pid']
+    for child in psutil.Process(new).children():
+        child.kill()
+    # Those that end by themselves are not worth a line.
+    assert sv.health.restartProcess('job') is True
+    assert sv.log().count('left children behind') == 1
 
 
 def test_one_that_cannot_be_started_is_fatal_after_startretries_and_the_caller_is_told_why(php):
@@ -119,6 +149,18 @@ def test_a_shutdown_between_two_starts_ends_the_restart(php):
     os.kill(service.sv.pid, signal.SIGTERM)
     service.sv.wait(lambda: not service.sv.alive(), what='the end of supervisord')
     waiting.hang_up()
+
+
+def test_who_asked_is_told_that_an_operator_stopped_it_before_it_ran(supervisord):
+    command = "sh -c 'test ! -e %(here)s/gone && exec sleep 3600'"
+    sv = supervisord(section('program:job', {'command': command, 'startsecs': 1, 'startretries': 20}))
+    sv.wait_state('job')
+    (sv.dir / 'gone').touch()
+    (waiting,) = calls(sv, ('health.restartProcess', 'job', True))
+    sv.wait_state('job', 'BACKOFF')
+    sv.supervisor.stopProcess('job')
+    with pytest.raises(xmlrpc.client.Fault, match='stopped by an operator meanwhile'):
+        waiting.answer()
 
 
 def test_who_asked_waits_while_supervisord_itself_tries_again(supervisord):

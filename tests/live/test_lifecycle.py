@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import xmlrpc.client
 
 import psutil
@@ -274,3 +275,31 @@ def test_a_long_stop_is_no_standstill(supervisord):
     sv.wait(lambda: not sv.alive(), 30, what='the end of supervisord')
     assert 'SIGKILL' in sv.log()
     assert 'stood still' not in sv.log()
+
+
+def test_many_stopped_groups_do_not_delay_shutdown_and_reload(supervisord):
+    """supervisord goes through one a turn of its loop, which sleeps for up to a second: 50 took 50 seconds."""
+    stopped = ''.join(program(f'off{number}', 'sleeper.py', autostart='false') for number in range(50))
+    sv = supervisord(program('job', 'sleeper.py', priority=1) + stopped, listener='')
+    sv.wait_state('job')
+    sv.wait_state('health')
+    os.kill(sv.pid, signal.SIGHUP)
+    # Without a call, which would wake it.
+    sv.wait(lambda: sv.log().count('supervisord started with pid') == 2, 20, 'the reload')
+    sv.wait_state('job')
+    sv.wait_state('health')
+    os.kill(sv.pid, signal.SIGTERM)
+    sv.wait(lambda: not sv.alive(), 20, 'its end')
+
+
+def test_supervisord_sleeps_while_it_waits_for_a_slow_stop(supervisord):
+    stopped = ''.join(program(f'off{number}', 'sleeper.py', autostart='false') for number in range(5))
+    sv = supervisord(program('job', 'stubborn.py', stopwaitsecs=4, priority=1) + stopped)
+    sv.wait_state('job')
+    sv.wait(lambda: 'ready' in sv.output('job'), what='its handler')
+    os.kill(sv.pid, signal.SIGTERM)
+    sv.wait(lambda: 'waiting for job to die' in sv.log(), what='the stop')
+    before = sv.cpu()
+    time.sleep(2)  # this is what is measured
+    assert sv.cpu() - before < 0.5
+    sv.wait(lambda: not sv.alive(), 30, what='the end of supervisord')

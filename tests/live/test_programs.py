@@ -168,6 +168,25 @@ def is_new(sv, before, name):
     return pids(sv)[f'svc-{name}'] not in (0, before[f'svc-{name}'])
 
 
+def test_the_example_of_file_restarts_whoever_has_a_notification_file_that_is_late(supervisord):
+    sv = supervisord(start=False, health=None)
+    (sv.dir / 'notifications').mkdir()
+    sv.rewrite(
+        program('beats', 'patient.py', 'file', '%(here)s/notifications/sick')
+        + program('mute', 'sleeper.py')
+        + listener('chk', command('file', *shlex.split('-n example_check -t 2')),
+                   environment=f'TMPDIR="{sv.dir}/notifications"')
+    )  # fmt: skip
+    sv.start()
+    sv.wait(lambda: 'beats passed' in said(sv, 'chk'), 30, 'a pass')
+    before = pids(sv)
+    (sv.dir / 'notifications' / 'sick').touch()
+    sv.wait(lambda: pids(sv)['beats'] not in (0, before['beats']), 30, 'the restart of beats')
+    assert pids(sv)['mute'] == before['mute']
+    assert 'mute' not in said(sv, 'chk')
+    assert 'checking everything that has a notification file' in said(sv, 'chk')
+
+
 def test_any_leaves_event_listeners_and_what_was_excluded_alone(supervisord):
     """httpok.py:251-256, memmon.py:184-187: -a restarts listeners and itself."""
     sv = supervisord(

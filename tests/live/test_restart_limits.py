@@ -504,14 +504,14 @@ def test_what_supervisord_gave_up_on_is_brought_back_with_backoff_and_nothing_el
     with contextlib.suppress(xmlrpc.client.Fault):
         sv.supervisor.startProcess('fatal')
     sv.wait(
-        lambda: doctor.say_for(0.1, 'passed') or len(times(sv, 'health: restarting fatal')) > 2, 20,
+        lambda: doctor.say_for(0.1, 'passed') or len(times(sv, 'health: starting fatal again')) > 2, 20,
         'more revivals than max_restarts',
     )  # fmt: skip
-    first, second, third = times(sv, 'health: restarting fatal')[:3]
+    first, second, third = times(sv, 'health: starting fatal again')[:3]
     assert second - first >= 1
     assert third - second >= 2
     assert not status(sv, 'fatal', 'fatal')['restarts_suspended']
-    assert 'restarting fatal (pid 0): it is FATAL, and revive says so' in sv.log()
+    assert 'starting fatal again: it is FATAL, and revive says so' in sv.log()
     doctor.say_for(1.5, 'passed')
     names = ('mine', 'plain', 'exited', 'done', 'stopped')
     assert [starts(sv, name) for name in names] == [1, 1, 2, 2, 0]

@@ -236,6 +236,24 @@ def test_one_that_waits_and_is_changed_waits_again(supervisord):
     sv.wait_state('web')
 
 
+@pytest.mark.parametrize('stop', ['web', 'web:*', 'all'])
+def test_one_that_an_operator_stopped_while_it_waits_stays_so_when_it_is_changed(supervisord, stop):
+    db = program('db', 'sleeper.py', autostart='false', startsecs=0)
+    web = program('web', 'sleeper.py', depends_on='db running', **LATER)
+    sv = supervisord(db + web + program('other', 'sleeper.py', depends_on='db running', **LATER))
+    sv.wait(lambda: sv.health.waitHealthy('web', 0)['failing'][0]['state'] == 'waiting', what='web')
+    supervisorctl(sv, 'stop', stop)
+    for value in '12':
+        sv.rewrite(db + web.replace('depends_on', f'environment = A="{value}"\ndepends_on'))
+        supervisorctl(sv, 'update')
+    supervisorctl(sv, 'start', 'db')
+    sv.wait(lambda: sv.health.waitHealthy('db', 5)['healthy'], what='db')
+    assert sv.health.waitHealthy('web', 1)['failing'][0]['state'] == 'STOPPED'
+    assert starts(sv, 'web') == 0
+    supervisorctl(sv, 'start', 'web')
+    sv.wait_state('web')
+
+
 def test_one_that_depends_on_nothing_any_more_does_not_wait(supervisord, tmp_path):
     check, _ = by_command(tmp_path, 'ok', 'web', on_failure='none')
     never, web = program('never', 'sleeper.py', autostart='false'), program('web', 'sleeper.py', **LATER)

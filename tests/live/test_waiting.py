@@ -244,6 +244,51 @@ def test_a_one_shot_that_ends_well_while_others_are_waited_for_is_no_failure(sup
     later.join()
 
 
+def test_a_one_shot_of_a_group_that_ends_well_meanwhile_is_no_failure(supervisord):
+    once = '[program:migrate]\ncommand = sleep 1.5\nautorestart = false\nstartsecs = 0\n'
+    sv = supervisord(WEB + OK + once + CTL)
+    for words in ('migrate:* web', 'migrate:migrate web:web'):
+        sv.wait_state('migrate')
+        later = threading.Timer(2.5, beat, (sv.over_unix(), 'web'))
+        later.start()
+        status, said = ctl(sv, f'health wait --timeout 20s {words}')
+        later.join()
+        assert (status, 'web: healthy after' in said) == (0, True), said
+        sv.wait_state('migrate', 'EXITED')
+        beat(sv, 'web', False)
+        sv.supervisor.startProcess('migrate')
+
+
+def test_a_wait_for_all_outlives_an_update(supervisord):
+    old = program('old', 'sleeper.py', startsecs=0) + healthcheck('never', 'heartbeat', 'old', **BEAT)
+    sv = supervisord(WEB + OK + old + CTL)
+    sv.wait_state('old')
+    waiter = Waiter(sv, '', 20)
+    command = threading.Thread(target=lambda: outcome.append(ctl(sv, 'health wait --timeout 20s')))
+    outcome: list[tuple[int, str]] = []
+    command.start()
+    sv.wait(lambda: sv.health.waitHealthy('old', 0)['failing'][0]['state'] == 'unknown', what='the check')
+    sv.rewrite(WEB + OK + CTL)
+    sv.supervisor.reloadConfig()
+    sv.supervisor.stopProcessGroup('old')
+    sv.supervisor.removeProcessGroup('old')
+    beat(sv, 'web')
+    assert waiter.done()['healthy'] is True
+    command.join(20)
+    assert outcome[0][0] == 0, outcome
+
+
+def test_who_waits_learns_at_once_that_what_is_waited_for_is_fatal(supervisord):
+    db = '[program:db]\ncommand = sh -c "sleep 1; exit 1"\nstartretries = 0\nstartsecs = 3\n'
+    web = program('web', 'sleeper.py', depends_on='db running', autostart='false', startsecs=0)
+    sv = supervisord(db + web)
+    waiter = Waiter(sv, 'web', 20)
+    sv.wait_state('db', 'FATAL')
+    at = time.monotonic()
+    assert waiter.done()['useless'] is True
+    assert waiter.came_at - at < 1
+
+
 def test_an_answer_that_does_not_come_in_time_names_its_process(supervisord):
     sv = supervisord(program('web', 'stubborn.py', stopwaitsecs=2, startsecs=0) + CTL)
     sv.wait_state('web')

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -218,6 +220,41 @@ def test_at_the_deadline_it_is_killed_with_all_its_children(tmp_path: Path) -> N
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
+@pytest.mark.parametrize(
+    'script',
+    [
+        'sleep 4242 & echo $! > {pid}',
+        'sleep 4242 >/dev/null 2>&1 & echo $! > {pid}; exit 3',
+        'nohup sleep 4242 >/dev/null 2>&1 & echo $! > {pid}',
+        '(sleep 4242 & echo $! > {pid}) & wait',
+        'set -m; sleep 4242 & echo $! > {pid}',
+        'sh -mc "(while :; do sleep 0.01; done) & echo \\$! > {pid}"',
+        'trap "" TERM HUP INT; sleep 4242 & echo $! > {pid}; kill -9 $$',
+    ],
+)
+def test_children_left_in_the_background_end_with_the_run(script: str, tmp_path: Path) -> None:
+    """They stayed for ever, one more with each run."""
+    left = tmp_path / 'pid'
+    with suppress(CheckFailed):
+        run(shell(script.format(pid=left)))
+    wait_until(lambda: not is_running(int(left.read_text())))
+
+
+def test_a_daemon_and_the_processes_of_others_stay(tmp_path: Path) -> None:
+    """What made a session of its own, such as the master connection of ssh, was meant to stay."""
+    daemon = tmp_path / 'pid'
+    other = subprocess.Popen(['sleep', '4242'])
+    away = f'import os, time; os.setsid(); print(os.getpid(), file=open("{daemon}", "w"), flush=True); time.sleep(4242)'
+    try:
+        run(shell(f"{sys.executable} -c '{away}' >/dev/null 2>&1 & until [ -s {daemon} ]; do sleep 0.01; done"))
+        assert is_running(int(daemon.read_text()))
+        assert other.poll() is None
+    finally:
+        os.kill(int(daemon.read_text()), signal.SIGKILL)
+        other.kill()
+        other.wait()
+
+
 def is_running(pid: int) -> bool:
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
@@ -232,7 +269,8 @@ def test_a_child_that_holds_the_output_open_is_not_waited_for(tmp_path: Path) ->
         assert failed(shell(f'sleep 60 & echo $! > {left}; echo off; exit 4')).endswith('expected 0: off')
         assert time.monotonic() - began < 2
     finally:
-        os.kill(int(left.read_text()), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(int(left.read_text()), signal.SIGKILL)
 
 
 def test_a_child_that_floods_the_output_is_not_waited_for(tmp_path: Path) -> None:

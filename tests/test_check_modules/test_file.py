@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -208,6 +211,46 @@ def test_the_file_of_the_processs_own_user_is_a_heartbeat(path: Path) -> None:
         sleeping.kill()
         sleeping.wait()
     assert refused(Process('web', 'web', sleeping.pid), filepath=str(path)) == f'web (pid {sleeping.pid}) is gone'
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which('su'), reason='needs su')
+def test_what_a_child_with_another_user_writes_in_a_session_of_its_own_is_found(tmp_path: Path) -> None:
+    """It cannot look at the environment of its parents: the file is named after its own pid."""
+    tmp_path.chmod(0o1777)
+    for folder in tmp_path.parents[:-2]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    script = f'echo beat > {tmp_path}/web-web-$$ && echo $$ && exec sleep 60'
+    command = ['sh', '-c', f'su -s /bin/sh nobody -c {shlex.quote(script)}; true']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as program:
+        assert program.stdout is not None
+        child = int(program.stdout.readline())
+        process = Process('web', 'web', program.pid)
+        try:
+            note = run(process, root_dir=str(tmp_path)).note
+            assert note.startswith(f'last heartbeat of web (pid {program.pid}) was')
+            (tmp_path / f'web-web-{child}').rename(tmp_path / 'beat')
+            run(process, filepath=str(tmp_path / 'beat'))
+            assert f'web-web-{program.pid} does not exist' in failed(process, root_dir=str(tmp_path))
+            os.chown(tmp_path / 'beat', NOBODY - 1, -1)
+            assert 'cannot trust' in refused(process, filepath=str(tmp_path / 'beat'))
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+@needs_root
+def test_outside_of_folders_that_all_may_write_to_it_may_belong_to_anybody() -> None:
+    with tempfile.TemporaryDirectory(dir='/run') as folder:
+        path = Path(folder, 'beat')
+        path.touch()
+        os.chown(path, NOBODY, -1)
+        run(filepath=str(path))
+        Path(folder).chmod(0o1777)
+        assert 'cannot trust' in refused(filepath=str(path))
+        inside = Path(folder, 'private')
+        inside.mkdir(0o755)
+        path.rename(inside / 'beat')
+        assert 'cannot trust' in refused(filepath=str(inside / 'beat'))
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,33 @@ def test_body_is_not_read_unless_it_is_looked_at() -> None:
         run(port=server.port)
 
 
+@pytest.mark.parametrize('head', [b'HTTP/1.1 200 OK\r\n\r\n', b'HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n'])
+def test_what_is_thrown_away_does_not_use_up_the_deadline(head: bytes) -> None:
+    def talk(server: servers.Server, connection: servers.socket.socket) -> None:
+        server.requests.append(servers.read_request(connection.makefile('rb')))
+        is_first = len(server.requests) == 1
+        (servers.drips(head) if is_first else servers.says(reply()))(server, connection)
+
+    with servers.tcp(talk) as server:
+        check, deadline = HTTPCheck({'url': '/', 'port': server.port, 'follow_redirects': 'true'}), Deadline(1.0)
+        check.check(WEB, deadline)
+        assert deadline.is_ahead()
+
+
+def test_what_is_thrown_away_is_bounded() -> None:
+    poured: list[int] = []
+
+    def pour(server: servers.Server, connection: servers.socket.socket) -> None:
+        connection.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+        while not server.stopping.is_set():
+            poured.append(connection.send(b'x' * 1024 * 1024))
+
+    with servers.tcp(pour) as server:
+        run(60.0, port=server.port)
+    # Twice the cap, and what the kernel's buffers hold.
+    assert 4 * 1024 * 1024 < sum(poured) < 40 * 1024 * 1024
+
+
 def test_endless_body_is_looked_at_up_to_a_cap() -> None:
     talk = servers.floods(b'HTTP/1.1 200 OK\r\n\r\nok', b'y' * 8192)
     with servers.tcp(talk) as server:

@@ -17,8 +17,11 @@ import pytest
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.local import process_table
+from supervisor_checks_rpc.check_modules.local.memory_limit import memory_limit
 from supervisor_checks_rpc.check_modules.local.process_table import ProcessTable
 from supervisor_checks_rpc.check_modules.memory import MemoryCheck
+from supervisor_checks_rpc.config.sections import build_spec
+from supervisor_checks_rpc.config.sections import listed
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import HealthError
@@ -97,6 +100,28 @@ def test_fails_above_the_limit() -> None:
     found = caught.value.value
     assert found is not None
     assert caught.value.reason == f'rss {found:.0f} KB of web (pid {process.pid}), expected at most 51200 KB'
+
+
+def test_a_share_is_one_of_what_the_process_can_have_and_the_reason_says_of_what() -> None:
+    with running() as (process, _):
+        limit, whose = memory_limit(process.pid)
+        measured = run(process, max_rss='90%')
+        with pytest.raises(CheckFailed) as caught:
+            run(process, max_rss='0.001 %')
+    assert measured.note.endswith(f', of {0.9 * limit / 1024:.0f} KB (90% of {whose})')
+    assert caught.value.reason.endswith(f', expected at most {limit / 1024 / 100000:.0f} KB (0.001% of {whose})')
+
+
+@pytest.mark.parametrize('given', ['0%', '100.1%', '-5%', '%', 'x%', '9' * 400 + '%', '80%%', '80 percent', '\u0663%'])
+def test_a_share_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(InvalidCheckConfig, match='or a percentage such as 80%$'):
+        MemoryCheck({'max_rss': given})
+
+
+def test_a_share_is_listed_as_it_is_written() -> None:
+    spec = build_spec('m', {'type': 'memory', 'processes': 'web', 'max_rss': '80%'}, {})
+    (shown,) = (option.kind.show(value) for option, value in listed(spec) if option.name == 'max_rss')
+    assert (shown, spec.error) == ('80%', '')
 
 
 def test_counts_the_process_alone_unless_cumulative() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from supervisor_checks_rpc import check_modules
 from supervisor_checks_rpc.config import loader
+from supervisor_checks_rpc.config import notes
 from supervisor_checks_rpc.config import sections
 from supervisor_checks_rpc.config import unmatched
 from supervisor_checks_rpc.config.loader import Config
@@ -366,19 +367,21 @@ def test_what_people_write_instead_of_our_section_is_a_problem(files: Files, sec
 PROGRAMS = (
     '[program:web]\ncommand = x\n[program:api]\ncommand = x\nnumprocs = 2\nprocess_name = api_%(process_num)d\n'
     '[program:django]\ncommand = x\n[group:exchange]\nprograms = django\n[eventlistener:ears]\ncommand = x\n'
+    '[program:a,b]\ncommand = x\n'
 )
 
 
 @pytest.mark.parametrize(('processes', 'meant'), [
     ('wbe', 'web'), ('web api', 'web, api'), ('django', 'exchange:django'), ('api_0', 'api:api_0'),
-    ('!web, aip', 'api'), ('api:api0', 'api:api_0'), ('zzz', ''), ('ear*', ''),
+    ('!web, aip', 'api'), ('a,b', '"a,b"'), ('api:api0', 'api:api_0'), ('zzz', ''), ('ear*', ''),
 ])  # fmt: skip
 def test_a_check_for_no_program_of_the_file_is_told_with_what_may_be_meant(
     files: Files, processes: str, meant: str
 ) -> None:
     loaded = files.load(PROGRAMS + WEB.replace('processes = web', f'processes = {processes}'))
     hint = f' (did you mean {meant}?)' if meant else ''
-    line = f'[healthcheck:web] processes: no process matches {processes!r}{hint}'
+    shown = ', '.join(word.strip() for word in processes.split(','))
+    line = f'[healthcheck:web] processes: no process matches {shown!r}{hint}'
     assert unmatched.problems(loaded.specs, loaded.processes) == [line]
     assert loaded.problems == ()
 
@@ -425,6 +428,43 @@ def test_what_is_needed_for_checks_to_run_and_is_not_there_is_told_beside_the_pr
     ]  # fmt: skip
     complete = '[unix_http_server]\nfile = x\n[eventlistener:x]\ncommand = /bin/supervisor_health_listener -c x\n'
     assert files.load(WEB + PLUGIN + complete).notes == ()
+
+
+@pytest.mark.parametrize(('options', 'address'), [
+    ('type = http\nurl = /\nport = 8080\n', 'port: 8080'), ('type = tcp\nsock_path = /run/x\n', 'sock_path: /run/x'),
+    ('type = complex\nchecks = {"memory": {"max_rss": 9}, "tcp": {"port": 80}}\n', 'port: 80'),
+    ('type = http\nurl = /\nport = api_(\\d+)\n', ''), ('type = xmlrpc\nsock_dir = /run\n', ''),
+    ('type = memory\nmax_rss = 1GB\n', ''), ('type = a.b:C\nport = 80\n', ''), ('type = tcp\nport = x\n', ''),
+])  # fmt: skip
+@pytest.mark.parametrize('processes', ['api', 'api:*', '*', 'api:api_0', 'web'])
+def test_one_address_for_several_processes_of_a_program_is_a_note(
+    files: Files, options: str, address: str, processes: str
+) -> None:
+    loaded = files.load(f'{PROGRAMS}[healthcheck:x]\nprocesses = {processes}\n{options}')
+    told = list(notes.shared_addresses(loaded.specs, loaded.programs))
+    if not address or processes in ('api:api_0', 'web'):
+        assert told == []
+        return
+    (note,) = told
+    assert note.startswith(f'[healthcheck:x] {address} is asked for each of 2 processes of [program:api], so the o')
+
+
+KILLER = 'bash -c "printf \'READY\\n\' && while read line; do kill -SIGQUIT $PPID; done < /dev/stdin"'
+
+
+@pytest.mark.parametrize(('events', 'command', 'is_noted'), [
+    ('PROCESS_STATE_STOPPED,PROCESS_STATE_EXITED,PROCESS_STATE_FATAL', KILLER, True),
+    ('PROCESS_STATE', '/usr/local/bin/stop-supervisor.sh', True),
+    ('PROCESS_STATE_FATAL', KILLER, False), ('PROCESS_STATE_EXITED,PROCESS_STATE_FATAL', KILLER, False),
+    ('PROCESS_STATE', 'crashmail -a', False),
+])  # fmt: skip
+def test_a_listener_that_ends_supervisord_when_a_process_stops_is_a_note(
+    files: Files, events: str, command: str, is_noted: bool
+) -> None:
+    loaded = files.load(f'{WEB}[eventlistener:ender]\nevents = {events}\ncommand = {command}\n')
+    told = [note for note in loaded.notes if '[eventlistener:ender]' in note]
+    assert len(told) == is_noted
+    assert all('comes with each health restart' in note for note in told)
 
 
 def test_a_required_value_that_cannot_be_expanded_is_one_problem_and_not_missing(files: Files) -> None:

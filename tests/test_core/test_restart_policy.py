@@ -431,6 +431,23 @@ def test_groups_do_not_wait_for_each_other() -> None:
     assert names(chosen) == ['a:0', 'b:0']
 
 
+def test_a_group_delay_is_waited_for_since_the_last_restart_of_another_of_the_group() -> None:
+    """Workers that are all a day old are renewed one by one, and a sick one among them does not wait."""
+    many = replace(LIMITS, max_restarting=9)
+    old = [replace(sick(f'web:{number}', limits=many), group_delay=60.0) for number in range(3)]
+    policy = RestartPolicy()
+    assert names(policy.choose([*old, sick('job:0', group='job', limits=many)], 0.0)[0]) == ['job:0', 'web:0']
+    policy.acted(old[0], 5.0)
+    policy.came_up('web:0', 6.0)
+    assert policy.choose(old[1:], 7.0)[0] == []
+    assert policy.holds_until == 65.0
+    assert names(policy.choose([sick('web:9', limits=many)], 8.0)[0]) == ['web:9']
+    policy.acted(sick('web:9', limits=many), 8.0)
+    policy.came_up('web:9', 9.0)
+    assert policy.choose(old[1:], 67.0)[0] == []
+    assert names(policy.choose(old[1:], 68.0)[0]) == ['web:1']
+
+
 def test_what_stays_up_needs_no_place() -> None:
     policy = RestartPolicy()
     policy.acted(sick('web:0'), 0.0)

@@ -37,6 +37,7 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.listener import main
+from supervisor_checks_rpc.listener.definitions import Definitions
 from supervisor_checks_rpc.listener.event_stream import Ticks
 from supervisor_checks_rpc.listener.main import events
 from supervisor_checks_rpc.listener.report_queue import LastReport
@@ -45,6 +46,7 @@ from supervisor_checks_rpc.listener.scheduler import Scheduler
 from supervisor_checks_rpc.protocol import listener_messages
 from supervisor_checks_rpc.protocol.client import CannotAsk
 from supervisor_checks_rpc.protocol.client import ShuttingDown
+from supervisor_checks_rpc.worker.runner import Runner
 from world import environment
 from world import eventually
 from world import run_python
@@ -526,6 +528,21 @@ def test_a_file_that_is_gone_makes_errors_and_the_listener_goes_on(tmp_path: Pat
         supervisors.wait(2)
 
 
+def test_a_file_that_cannot_be_read_is_told_once_and_again_after_it_could_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, good=1)
+    known = Path(path).read_text()
+    definitions = Definitions(Runner())
+    for text in (None, None, known, None):
+        Path(path).unlink(missing_ok=True)
+        if text is not None:
+            Path(path).write_text(text)
+        assert definitions.read(path) == (text is not None)
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert lines == [f'cannot read {path}: No such file or directory'] * 2
+
+
 def test_a_file_that_can_be_read_again_is_and_until_then_what_was_known_goes_on(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, check=port)
@@ -704,6 +721,19 @@ def test_what_is_not_there_is_noted_and_no_problem(tmp_path: Path, capsys: pytes
     *notes, last = capsys.readouterr().out.splitlines()
     assert [note.split(':')[0] for note in notes] == ['note'] * 3
     assert last == f'{path}: 1 checks, 0 problems'
+
+
+def test_what_few_people_mean_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, api=80)
+    with open(path, 'a') as file:
+        file.write('[program:api]\ncommand = x\nnumprocs = 4\nprocess_name = api_%(process_num)d\n')
+        file.write('[eventlistener:end]\ncommand = sh -c "kill $PPID"\nevents = PROCESS_STATE_STOPPED\n')
+    text = Path(path).read_text().replace('processes = web', 'processes = api')
+    Path(path).write_text(text)
+    assert status_of('--test-config', '-c', path) == 0
+    said = capsys.readouterr().out
+    assert 'note: [healthcheck:api] port: 80 is asked for each of 4 processes of [program:api]' in said
+    assert 'note: [eventlistener:end] events: PROCESS_STATE_STOPPED comes with each health restart' in said
 
 
 def test_all_problems_of_a_file_are_told_and_it_exits_2(tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def test_code_that_runs_wild_is_an_error_and_the_next_run_goes_well(
     assert run(host, 'pid', 5).outcome == PASSED
 
 
+def test_code_that_never_lets_go_is_told_soon_even_in_the_first_run(host: WorkerProcess) -> None:
+    """Whoever waited was told after ten seconds: so long a worker may take to start."""
+    began = time.monotonic()
+    assert run(host, 'hold').reason == 'its worker process did not answer within 0.5s and was ended'
+    assert time.monotonic() - began < 9
+
+
 @pytest.mark.parametrize('does', ['print', 'close'])
 def test_code_that_prints_or_closes_what_is_not_its_own_harms_nobody(host: WorkerProcess, does: str) -> None:
     assert run(host, does, 5).outcome == PASSED

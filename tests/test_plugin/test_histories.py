@@ -108,7 +108,8 @@ class Bench:
 
     def __init__(self, specs: Iterable[CheckSpec], *processes: str, make: type[Program] = Program) -> None:
         self.now = 1000.0
-        self.pids = 0
+        # More than any pid of a real process (PID_MAX_LIMIT of Linux is 2 ** 22).
+        self.pids = 2 ** 22
         self.signals: list[tuple[str, int]] = []
         self.is_rung = False
         self.supervisord = Supervisord('', *(f'{name}=0' for name in processes or ('web',)))
@@ -662,6 +663,11 @@ def test_a_signal_is_sent_again_with_backoff_and_then_no_more() -> None:
         sent.append(len(bench.signals) - before)
     assert sent == [0, 0, 1, 1, 0, 1] + [0] * 14
     assert bench.programs[0].stops == 0
+    (line,) = [line for line in bench.log.lines if 'suspended' in line]
+    assert 'web is suspended, not signalled until its recovery' in line
+    assert '3 signals in 600s did not help' in line
+    status = bench.remediation.status(bench.record.monitors()[0])
+    assert status.reason.endswith('; signals are suspended: 3 signals in 600s did not help')
 
 
 @pytest.mark.parametrize(('second', 'lifted'), [('P', True), ('E', True), ('F', False), ('paused', True)])
@@ -723,6 +729,34 @@ def test_those_of_a_group_that_are_never_well_are_restarted_in_turn() -> None:
         bench.settle()
         turns += [program.config.name for program, before in zip(bench.programs, stops) if program.stops > before]
     assert turns == ['0', '1', '2', '0', '1', '2']
+
+
+def test_one_that_waits_for_others_of_its_group_says_so_and_promises_no_moment() -> None:
+    bench = Bench([spec(failure_threshold=1, backoff_delay=0.0)], 'web:0', 'web:1')
+    unhealthy(bench, 1)
+    bench.act()
+    second = bench.record.monitor('ping', 'web:1')
+    status = bench.remediation.status(second)
+    assert status.reason.endswith('; not restarted yet: others of its group come back first (max_restarting)')
+    assert status.next_restart_at is None
+    bench.settle()
+    bench.now += TICK
+    bench.probe(lambda _run: 'P')
+    status = bench.remediation.status(second)
+    assert 'not restarted yet' not in status.reason
+
+
+def test_a_failure_below_the_threshold_is_said_where_the_state_is_unknown() -> None:
+    bench = Bench([spec(failure_threshold=2)])
+    (monitor,) = bench.record.monitors()
+    unhealthy(bench, 1)
+    assert bench.remediation.status(monitor).state == UNKNOWN
+    assert monitor.reason() == 'F; failed 1 in a row (threshold 2)'
+    unhealthy(bench, 1)
+    assert (bench.remediation.status(monitor).state, monitor.reason()) == (UNHEALTHY, 'F')
+    bench.now += 1000
+    assert bench.remediation.status(monitor).state == UNKNOWN
+    assert monitor.reason() == 'F; stale'
 
 
 def test_many_that_start_at_once_leave_others_their_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -944,6 +978,13 @@ def test_a_process_that_an_operator_stopped_while_it_was_fatal_is_not_revived() 
         bench.now += TICK
         bench.act()
     assert web.state == ProcessStates.FATAL
+    bench.remediation.operator_asked('stop', 'web', 'web')
+    assert [line for line in bench.log.lines if 'operator' in line] == [
+        'health: web: not revived: an operator stopped it'
+    ]
+    (monitor,) = bench.record.monitors()
+    bench.refresh()
+    assert bench.remediation.status(monitor).reason == 'web is not running; not revived: an operator stopped it'
     bench.ask('start', web)
     web.move_on()
     web.end(ProcessStates.FATAL)

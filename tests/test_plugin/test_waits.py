@@ -61,6 +61,33 @@ def test_each_is_replied_to_at_its_own_time() -> None:
     assert short.outcome.failing == (('web', 'ok', 'unhealthy', 'down', False),)
 
 
+def test_what_became_stale_since_the_last_look_is_not_called_healthy() -> None:
+    world = World()
+    db = ('db', 'db')
+    world.reasons[WEB] = 'down'
+    wait = world.waits.begin([WEB, db], False, 9)
+    # The result of db became stale with the clock alone; nothing notes that until the next tick.
+    world.reasons[db] = 'stale'
+    world.reasons.pop(WEB)
+    world.waits.note_change(WEB)
+    world.waits.advance()
+    assert not wait.is_done
+    assert world.waits.begin([WEB, db], False, 0).outcome.failing == (('db', 'ok', 'unhealthy', 'stale', False),)
+    world.reasons.clear()
+    world.waits.note_change(db)
+    world.waits.advance()
+    assert (wait.is_done, wait.outcome.is_healthy) == (True, True)
+
+
+def test_a_question_without_a_timeout_is_answered_by_a_look_of_its_own() -> None:
+    world = World()
+    db = ('db', 'db')
+    world.reasons[WEB] = 'down'
+    world.waits.begin([WEB, db], False, 9)
+    world.reasons[db] = 'stale'
+    assert [row.process for row in world.waits.begin([WEB, db], False, 0).outcome.failing] == ['web', 'db']
+
+
 def test_many_rows_are_replied_over_several_turns() -> None:
     world = World()
     keys = [('web', str(number)) for number in range(waits.ROWS_PER_TURN)]

@@ -6,14 +6,17 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from supervisor.medusa import asyncore_25
 
 from fakes import Log
+from supervisor_checks_rpc.core.model import ERROR
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.plugin.worker_link import IDLE_SECONDS
 from supervisor_checks_rpc.plugin.worker_link import WorkerLink
 
@@ -71,3 +74,29 @@ def test_the_worker_is_started_at_the_first_need_and_leaves_when_idle(world: Wor
     del world.children[pid]
     assert world.run(port) == PASSED
     assert set(world.children) != {pid}
+
+
+def test_custom_code_that_never_lets_go_is_told_soon_even_in_its_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited was told after ten seconds: so long a worker may take to start."""
+    code = "import re\n\n\ndef hold(config, log):\n    return re.match(r'(a+)+$', 'a' * 60 + 'b')\n"
+    (tmp_path / 'holding.py').write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    children: dict[int, object] = {}
+    link = WorkerLink(Log(), children, None, 4, memory=0)
+    spec = CheckSpec('hold', 'holding:hold', ('web',), Schedule(timeout=0.5))
+    pending = link.submit(spec, WEB, None)
+    assert pending is not None
+    try:
+        deadline = time.monotonic() + 9
+        while not pending.is_done() and time.monotonic() < deadline:
+            asyncore_25.poll(0.1)
+            link.replace_if_late()
+        assert pending.result is not None
+        assert pending.result.outcome == ERROR
+        assert pending.result.reason == 'the worker process did not answer within 0.5s and was replaced'
+    finally:
+        link.close()
+        for pid in children:
+            os.waitpid(pid, 0)

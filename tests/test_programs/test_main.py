@@ -170,7 +170,8 @@ BAD = [
     ('cpu', '-n x -g web -p 5', 'the following arguments are required: -i/--interval/--sustained'),
     ('cpu', '-n x -g web -p much -i 5', "-p/--max-cpu-percent/--max-cpu: cannot use 'much', expected a number"),
     ('file', '-n x -g web', 'the following arguments are required: -t/--timeout/--max-age'),
-    ('file', '-n x -t 30', 'nothing to check: expected -g/--process-group, -N/--process-name or -a/--any'),
+    ('file', '-n x -t 30 -f /run/beat', 'nothing to check: expected -g/--process-group, -N/--process-name or -a/--any'),
+    ('file', '-n x -t 30', 'SUPERVISOR_SERVER_URL is not set'),
     ('complex', '-n x -g web', 'the following arguments are required: -c/--check-config'),
     ('complex', '-n x -g web -c {', '-c/--check-config: not JSON: Expecting property name'),
     ('complex', '-n x -g web -c []', '-c/--check-config: expected an object'),
@@ -180,7 +181,9 @@ BAD = [
     ('complex', '-n x -g web -c {"tcp":{}}', '-c/--check-config: tcp: port: expected either port or sock_path'),
     ('complex', '-n x -g web -c {"tcp":{"port":80,"timeout":"x"}}', "tcp: timeout: cannot use 'x', expected a"),
     ('complex', '-n x -g web -c {"http":{"password":7,"url":"/","port":1}}', 'http: password: cannot use the value'),
-    *[(kind, f'{NEEDED[kind]} -n x', 'nothing to check: expected -g/--process-group') for kind in KINDS],
+    # Without a name, `file` checks whatever has a notification file.
+    *[(kind, f'{NEEDED[kind]} -n x', 'nothing to check: expected -g/--process-group') for kind in KINDS
+      if kind != 'file'],
     *[(kind, f'{NEEDED[kind]} -g web', 'required: -n/--check-name') for kind in KINDS],
     *[(kind, f'{NEEDED[kind]} -n x -a -g web', 'expected either -a/--any or -g/--process-group') for kind in KINDS],
     *[(kind, f'{NEEDED[kind]} -n x -g web', 'SUPERVISOR_SERVER_URL is not set') for kind in KINDS],
@@ -295,6 +298,24 @@ def test_complex_knows_file_and_the_old_names(program: Any, tmp_path: Path) -> N
     with PaperSupervisord('web') as sv:
         status, out, _ = program('complex', '--once', '-g', 'web', '-c', config, '--serverurl', sv.url)
     assert (status, len(out.splitlines())) == (0, 3)
+
+
+def test_file_without_a_name_checks_whatever_has_a_notification_file(program: Any, tmp_path: Path) -> None:
+    """As in README: `supervisor_file_check -n example_check -t 30`; it checked nothing (check_runner.py:152-164)."""
+    with PaperSupervisord('web:web_00', 'web:web_01', 'none') as sv:
+        words = ['--once', '-t', '30', '-d', str(tmp_path), '--serverurl', sv.url]
+        status, out, err = program('file', *words)
+        assert (status, out, err) == (1, '', 'nothing that runs was checked\n')
+        fresh = NotificationFile.get_filepath(str(tmp_path), 'web', 'web_00', os.getpid())
+        NotificationFile(fresh).notify()
+        status, out, err = program('file', *words)
+        assert (status, out.split()[:2], out.count('\n'), err) == (0, ['passed', 'web:web_00'], 1, '')
+        assert program('file', *words, '-x')[0] == 0
+        late = Path(NotificationFile.get_filepath(str(tmp_path), 'web', 'web_01', os.getpid()))
+        late.write_text('a program of another kind')
+        os.utime(late, (time.time() - 60,) * 2)
+        status, out, _ = program('file', *words)
+        assert (status, [line.split()[0] for line in out.splitlines()]) == (1, ['passed', 'failed'])
 
 
 def test_cpu_in_complex_has_its_hour(program: Any) -> None:

@@ -22,7 +22,9 @@ from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.schedule import Schedule
+from supervisor_checks_rpc.core.text import decoded
 from supervisor_checks_rpc.core.text import printable_line
+from supervisor_checks_rpc.core.text import printable_name
 from supervisor_checks_rpc.protocol.encoding import BadMessage
 from supervisor_checks_rpc.protocol.listener_messages import dump_due
 from supervisor_checks_rpc.protocol.listener_messages import dump_report
@@ -418,3 +420,17 @@ def test_a_wrong_part_is_refused_or_made_right(kind: str, where: list[Any], valu
     except BadMessage:
         return
     assert_sound(kind, loaded)
+
+
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('caf\xe9', 'caf\xe9'), ('\u65e5\u672c \U0001f600', '\u65e5\u672c \U0001f600'), ('a\x1b[31mb\n', 'a\\x1b[31mb\\n'),
+    ('\ud800', '\\ud800'), ('x\u202ey\u2028', 'x\\u202ey\\u2028'), ('\x85\xa0', '\\x85\\xa0'),
+])  # fmt: skip
+def test_a_name_is_as_it_is_but_for_control_characters(name: str, expected: str) -> None:
+    assert printable_name(name) == expected
+
+
+def test_a_word_that_the_locale_cannot_decode_is_read_as_utf_8() -> None:
+    assert decoded('caf\udcc3\udca9:*') == 'caf\xe9:*'
+    assert decoded('\udcff') == '\ufffd'
+    assert decoded('caf\xe9') == 'caf\xe9'

@@ -54,7 +54,10 @@ class Worker:
 
     def answer(self) -> tuple[int, Result]:
         """Return the next answer."""
-        answer = worker_messages.load_answer(self._lines.readline(), lambda _: (self._known, WEB))
+        line = self._lines.readline()
+        if line == worker_messages.UP:
+            return self.answer()
+        answer = worker_messages.load_answer(line, lambda _: (self._known, WEB))
         assert answer
         return answer
 
@@ -116,6 +119,12 @@ def test_a_job_is_answered(worker: Worker, port: int) -> None:
     number, result = worker.answer()
     assert (number, result.outcome, result.process, result.attempts) == (17, PASSED, WEB, 1)
     assert result.began <= time.monotonic()
+
+
+def test_it_says_that_it_is_up_in_a_line_that_hosts_of_other_versions_ignore(worker: Worker) -> None:
+    line = worker.sock.makefile('rb').readline()
+    assert line == worker_messages.UP
+    assert worker_messages.load_answer(line, {}.get) is None
 
 
 def test_what_does_not_pass_is_answered_too(worker: Worker) -> None:

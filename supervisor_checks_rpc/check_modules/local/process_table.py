@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from typing import TypeVar
@@ -59,17 +60,45 @@ def observe(
         except psutil.NoSuchProcess:
             # A child that ends meanwhile uses nothing any more.
             if pid == process.pid:
-                raise HealthError(f'{process.namespec} (pid {pid}) is gone') from None
+                raise _not_found(process) from None
         except psutil.AccessDenied:
             what = 'it' if pid == process.pid else f'its child {pid}'
             raise HealthError(f'{process.namespec} (pid {process.pid}): no permission to look at {what}') from None
     return found
 
 
+def _not_found(process: Process) -> HealthError:
+    """Return why the system does not show the process: it is gone, or hidden from us."""
+    text = f'{process.namespec} (pid {process.pid}) is gone'
+    try:
+        os.kill(process.pid, 0)
+    except PermissionError:
+        # proc(5), hidepid=2: of processes of others there is nothing to see.
+        text = f'{process.namespec} (pid {process.pid}): /proc hides it from user {os.geteuid()} (hidepid)'
+    except OSError:
+        pass
+    return HealthError(text)
+
+
 def _with_descendants(pid: int, cumulative: bool) -> Iterator[int]:
     yield pid
     if cumulative:
         yield from TABLE.descendants(pid)
+
+
+def in_session(session: int) -> list[psutil.Process]:
+    """Return the processes of a session, without its leader: what a shell with job control leaves in the background."""
+    import psutil
+
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.Error):
+            if pid != session and os.getsid(pid) == session:
+                handle = psutil.Process(pid)
+                # The handle holds its start time from now on; the pid may have been another's before.
+                if os.getsid(pid) == session:
+                    found.append(handle)
+    return found
 
 
 class ProcessTable:

@@ -39,14 +39,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGVTALRM, _late)
     for line in sys.stdin.buffer:
-        pattern, text, is_bytes, seconds, is_name = json.loads(line)
+        pattern, text, is_bytes, seconds, is_name, flags = json.loads(line)
         if is_bytes:
-            expression, data = re.compile(pattern.encode('latin-1')), text.encode('latin-1')
+            expression, data = re.compile(pattern.encode('latin-1'), flags), text.encode('latin-1')
             answer = within(seconds, lambda: expression.search(data), 0)  # noqa: B023, it is called at once
         elif is_name:
-            answer = within(seconds, lambda: re.match(pattern, text), 1)  # noqa: B023
+            answer = within(seconds, lambda: re.match(pattern, text, flags), 1)  # noqa: B023
         else:
-            answer = within(seconds, lambda: re.search(pattern, text), 0)  # noqa: B023
+            answer = within(seconds, lambda: re.search(pattern, text, flags), 0)  # noqa: B023
         print(json.dumps(answer), flush=True)
 
 

@@ -52,12 +52,15 @@ class Searcher:
         self._popen: Popen[bytes] | None = None
         self._late: dict[str | bytes, float] = {}
 
-    def search(self, pattern: re.Pattern[AnyStr], text: AnyStr, deadline: Deadline) -> AnyStr | None:
-        """Return the first match in `text`; None if there is none.
+    def search(
+        self, pattern: re.Pattern[AnyStr], text: AnyStr, deadline: Deadline, what: str = 'the reply'
+    ) -> AnyStr | None:
+        """Return the first match in `text`, which is `what`; None if there is none.
 
         :raises HealthError: when that cannot be told within the limit, or before `deadline`.
         """
-        span = self._span(pattern, text, deadline) if _CAN_EXPLODE.search(_source(pattern)) else _span(pattern, text)
+        may_explode = _CAN_EXPLODE.search(_source(pattern))
+        span = self._span(pattern, text, deadline, what) if may_explode else _span(pattern, text)
         return text[span[0] : span[1]] if span else None
 
     def captured(self, pattern: re.Pattern[str], name: str, deadline: Deadline) -> str | None:
@@ -67,7 +70,7 @@ class Searcher:
         """
         steps = max(len(name), 2) ** len(_REPEATS.findall(pattern.pattern))
         is_quick = steps <= _MOST_STEPS and not _REPEATS_A_GROUP.search(pattern.pattern)
-        span = _span(pattern, name, True) if is_quick else self._span(pattern, name, deadline, True)
+        span = _span(pattern, name, True) if is_quick else self._span(pattern, name, deadline, 'the name', True)
         return name[span[0] : span[1]] if span else None
 
     def close(self) -> None:
@@ -79,9 +82,8 @@ class Searcher:
             self._popen.wait()
 
     def _span(
-        self, pattern: re.Pattern[AnyStr], text: AnyStr, deadline: Deadline, is_name: bool = False
+        self, pattern: re.Pattern[AnyStr], text: AnyStr, deadline: Deadline, what: str, is_name: bool = False
     ) -> Sequence[int] | None:
-        what = 'the name' if is_name else 'the reply'
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise HealthError(f'cannot search {what}: the expressions of other checks take too long')
         try:
@@ -92,7 +94,7 @@ class Searcher:
             if time.monotonic() < self._late.get(pattern.pattern, 0.0):
                 raise HealthError(f'{late}, next try after {PAUSE:g}s')
             data = text if isinstance(text, str) else text.decode('latin-1')
-            job = [_source(pattern), data, isinstance(text, bytes), LIMIT, is_name]
+            job = [_source(pattern), data, isinstance(text, bytes), LIMIT, is_name, pattern.flags & re.MULTILINE]
             answer = self._answer(sock, json.dumps(job).encode() + b'\n', deadline, what)
             if answer == 'late':
                 self._late[pattern.pattern] = time.monotonic() + PAUSE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import threading
@@ -18,6 +19,8 @@ from ...core.text import excerpt
 from ...core.text import without_login
 from ...errors import HealthError
 
+# The least of sizeof(sun_path) - 1: Linux has 107, macOS and the BSDs 103.
+_LONGEST_PATH = 103
 _HOST_NAME = re.compile(r'[^\x00-\x20\x7f/?#@:%\\\[\]]+')
 
 
@@ -34,12 +37,22 @@ def _host(value: object) -> str:
     return host
 
 
+def _socket_path(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if '\0' in value or not 0 < len(os.fsencode(value)) <= _LONGEST_PATH:
+        raise ValueError
+    return value
+
+
 HOST = opt.Kind('the name or the address of a host, without a port', _host)
+SOCKET_PATH = opt.Kind(f'the path of a Unix socket, of at most {_LONGEST_PATH} bytes', _socket_path)
 
 
 def authority(host: str, port: int) -> str:
-    """Return `host` and `port` as a URL writes them."""
-    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+    """Return `host` and `port` as a URL writes them; without the port if it is 0."""
+    name = f'[{host}]' if ':' in host else host
+    return f'{name}:{port}' if port else name
 
 
 def shown(url: str) -> str:

@@ -9,6 +9,8 @@ import codecs
 import http.client
 from collections.abc import Iterable
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from typing import cast
 from urllib.parse import quote
@@ -27,14 +29,16 @@ from ...core.text import excerpt
 from ...errors import CheckFailed
 from . import sockets
 from .addresses import shown
+from .expectations import BODY_CAP
+from .http_connection import TLS
 from .http_connection import Address
 from .http_connection import Connector
+from .http_connection import days_left
 from .http_connection import head_of
 from .http_exchange import exchange
 from .http_exchange import verdicts
 
 MAX_REDIRECTS = 10
-BODY_CAP = 64 * 1024
 DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}
 
 # The characters that a request line may hold: printable ASCII without space.
@@ -47,13 +51,13 @@ _SAME_BODY = (307, 308)
 class Request:
     """A request that can be sent again and again, by several threads at once."""
 
-    def __init__(self, prepared: requests.PreparedRequest) -> None:
+    def __init__(self, prepared: requests.PreparedRequest, address: Address) -> None:
         self.prepared = prepared
         self.method = str(prepared.method)
         self.url = str(prepared.url)
+        self.address = address
         # For a reason.
-        self.shown = shown(self.url)
-        self.address = Address.of(self.url)
+        self.shown = shown(self.url) + (f' at unix {excerpt(address.path, limit=300)}' if address.path else '')
         self._head = head_of(prepared, self.address)
 
     @property
@@ -63,18 +67,30 @@ class Request:
 
 
 class Reply:
-    """A reply whose body is read only when asked for; `via` names the redirects that led to it."""
+    """A reply whose body is read only when asked for; `via` names the redirects that led to it.
 
-    def __init__(self, response: http.client.HTTPResponse, via: str) -> None:
+    `days_left` are those of the certificate that ends first of the hosts on the way, None without one.
+    """
+
+    def __init__(
+        self, response: http.client.HTTPResponse, via: str, connections: ExitStack, days_left: float | None
+    ) -> None:
         self.status = response.status
         self.via = via
+        self.days_left = days_left
         self._response = response
+        self._connections = connections
 
     @property
     def is_short(self) -> bool:
         """Tell whether the length of the body is known, and at most BODY_CAP."""
         length = self._response.length
         return length is not None and length <= BODY_CAP
+
+    def header(self, name: str) -> str | None:
+        """Return what the header says, None if it is not there; several of that name are joined."""
+        found = self._response.headers.get_all(name)
+        return None if found is None else ', '.join(map(str, found))
 
     def text(self) -> str:
         """Return the body, up to BODY_CAP.
@@ -93,15 +109,15 @@ class Reply:
             return body.decode('utf-8', 'replace')
 
     def close(self) -> None:
-        """Close the connection."""
-        self._response.close()
+        """Close the connection, and those of the redirects that led to it."""
+        self._connections.close()
 
 
 class Client:
     """What all runs of one check share. No connection and no cookie outlives a run."""
 
-    def __init__(self, verify: bool, ca_file: str | None) -> None:
-        self._connector = Connector(verify, ca_file)
+    def __init__(self, tls: TLS) -> None:
+        self._connector = Connector(tls)
         # For what it knows about redirects.
         self._session = requests.Session()
         self._session.trust_env = False
@@ -113,8 +129,9 @@ class Client:
         headers: Iterable[Mapping[str, str]],
         body: bytes | None,
         auth: tuple[bytes, bytes] | None,
+        sock_path: str = '',
     ) -> Request:
-        """Return a request; later headers win."""
+        """Return a request, for the Unix socket at `sock_path` if there is one; later headers win."""
         merged = CaseInsensitiveDict(DEFAULT_HEADERS)
         for layer in headers:
             merged.update(layer)
@@ -122,7 +139,7 @@ class Client:
         # requests changes a URL: it sends `?rate=100%` as `?rate=100%25`, and `/a/../b` as `/b`.
         origin, written = urlsplit(str(prepared.url)), urlsplit(quote(url, safe=_SENT_AS_WRITTEN))
         prepared.url = urlunsplit((origin.scheme, origin.netloc, written.path or '/', written.query, ''))
-        return Request(prepared)
+        return Request(prepared, replace(Address.of(prepared.url), path=sock_path, is_ours=True))
 
     def fetch(self, request: Request, deadline: Deadline, follow: bool) -> Reply:
         """Send `request` and return the reply, its body unread.
@@ -130,17 +147,21 @@ class Client:
         :raises CheckFailed: when there is no reply of HTTP, or redirects lead nowhere.
         """
         via = ''
-        for _ in range(MAX_REDIRECTS + 1):
-            with sockets.prefixed_errors(via):
-                # What closes here is left to the reply, which lasts until it is closed as well.
-                with self._connector.connect(request.address, deadline) as sock:
-                    response = exchange(sock, request.data, request.method)
-                if not (follow and response.status in REDIRECT_STATI and 'Location' in response.headers):
-                    return Reply(response, via)
-                response.close()
-                request = self._redirected(request, response)
-            via = f'redirected to {request.shown}: '
-        raise CheckFailed(f'{via}not followed, after {MAX_REDIRECTS} redirects')
+        ends: list[float] = []
+        with ExitStack() as connections:
+            for _ in range(MAX_REDIRECTS + 1):
+                with sockets.prefixed_errors(via):
+                    sock = self._connector.connect(request.address, deadline)
+                    connections.enter_context(sockets.hanging_up(sock))
+                    days = days_left(sock)
+                    ends += [] if days is None else [days]
+                    response = connections.enter_context(exchange(sock, request.data, request.method))
+                    if not (follow and response.status in REDIRECT_STATI and 'Location' in response.headers):
+                        # Closed when the verdict is known: what is thrown away may take its time.
+                        return Reply(response, via, connections.pop_all(), min(ends, default=None))
+                    request = self._redirected(request, response)
+                via = f'redirected to {request.shown}: '
+            raise CheckFailed(f'{via}not followed, after {MAX_REDIRECTS} redirects')
 
     def _redirected(self, request: Request, reply: http.client.HTTPResponse) -> Request:
         try:
@@ -168,7 +189,7 @@ class Client:
             if following.body is not None:
                 raise CheckFailed(f'redirected to {shown(url)}: not followed, the body is not for another host')
             following.headers = CaseInsensitiveDict(DEFAULT_HEADERS)
-        return Request(following)
+        return Request(following, request.address.redirected_to(str(following.url)))
 
 
 def _read(reply: http.client.HTTPResponse) -> bytes:

@@ -9,11 +9,13 @@ import functools
 import os
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from http.client import HTTP_PORT
 from http.client import HTTPS_PORT
 from http.client import HTTPConnection
 from typing import Any
+from typing import NamedTuple
 from urllib.parse import unquote
 from urllib.parse import urlsplit
 
@@ -29,11 +31,16 @@ from . import sockets
 
 @dataclass(frozen=True)
 class Address:
-    """Where a request goes to."""
+    """Where a request goes to: to the Unix socket at `path` if there is one.
+
+    `is_ours` is false where only a redirect leads: that host gets no client certificate.
+    """
 
     host: str
     port: int
     is_tls: bool
+    path: str = ''
+    is_ours: bool = False
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -41,6 +48,22 @@ class Address:
         parts = urlsplit(url)
         is_tls = parts.scheme == 'https'
         return cls(unquote(parts.hostname or ''), parts.port or (HTTPS_PORT if is_tls else HTTP_PORT), is_tls)
+
+    def redirected_to(self, url: str) -> Address:
+        """Return where a redirect from here to `url` leads: here, if it names the same host and port."""
+        there = Address.of(url)
+        return self if (self.host, self.port, self.is_tls) == (there.host, there.port, there.is_tls) else there
+
+
+@dataclass(frozen=True)
+class TLS:
+    """What a check says about TLS."""
+
+    verify: bool = True
+    ca_file: str | None = None
+    server_name: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
 
 
 class _Writer(HTTPConnection):
@@ -69,33 +92,45 @@ def head_of(request: requests.PreparedRequest, address: Address) -> bytes:
 class Connector:
     """Connects, over TLS if need be."""
 
-    def __init__(self, verify: bool, ca_file: str | None) -> None:
-        self._verify = verify
-        self._ca_file = ca_file
+    def __init__(self, tls: TLS) -> None:
+        self._tls = tls
 
-    def connect(self, address: Address, deadline: Deadline) -> socket.socket:
+    def connect(self, address: Address, deadline: Deadline) -> sockets.Connection:
         """Return a connection that keeps to `deadline`.
 
         :raises HealthError: when there is none.
         """
-        context = _tls_context(self._verify, self._ca_file) if address.is_tls else None
+        tls = self._tls if address.is_ours else TLS(self._tls.verify, self._tls.ca_file)
+        context = _tls_context(tls) if address.is_tls else None
         with sockets.prefixed_errors('cannot connect: '):
-            sock = sockets.connect(address.host, address.port, deadline)
+            sock = (
+                sockets.connect_unix(address.path, deadline)
+                if address.path
+                else sockets.connect(address.host, address.port, deadline)
+            )
         if context is None:
             return sock
         try:
-            return _secured(sock, address.host, deadline, context)
+            return _secured(sock, tls.server_name or address.host, deadline, context)
         except BaseException:
             sock.close()
             raise
 
 
+def days_left(sock: socket.socket) -> float | None:
+    """Return the days until the certificate of the other side ends; None without one that was verified."""
+    certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
+    if not certificate:
+        return None
+    return (ssl.cert_time_to_seconds(str(certificate['notAfter'])) - time.time()) / 86400
+
+
 def _secured(
-    sock: sockets.DeadlineSocket, host: str, deadline: Deadline, context: ssl.SSLContext
+    sock: sockets.DeadlineSocket, name: str, deadline: Deadline, context: ssl.SSLContext
 ) -> sockets.DeadlineTLSSocket:
     try:
         # The handshake is one wait.
-        wrap = functools.partial(context.wrap_socket, sock, server_hostname=host.rstrip('.'))
+        wrap = functools.partial(context.wrap_socket, sock, server_hostname=name.rstrip('.'))
         secured = sockets.within(deadline, sock, wrap)
     except ssl.SSLError as why:
         detail = getattr(why, 'verify_message', '') or (why.reason or str(why)).replace('_', ' ').lower()
@@ -107,25 +142,50 @@ def _secured(
     return secured
 
 
-def _tls_context(verify: bool, ca_file: str | None) -> ssl.SSLContext:
-    if not verify:
-        return _loaded(None, 0, 0)
-    path = ca_file or DEFAULT_CA_BUNDLE_PATH
-    try:
-        stat = os.stat(path)
-        return _loaded(path, stat.st_mtime_ns, stat.st_ino)
-    except OSError as why:
-        raise InvalidCheckConfig(f"ca_file: cannot use '{excerpt(path)}': {why.strerror or why}") from None
+class _File(NamedTuple):
+    """A file as it was when it was looked at."""
+
+    path: str
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, option: str, path: str) -> _File:
+        try:
+            stat = os.stat(path)
+        except OSError as why:
+            raise _unusable(option, path, why) from None
+        return cls(path, stat.st_mtime_ns, stat.st_ino)
+
+
+def _tls_context(tls: TLS) -> ssl.SSLContext:
+    authorities = _File.of('ca_file', tls.ca_file or DEFAULT_CA_BUNDLE_PATH) if tls.verify else None
+    certificate = _File.of('cert_file', tls.cert_file) if tls.cert_file else None
+    key = _File.of('key_file', tls.key_file) if tls.key_file else None
+    return _loaded(authorities, certificate, key)
 
 
 @functools.lru_cache(maxsize=16)
-def _loaded(path: str | None, mtime_ns: int, inode: int) -> ssl.SSLContext:
+def _loaded(authorities: _File | None, certificate: _File | None, key: _File | None) -> ssl.SSLContext:
     # Reading a bundle takes longer than the whole run, but a renewed one must count from the next run on.
-    if path is None:
+    if authorities is None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     else:
-        context = ssl.create_default_context(cafile=path)
+        try:
+            context = ssl.create_default_context(cafile=authorities.path)
+        except OSError as why:
+            raise _unusable('ca_file', authorities.path, why) from None
+    if certificate is not None:
+        try:
+            # Without a password OpenSSL would ask the terminal for that of a key.
+            context.load_cert_chain(certificate.path, key.path if key else None, password='')
+        except OSError as why:
+            raise _unusable('cert_file', certificate.path, why) from None
     context.sslsocket_class = sockets.DeadlineTLSSocket
     return context
+
+
+def _unusable(option: str, path: str, why: OSError) -> InvalidCheckConfig:
+    return InvalidCheckConfig(f"{option}: cannot use '{excerpt(path)}': {why.strerror or why}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from collections.abc import Iterator
+from contextlib import closing
 from contextlib import contextmanager
 from contextlib import suppress
 
@@ -33,23 +33,35 @@ class _Reply(http.client.HTTPResponse):
         return size
 
 
-def exchange(sock: socket.socket, request: bytes, method: str) -> http.client.HTTPResponse:
-    """Send a `request` of `method` and return the reply, its body unread; the connection lasts until both are closed.
+@contextmanager
+def exchange(sock: sockets.Connection, request: bytes, method: str) -> Iterator[http.client.HTTPResponse]:
+    """Send a `request` of `method` and yield the reply, its body unread; at the end throw away what is left of it.
 
     :raises HealthError: when there is none.
     """
-    reply = _Reply(sock, method=method)
-    try:
+    with closing(_Reply(sock, method=method)) as reply:
         with verdicts():
             # A service may answer and hang up before it has read all: the reply, if there is one, counts.
             with suppress(BrokenPipeError, ConnectionResetError):
                 # All at once: supervisord refuses a user as soon as it has the headers, and hangs up.
                 sock.sendall(request)
             reply.begin()
-    except BaseException:
-        reply.close()
-        raise
-    return reply
+        try:
+            yield reply
+        finally:
+            # The verdict is known, whatever comes now.
+            with suppress(OSError, HealthError, http.client.HTTPException, ValueError):
+                _discard_rest(reply, sock)
+
+
+def _discard_rest(reply: http.client.HTTPResponse, sock: sockets.Connection) -> None:
+    sock.deadline = sockets.share_of_rest(sock.deadline)
+    left = sockets.DISCARD_CAP
+    while left > 0:
+        data = reply.read(min(left, sockets.DISCARD_CHUNK))
+        if not data:
+            break
+        left -= len(data)
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from typing import Any
 from typing import TypeVar
+from typing import Union
 
 from ...core.deadline import Deadline
 from ...core.text import excerpt
@@ -27,6 +29,12 @@ _OWN_TROUBLE = frozenset((
 ))  # fmt: skip
 _BACKLOG_PAUSE = 0.01
 
+# What a service sends beyond what its verdict needs is read and thrown away, up to this.
+DISCARD_CAP = 4 * 1024 * 1024
+DISCARD_CHUNK = 64 * 1024
+# How long a service that keeps quiet may take to close its side.
+_LONGEST_PARTING = 0.1
+
 T = TypeVar('T')
 
 
@@ -35,6 +43,8 @@ def prefixed_errors(prefix: str) -> Iterator[None]:
     """Put `prefix`, with its colon, before the reason of what is raised inside."""
     try:
         yield
+    except CheckFailed as failed:
+        raise type(failed)(f'{prefix}{failed}', failed.value, failed.sample) from None
     except HealthError as why:
         raise type(why)(f'{prefix}{why}') from None
 
@@ -86,6 +96,45 @@ class DeadlineTLSSocket(ssl.SSLSocket):
     def send(self, *args: Any) -> int:
         """Send, as a socket does; SSLSocket.sendall() comes through here."""
         return within(self.deadline, self, super().send, *args)
+
+
+Connection = Union[DeadlineSocket, DeadlineTLSSocket]
+
+
+@contextmanager
+def hanging_up(sock: Connection) -> Iterator[Connection]:
+    """Close the connection at the end, in such a way that the service has nothing to log.
+
+    A kernel that closes a socket with unread data, or gets data for a closed one, resets the connection, and the
+    service logs an error.
+    """
+    with sock:
+        try:
+            yield sock
+        finally:
+            with suppress(OSError):
+                _part(sock, share_of_rest(sock.deadline))
+
+
+def share_of_rest(deadline: Deadline) -> Deadline:
+    """Return the deadline of what is done for the service's sake alone; other checks may wait for this run to end."""
+    return Deadline(deadline.left() / 2)
+
+
+def _part(sock: Connection, deadline: Deadline) -> None:
+    discarded = 0
+    sock.settimeout(min(_LONGEST_PARTING, deadline.left()))
+    if isinstance(sock, DeadlineTLSSocket):
+        with suppress(OSError):
+            sock.unwrap()
+    sock.shutdown(socket.SHUT_WR)
+    while discarded < DISCARD_CAP:
+        sock.settimeout(min(_LONGEST_PARTING, deadline.left()))
+        # Not the method of DeadlineSocket, whose deadline may be over: what is there already is read all the same.
+        data = socket.socket.recv(sock, DISCARD_CHUNK)
+        if not data:
+            break
+        discarded += len(data)
 
 
 def connect(

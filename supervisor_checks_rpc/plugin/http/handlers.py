@@ -63,15 +63,17 @@ def install_when_running(supervisord: Any, service: HealthService) -> None:
 
 
 def install(httpservers: Iterable[tuple[Any, Any]], service: HealthService) -> None:
-    """Serve the parts on each server, before supervisord's own handlers, to who knows its user and password."""
-    # supervisord asks the handler first that was installed last.
-    parts: tuple[Part, ...] = (
-        HealthEndpoint(service), StatusPage(service), MetricsEndpoint(service)
-    )  # fmt: skip
+    """Serve the parts on each server, before supervisord's handler for any path, to who knows its user and password.
+
+    The other handlers keep their places: Supvisors takes the first for that of XML-RPC, and replaces the second, the
+    third and the last.
+    """
+    # The page is asked before the endpoint, which serves all below /health/.
+    parts: tuple[Part, ...] = (StatusPage(service), HealthEndpoint(service), MetricsEndpoint(service))
     for settings, server in httpservers:
         users = {settings['username']: settings['password']} if settings['username'] else {}
         for part in parts:
-            server.install_handler(Handler(service, part, users))
+            server.handlers.insert(-1, Handler(service, part, users))
 
 
 class Handler:

@@ -22,6 +22,7 @@ from ...core.model import Result
 from ...core.monitor import Monitor
 from ...core.schedule import Schedule
 from ...core.text import printable_line
+from ...core.text import printable_name
 from ...protocol import metrics_snapshot
 from ...protocol.metrics_snapshot import Snapshot
 from ..worker_link import MAX_PENDING
@@ -108,6 +109,7 @@ class MetricsEndpoint:
             self._names,
             # A check that is new here does not know of the restarts before it.
             [max([monitor.restarts for monitor in same]) for same in by_process.values()],
+            [max([monitor.exits for monitor in same]) for same in by_process.values()],
             ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
             ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
             ''.join([_STATES[monitor.state] for monitor in monitors]),
@@ -124,7 +126,7 @@ class MetricsEndpoint:
         processes = {namespec: index for index, namespec in enumerate(by_process)}
         indexes = [[checks[monitor.spec.name], processes[monitor.process.namespec]] for monitor in monitors]
         instances = [same[0].process for same in by_process.values()]
-        names = [[printable_line(process.group), printable_line(process.name)] for process in instances]
+        names = [[printable_name(process.group), printable_name(process.name)] for process in instances]
         self._monitors, self._by_process = monitors, by_process
         self._names = json.dumps([[printable_line(name) for name in checks], names, indexes], separators=(',', ':'))
 

@@ -2,9 +2,11 @@
 
 web       200 for any GET; `bad`: 503
 redis     +PONG; `bad`: -ERR
+fpm       pong over FastCGI; `bad`: 503
 rpc       status() returns a string; `bad`: a fault
 worker    runs notify.py beside MODEFILE, as the page has it, and goes on writing heartbeats; `mute`: the last one
-          is long ago; `hog`: 320 MB; `files`: 600 files; `stopped`: by SIGSTOP, to be ended by SIGCONT
+          is long ago; `hog`: 320 MB; `files`: 600 files; `fatal`: it writes so; `stopped`: by SIGSTOP, to be ended
+          by SIGCONT
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import runpy
 import signal
 import socketserver
+import struct
 import sys
 import time
 from http.server import BaseHTTPRequestHandler
@@ -45,6 +48,14 @@ class Redis(socketserver.BaseRequestHandler):
             self.request.sendall(b'-ERR loading\r\n' if modes() else b'+PONG\r\n')
 
 
+class Fpm(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(65536)
+        head = b'Status: 503 Bad\r\n\r\n' if modes() else b'Content-Type: text/plain\r\n\r\npong'
+        end = bytes([1, 3, 0, 1, 0, 8]) + bytes(10)
+        self.request.sendall(struct.pack('>BBHHH', 1, 6, 1, len(head), 0) + head + end)
+
+
 class Threads(socketserver.ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
 
@@ -69,6 +80,8 @@ def work() -> None:
             grow_old(heartbeat.filepath)
         else:
             heartbeat.notify()
+        if 'fatal' in mode:
+            print('FATAL the queue is gone', flush=True)
         if 'hog' in mode and not held:
             held.append(b'x' * (320 << 20))
         if 'files' in mode and not held:
@@ -84,6 +97,8 @@ if kind == 'web':
     ThreadingHTTPServer(('127.0.0.1', port), Web).serve_forever()
 elif kind == 'redis':
     Threads(('127.0.0.1', port), Redis).serve_forever()
+elif kind == 'fpm':
+    Threads(('127.0.0.1', port), Fpm).serve_forever()
 elif kind == 'rpc':
     server = SimpleXMLRPCServer(('127.0.0.1', port), logRequests=False)
     server.register_function(status)

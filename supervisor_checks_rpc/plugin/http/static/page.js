@@ -154,12 +154,12 @@ function showProblems(problems) {
 function summarize(problems) {
   const counts = view.count();
   const checks = view.rows.length - counts.unchecked;
-  const sick = checks - counts.healthy - counts.paused;
+  const sick = checks - counts.healthy - counts.paused - counts.inactive;
   const parts = [];
   if (sick) parts.push(`${sick} of ${checks} not healthy`);
   else if (!counts.healthy) parts.push('nothing is checked');
   else parts.push(counts.healthy === checks ? `all ${checks} healthy` : `${counts.healthy} healthy`);
-  if (counts.paused) parts.push(`${counts.paused} paused`);
+  for (const state of ['paused', 'inactive']) if (counts[state]) parts.push(`${counts[state]} ${state}`);
   if (problems) parts.push(`${problems} problem${problems === 1 ? '' : 's'} of the configuration`);
   $('verdict').textContent = parts.join(', ');
   $('verdict').className = sick || problems || !counts.healthy ? 'bad' : 'good';

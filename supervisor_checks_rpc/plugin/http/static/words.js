@@ -1,11 +1,11 @@
 // What the page says: pure functions from values to words.
 
-export const STATES = ['unhealthy', 'invalid', 'unknown', 'waiting', 'starting', 'paused', 'healthy', 'unchecked'];
+export const STATES = ['unhealthy', 'invalid', 'unknown', 'waiting', 'starting', 'paused', 'healthy', 'inactive', 'unchecked'];
 
 // Colour is never the only sign.
 export const SIGNS = {
   unhealthy: '\u2717', invalid: '!', unknown: '?', waiting: '\u29d6', starting: '\u2026', paused: '\u2016',
-  healthy: '\u2713', unchecked: '\u2013',
+  healthy: '\u2713', inactive: '\u25cb', unchecked: '\u2013',
 };
 
 // The order is that of _STATES in status_data.py.
