@@ -64,6 +64,8 @@ def read(path: str | None, environ: Mapping[str, str]) -> tuple[list[Url], list[
 
 
 def _of_file(path: str) -> tuple[list[Url], list[str]]:
+    if '://' in path:
+        raise InvalidCheckConfig('--config: cannot use a URL (hidden), expected a file that holds it')
     try:
         with open(path, encoding='utf-8') as file:
             mode = os.fstat(file.fileno()).st_mode

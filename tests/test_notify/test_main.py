@@ -67,6 +67,7 @@ def test_a_file_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
         ('--at-most 10', "--at-most: cannot use '10', expected NUMBER/TIME (10/h, 3/15m)"),
         ('--state x', "--state: cannot use 'x', expected a list of fatal, suspended, unhealthy, restarted, healthy"),
         ('--template /no/file', '--template: cannot read /no/file: No such file or directory'),
+        (f'--config json://{SECRET}', '--config: cannot use a URL (hidden), expected a file that holds it'),
         ('--config /no/file', '--config: cannot read /no/file: No such file or directory'),
     ],
 )
