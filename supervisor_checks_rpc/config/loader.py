@@ -70,9 +70,9 @@ class Config:
     """What a configuration file says about health: checks sorted by name, and all problems, one line each.
 
     `notes` say what else checks need in order to run, and is not in the file. `logins` are those of supervisord's HTTP
-    servers, by section. `dependencies` are those of processes, by group and name.
-    `programs` are those of the file, () if it does not tell all processes that it makes. Two that are equal make the
-    plugin do the same.
+    servers, by section. `dependencies` are those of processes, by group and name. `on_fatal` is for processes without
+    checks. `programs` are those of the file, () if it does not tell all processes that it makes. Two that are equal
+    make the plugin do the same.
     """
 
     path: str
@@ -84,6 +84,7 @@ class Config:
     logins: Mapping[str, Login] = field(default_factory=dict, compare=False)
     dependencies: Mapping[Key, start_order.Dependencies] = field(default_factory=dict)
     programs: tuple[Program, ...] = field(default=(), compare=False)
+    on_fatal: str = 'none'
 
     @property
     def processes(self) -> list[Member]:
@@ -136,8 +137,9 @@ def _config_of(path: str, file: ConfFile) -> Config:
     dependencies, wrong = start_order.dependencies(file.sections, known)
     problems.extend(map(one_line, wrong))
     return Config(
-        path, tuple(specs), tuple(problems), settings, True, told, _logins(file), dependencies, _all_told(file, known)
-    )
+        path, tuple(specs), tuple(problems), settings, True, told, _logins(file), dependencies, _all_told(file, known),
+        str(values['on_fatal']),
+    )  # fmt: skip
 
 
 def _all_told(file: ConfFile, known: Sequence[Program]) -> tuple[Program, ...]:

@@ -63,8 +63,13 @@ class ProcessHealthSuspendedEvent(ProcessHealthEvent):
     """Restarts of an unhealthy process are suspended: they did not help."""
 
 
+class ProcessHealthShutdownEvent(ProcessHealthEvent):
+    """supervisord shuts down, because a process cannot be cured."""
+
+
 events.register('PROCESS_HEALTH', ProcessHealthEvent)
 events.register('PROCESS_HEALTH_HEALTHY', ProcessHealthHealthyEvent)
 events.register('PROCESS_HEALTH_UNHEALTHY', ProcessHealthUnhealthyEvent)
 events.register('PROCESS_HEALTH_RESTARTED', ProcessHealthRestartedEvent)
 events.register('PROCESS_HEALTH_SUSPENDED', ProcessHealthSuspendedEvent)
+events.register('PROCESS_HEALTH_SHUTDOWN', ProcessHealthShutdownEvent)

@@ -1,4 +1,4 @@
-"""Notices what an operator asks for where no event tells of it: stop, start, signal, reread.
+"""Notices what an operator asks for where no event tells of it: stop, start, signal, shutdown, reread.
 
 supervisor.stopProcess on a process that is STOPPING is a fault and leaves no trace (supervisor/rpcinterface.py). So an
 operator's stop in the middle of our restart would be lost, and so would the start of an operator's restart. The
@@ -22,6 +22,7 @@ from ..core.model import Process
 
 _WHAT = ('Process', 'ProcessGroup', 'AllProcesses')
 _METHODS = {f'{verb}{what}': verb for verb in ('stop', 'start', 'signal') for what in _WHAT}
+_METHODS['shutdown'] = 'shutdown'
 _REREAD = 'reloadConfig'
 # Where a wrapped method finds who is to be told: a reload makes a new supervisord object, but no new class.
 _WATCH = 'health_operator_watch'
@@ -29,7 +30,7 @@ Note = Callable[[str, str, str], None]
 
 
 class OperatorWatch:
-    """Calls `note(verb, group, name)` for every stop, start and signal asked of this supervisord.
+    """Calls `note(verb, group, name)` for every stop, start, signal and shutdown asked of this supervisord.
 
     `name` is '' for a whole group, and `group` as well for all processes. `reread` is called when supervisord has read
     its file again, and `ring` to have `catch_up` called on the next turn of supervisord's loop.
@@ -46,7 +47,7 @@ class OperatorWatch:
     def note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take note of a call."""
         name = args[0] if args else kwargs.get('name')
-        if method.endswith('AllProcesses'):
+        if method.endswith('AllProcesses') or method == 'shutdown':
             self._note(_METHODS[method], '', '')
         elif isinstance(name, str):
             self._note(_METHODS[method], *((name, '') if method.endswith('Group') else _split(name)))

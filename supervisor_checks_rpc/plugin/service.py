@@ -46,6 +46,7 @@ from .processes import running_instance
 from .readiness import Readiness
 from .remediation import Remediation
 from .restarts import Restart
+from .shutdown import Shutdown
 from .start_order import StartOrder
 from .waits import Wait
 from .waits import Waits
@@ -93,9 +94,10 @@ class HealthService:
         self.record = Record(self.config.specs, self.config.settings.history)
         self._readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
         self._start_order = StartOrder(supervisord, self.record, self._readiness, self._restart_by_rule, clock)
+        self._shutdown = Shutdown(supervisord, self._ring, clock)
         self._remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self._ring,
-            self._start_order.cause, self._start_order.hold_back, clock,
+            self._start_order.cause, self._start_order.hold_back, self._shutdown.begin, clock,
         )  # fmt: skip
         self._start_order.configure(self.config.dependencies)
         self.waits = Waits(self._readiness, self._start_order, clock)
@@ -168,6 +170,8 @@ class HealthService:
             self._remediation.process_changed(make_namespec(group, name), subprocess)
             if _is_unexpected_exit(event):
                 self._note_exit(ended_instance(group, name, subprocess))
+            if isinstance(event, events.ProcessStateFatalEvent):
+                self._remediation.became_fatal(make_namespec(group, name), subprocess, self.config.on_fatal)
             self._start_order.note_change()
             self.waits.note_change((group, name))
 
@@ -223,7 +227,7 @@ class HealthService:
             self._operator_watch.catch_up()
         for worker in self._on_demand:
             worker.replace_if_late()
-        has_work = self._start_order.has_work() or self.waits.has_work()
+        has_work = self._start_order.has_work() or self.waits.has_work() or self._shutdown.has_work()
         return has_work or self._remediation.restarts.has_work()
 
     def _advance(self) -> None:
@@ -232,8 +236,12 @@ class HealthService:
         self._remediation.restarts.advance()
         self._start_order.advance()
         self.waits.advance()
+        self._shutdown.advance()
 
     def _operator_asked(self, verb: str, group: str, name: str) -> None:
+        if verb == 'shutdown':
+            self._shutdown.cancel()
+            return
         self._start_order.operator_asked(verb, group, name)
         self._remediation.operator_asked(verb, group, name)
         self._note_change()
