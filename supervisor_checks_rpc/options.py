@@ -224,10 +224,16 @@ def reject() -> Any:
 
 
 def _words(value: object) -> tuple[str, ...]:
-    text = _text(value)
+    return listed(_text(value)) or reject()
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the words between commas; one that holds a comma stands in double quotes.
+
+    :raises ValueError: when a quote is not closed.
+    """
     parts = _unquoted(text) if '"' in text else text.split(',')
-    words = tuple(word for word in map(str.strip, parts) if word)
-    return words or reject()
+    return tuple(word for word in map(str.strip, parts) if word)
 
 
 def _unquoted(text: str) -> list[str]:
