@@ -19,6 +19,8 @@ from supervisor.options import split_namespec
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 
 from ..core.model import Process
+from .stop_replies import WAITING
+from .stop_replies import OurStops
 
 _WHAT = ('Process', 'ProcessGroup', 'AllProcesses')
 _METHODS = {f'{verb}{what}': verb for verb in ('stop', 'start', 'signal') for what in _WHAT}
@@ -36,7 +38,10 @@ class OperatorWatch:
     its file again, and `ring` to have `catch_up` called on the next turn of supervisord's loop.
     """
 
-    def __init__(self, supervisord: Any, note: Note, reread: Callable[[], None], ring: Callable[[], None]) -> None:
+    def __init__(
+        self, supervisord: Any, note: Note, reread: Callable[[], None], ring: Callable[[], None], stops: OurStops
+    ) -> None:
+        self.stops = stops
         self._note = note
         self._reread = reread
         self._ring = ring
@@ -84,6 +89,9 @@ def _wrap_methods() -> None:
         for method in (*_METHODS, _REREAD):
             original = vars(interface).get(method)
             if original is not None and not hasattr(original, _WATCH):
+                # What a derived class has may be called as it is by its plugin, which knows no deferred replies.
+                if interface is SupervisorNamespaceRPCInterface and method in WAITING:
+                    original = WAITING[method](original, _stops_of)
                 wrapped = _followed(original) if method == _REREAD else _noted(original, method)
                 setattr(wrapped, _WATCH, True)
                 setattr(interface, method, wrapped)
@@ -97,6 +105,11 @@ def _and_derived(interface: type[Any]) -> Iterator[type[Any]]:
 
 def _watch_of(interface: Any) -> OperatorWatch | None:
     return getattr(getattr(interface, 'supervisord', None), _WATCH, None)
+
+
+def _stops_of(interface: Any) -> OurStops | None:
+    watch = _watch_of(interface)
+    return watch.stops if watch else None
 
 
 def _noted(original: Callable[..., Any], method: str) -> Callable[..., Any]:

@@ -48,6 +48,7 @@ from .remediation import Remediation
 from .restarts import Restart
 from .shutdown import Shutdown
 from .start_order import StartOrder
+from .stop_replies import OurStops
 from .waits import Wait
 from .waits import Waits
 from .watches import ListenerWatch
@@ -128,7 +129,9 @@ class HealthService:
         for _, server in self._supervisord.options.httpservers:
             server.channel_class = Channel
         noted, reread = guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread)
-        self._operator_watch = OperatorWatch(self._supervisord, noted, reread, self._ring)
+        is_stopping = self._remediation.restarts.is_stopping
+        stops = OurStops(is_stopping, lambda name: self.restart(name, 'started by an operator').is_done)
+        self._operator_watch = OperatorWatch(self._supervisord, noted, reread, self._ring, stops)
         self._match()
 
     def _follow_reread(self) -> None:
