@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import sys
 import xmlrpc.client
@@ -26,6 +25,8 @@ from ..check_modules.base import BaseCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
+from ..core.program_arguments import Parser
+from ..core.program_arguments import without_values
 from ..core.text import without_login
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
@@ -75,9 +76,7 @@ _LEGACY: Mapping[str, Mapping[str, _Legacy]] = {
 
 def _main(kind: str) -> int:
     parser = _parser(kind)
-    args, surplus = parser.parse_known_args()
-    if surplus:
-        parser.error('unexpected argument: ' + ' '.join(_option_of(word) for word in surplus))
+    args = parser.read()
     try:
         checks = _complex(args) if kind == 'complex' else [_single(kind, args)]
         runner = _runner(args, checks)
@@ -89,23 +88,13 @@ def _main(kind: str) -> int:
     return 0
 
 
-def _option_of(word: str) -> str:
-    """Return the option that begins `word`, without a value that is joined to it."""
-    if word.startswith('--'):
-        return word.partition('=')[0]
-    return word[:2] if word.startswith('-') else '(not an option)'
-
-
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
-        """Say in one line what is wrong, without the values of options, and exit 2."""
-        # As far as the end, or argparse's own words: a value may hold spaces.
-        values = r'(--[\w-]+)=.*?( could match |$)|(ignored explicit argument) .*'
-        line = re.sub(values, r'\1\2\3', ' '.join(message.split()))
-        self.exit(2, f'{self.prog}: {line}\n')
+        """Say in one line what is wrong, and exit 2."""
+        self.exit(2, f'{self.prog}: {without_values(message)}\n')
 
 
-def _parser(kind: str) -> argparse.ArgumentParser:
+def _parser(kind: str) -> _Parser:
     parser = _Parser(
         prog=f'supervisor_{kind}_check',
         description='An event listener of supervisord for TICK_5, TICK_60 or TICK_3600 that restarts the processes '
