@@ -43,6 +43,8 @@ _ELSEWHERE = {
 }  # fmt: skip
 # Names of options have fewer characters.
 _LONGEST_NAME = 100
+# What is shown of an unknown name: in broken JSON it may be a password.
+_NAME = re.compile(r'[A-Za-z_.-]{1,60}')
 # What stands for a value that a message does not quote.
 HIDDEN = 'the value (hidden)'
 # What a message quotes: few parts, each a word, a number with a unit, or a short name with a number such as RPC2. What
@@ -113,7 +115,8 @@ def parse(
     for name in sorted(str(name) for name in given if name not in known):
         meant = _meant(name[:_LONGEST_NAME], tuple(sorted({*known, *others})))
         hint = f' (did you mean {meant}?)' if meant else ''
-        problems.append(f'{name}: unknown option, expected one of: {" ".join(sorted({*known, *others}))}{hint}')
+        shown = name if _NAME.fullmatch(name) else '(hidden)'
+        problems.append(f'{shown}: unknown option, expected one of: {" ".join(sorted({*known, *others}))}{hint}')
     return values, problems
 
 

@@ -90,7 +90,8 @@ class CheckSpec:
     type: str
     processes: tuple[str, ...]
     schedule: Schedule = _DEFAULTS
-    options: Mapping[str, object] = field(default_factory=dict)
+    # Some are secret.
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
     error: str = ''
     is_external: bool = False
     ttl: float = 0.0

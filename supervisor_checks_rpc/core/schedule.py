@@ -61,7 +61,7 @@ def _row(kind: Kind, default: Any, help_text: str, *, secret: bool = False, **mo
     - `is_for_runs`: True where a run of the check depends on it, and not only what its result leads to.
     """
     option = Option('', kind, None if 'computed_from' in more else default, help_text, secret)
-    return field(default=default, metadata={'option': option, **more})
+    return field(default=default, repr=not secret, metadata={'option': option, **more})
 
 
 @dataclass(frozen=True)
