@@ -73,7 +73,9 @@ class Option:
 
 def with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:
     """Return `options`, each that is named in `defaults` with the default that stands there."""
-    return [replace(option, default=defaults.get(option.name, option.default)) for option in options]
+    return [
+        replace(option, default=defaults[option.name]) if option.name in defaults else option for option in options
+    ]
 
 
 def parse(

@@ -24,11 +24,15 @@ Member = tuple[str, str, bool]
 
 
 class Program(NamedTuple):
-    """A section as it stands in one group: what processes it makes there. A program may stand in several groups."""
+    """A section as it stands in one group: what processes it makes there. A program may stand in several groups.
+
+    `first` is the number of the first of them (numprocs_start).
+    """
 
     section: str
     group: str
     processes: tuple[str, ...]
+    first: int = 0
 
     @property
     def is_listener(self) -> bool:
@@ -59,8 +63,16 @@ def programs(sections: Mapping[str, Section]) -> list[Program]:
         if name.startswith(PROGRAM_PREFIXES) and name not in in_group
     ]
     return [
-        Program(name, group, tuple(_names(name, group, sections[name], everywhere))) for name, group in grouped + alone
+        Program(name, group, tuple(_names(name, group, sections[name], everywhere)), _first(sections[name]))
+        for name, group in grouped + alone
     ]
+
+
+def _first(section: Section) -> int:
+    try:
+        return int(section.given.get('numprocs_start', '0'))
+    except ValueError:
+        return 0
 
 
 def members(known: Iterable[Program]) -> list[Member]:
