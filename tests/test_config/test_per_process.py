@@ -14,7 +14,10 @@ from supervisor_checks_rpc.config.sections import fingerprint
 from supervisor_checks_rpc.config.sections import listed
 from supervisor_checks_rpc.core.model import CheckSpec
 
-PROGRAM = '[program:web]\ncommand = web\nnumprocs = 3\nnumprocs_start = 8\nprocess_name = %(program_name)s_%(process_num)02d\n'
+PROGRAM = (
+    '[program:web]\ncommand = web\nnumprocs = 3\nnumprocs_start = 8\n'
+    'process_name = %(program_name)s_%(process_num)02d\n'
+)
 CHECK = '[healthcheck:x]\ntype = tcp\nprocesses = web\n'
 KEYS = [('web', f'web_{number:02d}') for number in (8, 9, 10)]
 
@@ -57,7 +60,8 @@ def test_a_port_with_arithmetic_as_people_have_it(load, written: str, expanded: 
 
 def test_all_names_beside_what_is_expanded_for_everybody(load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('HEALTH_TEST_A', '100%%(process_num)d')
-    written = '/%(ENV_HEALTH_TEST_A)s%%%(here)s %(program_name)s %(group_name)s %(process_name)s %(process_num)03d%%(here)s'
+    names = '%(program_name)s %(group_name)s %(process_name)s %(process_num)03d'
+    written = f'/%(ENV_HEALTH_TEST_A)s%%%(here)s {names}%%(here)s'
     group = '[group:site]\nprograms = web\n'
     config = load(PROGRAM + group + CHECK.replace('= web', '= site:*') + f'port = 80\nsend = {written}\n')
     assert config.problems == ()
@@ -107,7 +111,8 @@ def test_what_the_section_is_and_for_whom_is_the_same_for_all(load, key: str) ->
     text = CHECK + 'port = 80\n'
     broken = text.replace(f'{key} = ', f'{key} = %(process_name)s')
     (problem,) = load(PROGRAM + broken).problems
-    assert problem == f'[healthcheck:x] {key}: it is the same for all processes, expected no %(process_num)d or the like'
+    told = 'it is the same for all processes, expected no %(process_num)d or the like'
+    assert problem == f'[healthcheck:x] {key}: {told}'
 
 
 @pytest.mark.parametrize('value', ['%(process_num)x', '%(process_num)999999999d', '%(process_name)d', '%(proces_num)d',
@@ -135,7 +140,8 @@ def test_for_processes_that_nobody_makes_it_is_looked_at_nevertheless(load) -> N
 
 
 def test_options_of_the_schedule_too(load) -> None:
-    config = load(PROGRAM + CHECK + 'port = 80\ninterval = %(process_num)ds\npre_restart_command = dump %(process_name)s\n')
+    schedule = 'interval = %(process_num)ds\npre_restart_command = dump %(process_name)s\n'
+    config = load(PROGRAM + CHECK + 'port = 80\n' + schedule)
     assert config.problems == ()
     assert [only(config).of(key).schedule.interval for key in KEYS] == [8, 9, 10]
     assert only(config).of(KEYS[1]).schedule.pre_restart_command == 'dump web_09'
@@ -147,18 +153,20 @@ def test_a_complex_check_of_such_checks(load) -> None:
     config = load(PROGRAM + CHECK + 'port = 80%(process_num)02d\n' + same + both)
     assert config.problems == ()
     members = [json.loads(text) for text in values(config, 'checks', 'both')]
-    assert [[options['port'] for _, _, options in one] for one in members] == [['8008', '1'], ['8009', '1'], ['8010', '1']]
+    ports = [[options['port'] for _, _, options in one] for one in members]
+    assert ports == [['8008', '1'], ['8009', '1'], ['8010', '1']]
     own = PROGRAM + CHECK + 'port = 1\n' + same + both + 'interval = %(process_num)ds\n'
     assert [json.loads(text)[0][0] for text in values(load(own), 'checks', 'both')] == ['x'] * 3
     # Also for processes that the member itself is not for.
     elsewhere = CHECK.replace('= web', '= nobody')
-    members = [json.loads(text) for text in values(load(PROGRAM + elsewhere + 'port = 80%(process_num)02d\n' + both + same), 'checks', 'both')]
-    assert members[0][0][2]['port'] == '8008'
+    config = load(PROGRAM + elsewhere + 'port = 80%(process_num)02d\n' + both + same)
+    assert json.loads(str(values(config, 'checks', 'both')[0]))[0][2]['port'] == '8008'
 
 
 def test_it_is_listed_as_it_is_written_and_known_by_what_it_becomes(load) -> None:
     config = load(PROGRAM + CHECK + 'port = 80%(process_num)02d\n')
-    assert {option.name: option.kind.show(value) for option, value in listed(only(config))}['port'] == '80%(process_num)02d'
+    shown = {option.name: option.kind.show(value) for option, value in listed(only(config))}
+    assert shown['port'] == '80%(process_num)02d'
     other = load(PROGRAM.replace('= 8', '= 7') + CHECK + 'port = 80%(process_num)02d\n')
     assert fingerprint(only(config)) != fingerprint(only(other))
     assert fingerprint(only(config)) == fingerprint(only(load(PROGRAM + CHECK + 'port = 80%(process_num)02d\n')))
