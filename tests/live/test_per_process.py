@@ -27,7 +27,8 @@ def ports():
 
 def test_each_process_is_checked_by_its_own_values(supervisord):
     first = ports()
-    check = {'url': '/ping', 'headers': '{"X-Of": "%(process_name)s"}', 'port': f'{first // 100}%(process_num)02d', **FAST}
+    port_of_each = f'{first // 100}%(process_num)02d'
+    check = {'url': '/ping', 'headers': '{"X-Of": "%(process_name)s"}', 'port': port_of_each, **FAST}
     sv = supervisord(
         web(first)
         + healthcheck('ping', 'http', 'web', **check)
@@ -46,7 +47,7 @@ def test_each_process_is_checked_by_its_own_values(supervisord):
         assert f'127.0.0.1:{port}/' in sv.health.runCheck('both', name)['reason']
         assert sv.health.getCheckStatus('both', name)['state'] in ('healthy', 'unknown')
     (shown,) = [one for one in sv.health.listChecks() if one['name'] == 'ping']
-    assert shown['port'] == check['port']
+    assert shown['port'] == port_of_each
 
 
 def test_one_that_cannot_be_used_is_invalid_and_the_others_work(supervisord):
