@@ -172,7 +172,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not str(value).isascii():
         raise ValueError
     number = float(str(value))
     if not math.isfinite(number):
@@ -220,7 +220,7 @@ def integer(low: int, high: int = MAX_INT) -> Kind:
     """Return the kind of a whole number from `low` to `high`."""
 
     def convert(value: object) -> int:
-        if isinstance(value, (bool, float)):
+        if isinstance(value, (bool, float)) or not str(value).isascii():
             raise ValueError
         number = int(str(value))
         return number if low <= number <= high else reject()
