@@ -85,7 +85,9 @@ class Option:
 
 def with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:
     """Return `options`, each that is named in `defaults` with the default that stands there."""
-    return [replace(option, default=defaults.get(option.name, option.default)) for option in options]
+    return [
+        replace(option, default=defaults[option.name]) if option.name in defaults else option for option in options
+    ]
 
 
 def parse(
@@ -198,7 +200,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not str(value).isascii():
         raise ValueError
     number = float(str(value))
     if not math.isfinite(number):
@@ -262,7 +264,7 @@ def integer(low: int, high: int = MAX_INT) -> Kind:
     """Return the kind of a whole number from `low` to `high`."""
 
     def convert(value: object) -> int:
-        if isinstance(value, (bool, float)):
+        if isinstance(value, (bool, float)) or not str(value).isascii():
             raise ValueError
         number = int(str(value))
         return number if low <= number <= high else reject()

@@ -285,7 +285,7 @@ class HealthService:
         logs: dict[tuple[str, str], set[str]] = {}
         for spec in self.config.specs:
             for key in matched[spec.name] if spec.logs else ():
-                logs.setdefault(key, set()).update(spec.logs)
+                logs.setdefault(key, set()).update(spec.of(key).logs)
         for key, names_of_logs in logs.items():
             self.processes.note_logs(known[key], names_of_logs, is_starting=False)
         instances = {key: running_instance(*key, known[key]) for key in watched}

@@ -15,7 +15,7 @@ from ..local.regex_search import SEARCHER
 def _port(value: object) -> int | re.Pattern[str]:
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
-    elif isinstance(value, str) and value.strip().isdecimal():
+    elif isinstance(value, str) and value.isascii() and value.strip().isdecimal():
         number = int(value)
     elif isinstance(value, str):
         try:
@@ -60,7 +60,7 @@ def port_of(port: int | re.Pattern[str], process: Process, deadline: Deadline) -
     if isinstance(port, int):
         return port
     found = SEARCHER.captured(port, process.name, deadline)
-    if found is None or not found.isdecimal() or not 1 <= int(found) <= 65535:
+    if found is None or not (found.isascii() and found.isdecimal()) or not 1 <= int(found) <= 65535:
         raise InvalidPortSpec(f'port: expression {port.pattern!r} finds no port in the process name {process.name!r}')
     if found.startswith('0'):
         # `%(process_num)02d` is in the name: on port 1 the connection of a healthy service would be refused.
