@@ -339,6 +339,20 @@ class HealthNamespaceRPCInterface:
         return True
 
     @_published
+    def getEvents(self, process: str, after: int) -> Any:
+        """Return what happened last: changes of health, and what was done about them, by us and by people
+
+        @param string process  Name of the process, or group:name; '' is every process
+        @param int after       Only events after that of this number; 0 is all that are known, at most 200
+        @return array result   An array of structs, oldest first: number, at (seconds since the epoch), group and name
+                               ('' for all), check ('' for all), what (healthy, unhealthy, restarted, suspended, fatal,
+                               restart, reset, paused, resumed, stop, start, signal), reason
+        """
+        if after < 0:
+            raise incorrect(f'after must be 0 or more, not {after}')
+        return [structs.event_struct(event) for event in self._service.events_after(after, process)]
+
+    @_published
     def beat(self, check: str, process: str, ok: bool, message: str) -> Any:
         """Give a sign of life for a check of type heartbeat; silence for its ttl is a failure
 

@@ -18,11 +18,14 @@ from supervisor.xmlrpc import Faults
 
 from supervisor_checks_rpc import options
 from supervisor_checks_rpc.controllerplugin import make_health_controllerplugin
+from supervisor_checks_rpc.core.event_log import Event
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Status
+from supervisor_checks_rpc.protocol.structs import event_struct
 from supervisor_checks_rpc.protocol.structs import result_struct
 from supervisor_checks_rpc.protocol.structs import status_struct
+from supervisor_checks_rpc.supervisorctl import commands
 from supervisor_checks_rpc.supervisorctl import table
 from supervisor_checks_rpc.supervisorctl import usage
 from supervisor_checks_rpc.supervisorctl.commands import are_healthy
@@ -458,6 +461,53 @@ def test_with_json_a_restart_says_what_came_of_each_and_what_is_left():
     assert document['outcomes'][2]['message'] == 'not restarted, or not waited for'
 
 
+# -- events
+
+
+def event(number: int, what: str = 'unhealthy', group: str = 'web', name: str = 'web') -> dict[str, Any]:
+    found = Event(number, 1000.0, group, name, 'ping' if what == 'unhealthy' else '', what, 'it hangs')
+    return event_struct(found)
+
+
+def test_events_are_a_table():
+    known = [event(1), event(2, 'stop', 'api', ''), event(3, 'paused', '', '')]
+    exitstatus, output = said('health events', getEvents=lambda *_: known)
+    assert exitstatus == 0
+    assert [line.split()[2:5] for line in output.splitlines()[1:]] == [
+        ['web', 'ping', 'unhealthy'], ['api:*', '-', 'stop'], ['all', '-', 'paused'],
+    ]  # fmt: skip
+    assert json.loads(said('health events --json web', getEvents=lambda *_: known)[1]) == known
+
+
+def test_events_of_nobody():
+    def none(*_: object) -> Any:
+        raise fault(Faults.BAD_NAME, "BAD_NAME: no process named 'nobody'")
+
+    assert said('health events nobody', getEvents=none) == (4, "nobody: ERROR (no process named 'nobody')\n")
+
+
+@pytest.mark.parametrize('line', ['health events --follow', 'health events --follow --json'])
+def test_events_are_followed_until_ctrl_c_and_over_a_reload(monkeypatch, line):
+    monkeypatch.setattr(commands, '_FOLLOW_SECONDS', 0)
+    answers: list[Any] = [[event(7)], ConnectionRefusedError(111, 'x'), [event(1), event(2)], KeyboardInterrupt()]
+    asked: list[int] = []
+
+    def answer(_process: str, after: int) -> Any:
+        asked.append(after)
+        now = answers.pop(0)
+        if isinstance(now, BaseException):
+            raise now
+        return now
+
+    exitstatus, output = said(line, getEvents=answer)
+    assert (exitstatus, asked) == (0, [0, 7, 7, 2])
+    if '--json' in line:
+        assert [json.loads(row)['number'] for row in output.splitlines()] == [7, 1, 2]
+    else:
+        assert output.count('it hangs') == 3
+        assert output.count('supervisord refused connection; trying again') == 1
+
+
 # -- watch
 
 
@@ -687,6 +737,8 @@ def test_help_on_the_commands_of_others_is_theirs_alone():
         ('health wait web api:', ['api:a ', 'api:* ', 'api:b ']),
         ('health restart -', ['--json ', '--at-once ', '--timeout ']),
         ('health -', ['--json ', '--interval ', '--watch ']),
+        ('health events -', ['--json ', '--follow ']),
+        ('health events --follow w', ['web ']),
         ('health --watch p', ['pause ', 'ping ', 'plain-one ']),
         ('health restart --at-once 2 w', ['web ']),
         ('health run ', ['ping ', 'rss ', 'web ', 'api:a ', 'api:* ', 'api:b ', 'plain-one ', 'all ']),

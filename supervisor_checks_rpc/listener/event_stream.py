@@ -50,8 +50,8 @@ def take_over_stdout() -> BinaryIO:
 def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
     """Yield the headers of each event, with those of its body, and acknowledge it when the next is asked for.
 
-    Headers stand in the first line of a body; what follows it is `text`. Ends when supervisord is gone. The
-    acknowledgement is always OK: after FAIL supervisord sends the event again at once, to every listener.
+    Ends when supervisord is gone. The acknowledgement is always OK: after FAIL supervisord sends the event again at
+    once, to every listener.
     """
     with suppress(BrokenPipeError):
         stdout.write(b'READY\n')
@@ -59,8 +59,8 @@ def events(stdin: BinaryIO, stdout: BinaryIO) -> Iterator[dict[str, str]]:
             header = _fields(stdin.readline())
             if not header.get('len', '').isdecimal():
                 return
-            first, _, rest = stdin.read(int(header['len'])).partition(b'\n')
-            yield {**_fields(first), **header, 'text': rest.decode('utf-8', 'replace')}
+            body = stdin.read(int(header['len']))
+            yield {**_fields(body), **header}
             # One write, which supervisord reads in one turn of its loop.
             stdout.write(b'RESULT 2\nOKREADY\n')
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from ..core.model import Process
 from ..core.patterns import matching
@@ -55,13 +56,15 @@ class Filter:
 
 def of_event(event: Mapping[str, str], at: float) -> News | None:
     """Return what `event` says, as listener.event_stream yields it; None if it is none of those we are for."""
-    name, group, process = (event.get(key, '') for key in ('eventname', 'groupname', 'processname'))
-    if not (group and process):
+    name = event.get('eventname', '')
+    is_health = name.startswith(_HEALTH)
+    # What supervisor itself says is not encoded.
+    words = {key: unquote(value) if is_health else value for key, value in event.items()}
+    group, process = words.get('groupname', ''), words.get('processname', '')
+    if not (group and process and (is_health or name == 'PROCESS_STATE_FATAL')):
         return None
-    if name == 'PROCESS_STATE_FATAL':
+    if not is_health:
         return News(FATAL, Process(group, process, 0), '', 'supervisord gave up starting it', at)
-    if not name.startswith(_HEALTH):
-        return None
-    pid = event.get('pid', '')
+    pid = words.get('pid', '')
     known = Process(group, process, int(pid) if pid.isdecimal() else 0)
-    return News(name[len(_HEALTH) :].lower(), known, event.get('check', ''), event.get('text', ''), at)
+    return News(name[len(_HEALTH) :].lower(), known, words.get('check', ''), words.get('reason', ''), at)

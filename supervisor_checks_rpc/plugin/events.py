@@ -22,10 +22,10 @@ class ProcessHealthEvent(events.Event):
     """A change of the health of a process; `check` is '' when it is about all its checks."""
 
     def __init__(self, process: Process, check: str, state: str, reason: str) -> None:
-        self._process = process
-        self._check = check
+        self.process = process
+        self.check = check
+        self.reason = reason
         self._state = state
-        self._reason = reason
 
     def payload(self) -> str:
         """Return a header in supervisor's own style, and the reason on a line of its own; values are percent-encoded.
@@ -33,13 +33,13 @@ class ProcessHealthEvent(events.Event):
         Readers split each word at ':' and expect two parts (supervisor/childutils.py); multivisor does so with all of
         the payload.
         """
-        process = self._process
+        process = self.process
         words = {
             'processname': printable_name(process.name), 'groupname': printable_name(process.group), 'pid': process.pid,
-            'check': self._check, 'state': self._state,
+            'check': self.check, 'state': self._state,
         }  # fmt: skip
         header = ' '.join(f'{key}:{_encoded(value)}' for key, value in words.items())
-        return f'{header}\nreason:{_encoded(printable_line(self._reason))}'
+        return f'{header}\nreason:{_encoded(printable_line(self.reason))}'
 
 
 def _encoded(value: object) -> str:

@@ -25,6 +25,8 @@ from ..config import loader
 from ..config import sections
 from ..config import unmatched
 from ..core import model
+from ..core.event_log import Event
+from ..core.event_log import EventLog
 from ..core.model import Result
 from ..core.monitor import Monitor
 from ..core.patterns import matching
@@ -37,6 +39,7 @@ from ..protocol import listener_messages
 from .announcements import Announcements
 from .channel import Channel
 from .doorbell import Doorbell
+from .events import ProcessHealthEvent
 from .guards import guarded
 from .on_demand import OnDemandRuns
 from .operator_actions import OperatorWatch
@@ -84,6 +87,7 @@ class HealthService:
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
         self._announcements = Announcements(self.log)
+        self.event_log = EventLog()
         # A listener reads the file again when the generation changes: it may have changed with it.
         self.generation = ''
         self._earlier_generations: set[str] = set()
@@ -108,6 +112,7 @@ class HealthService:
             (events.ProcessStateEvent, self._on_process_state),
             (events.ProcessGroupEvent, self._on_groups_changed),
             (events.Tick5Event, self._on_tick),
+            (ProcessHealthEvent, self._on_health),
         ):
             events.subscribe(event, guarded(self.log, callback))
 
@@ -169,6 +174,8 @@ class HealthService:
         # A process has no group while its group is being removed.
         if subprocess.group is not None and self._doorbell:
             group, name = subprocess.group.config.name, subprocess.config.name
+            if isinstance(event, events.ProcessStateFatalEvent):
+                self._log_event('fatal', 'supervisord gave up starting it', group, name)
             self.processes.note_change(group, name, subprocess)
             self._remediation.process_changed(make_namespec(group, name), subprocess)
             if _is_unexpected_exit(event):
@@ -241,7 +248,15 @@ class HealthService:
         self.waits.advance()
         self._shutdown.advance()
 
+    def _on_health(self, event: ProcessHealthEvent) -> None:
+        _, _, kind = events.getEventNameByType(type(event)).rpartition('_')
+        self._log_event(kind.lower(), event.reason, event.process.group, event.process.name, event.check)
+
+    def _log_event(self, what: str, reason: str, group: str = '', name: str = '', check: str = '') -> None:
+        self.event_log.add(what, reason, time.time(), group, name, check)
+
     def _operator_asked(self, verb: str, group: str, name: str) -> None:
+        self._log_event(verb, 'asked for by an operator', group, name)
         if verb == 'shutdown':
             self._shutdown.cancel()
             return
@@ -406,7 +421,10 @@ class HealthService:
         :raises UnknownName: when there is no such process.
         :raises CannotRestart: when it does not run.
         """
-        return self._remediation.restart(self.processes.find(namespec), reason)
+        process = self.processes.find(namespec)
+        restart = self._remediation.restart(process, reason)
+        self._log_event('restart', reason, process.group, process.name)
+        return restart
 
     def wait_healthy(self, namespec: str, timeout: float) -> Wait:
         """Wait for a process, for a group (`GROUP:*`), or with '' for all, to be healthy.
@@ -427,6 +445,7 @@ class HealthService:
         """
         process = self.processes.find(namespec)
         self._remediation.policy.reset(process.namespec)
+        self._log_event('reset', 'asked for by an operator', process.group, process.name)
         self._note_change(process)
 
     def beat(self, check: str, namespec: str, is_ok: bool, message: str) -> None:
@@ -450,12 +469,28 @@ class HealthService:
         self.record.pause(monitors, seconds, self._clock(), time.time())
         for paused in {monitor.process.namespec for monitor in monitors}:
             self._remediation.cancel_if_recovered(paused)
+        how_long = f'for {seconds:g}s' if seconds else 'until resumed'
+        self._log_event('paused', f'{how_long}, asked for by an operator', *self._names(namespec), check)
         self._note_change()
 
     def resume(self, check: str, namespec: str) -> None:
         """Check these monitors again; raises as `selected`."""
         self.record.resume(self.selected(check, namespec), self._clock(), time.time())
+        self._log_event('resumed', 'asked for by an operator', *self._names(namespec), check)
         self._note_change()
+
+    def _names(self, namespec: str) -> tuple[str, str]:
+        """Return group and name of a process that is there, '' and '' for '', which is all."""
+        process = self.processes.find(namespec) if namespec else model.Process('', '', 0)
+        return process.group, process.name
+
+    def events_after(self, number: int, namespec: str) -> list[Event]:
+        """Return what happened after the event of that number, to one process or, with '', to all.
+
+        :raises UnknownName: when there is no such process.
+        """
+        process = self.processes.find(namespec) if namespec else None
+        return [event for event in self.event_log.after(number) if process is None or event.concerns(process)]
 
     def reload(self) -> dict[str, list[str]]:
         """Read the configuration again; checks that did not change keep what is known of them.

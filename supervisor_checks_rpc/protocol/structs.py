@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core.event_log import Event
 from ..core.model import Result
 from ..core.model import Status
 from ..core.text import printable_line
@@ -46,6 +47,19 @@ def failing_struct(check: str, namespec: str, state: str, reason: str) -> Struct
         'process': printable_name(namespec),
         'state': state,
         'reason': printable_line(reason),
+    }
+
+
+def event_struct(event: Event) -> Struct:
+    """Return what happened as an XML-RPC struct."""
+    return {
+        'number': event.number,
+        'at': event.at,
+        'group': printable_name(event.group),
+        'name': printable_name(event.name),
+        'check': printable_line(event.check),
+        'what': event.what,
+        'reason': printable_line(event.reason),
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from .. import options
@@ -17,6 +18,7 @@ from ..core import model
 from ..core.summary import SET_ASIDE
 from ..core.text import decoded
 from . import table
+from .console import CALL_ERRORS
 from .console import CALLERS
 from .console import REPLY_TIMEOUT
 from .console import Console
@@ -34,6 +36,7 @@ from .usage import SUCCESS
 from .usage import UNKNOWN_NAME
 from .usage import Problem
 from .usage import misused
+from .usage import of_error
 from .usage import of_fault
 from .watch import View
 from .watch import Watch
@@ -42,6 +45,10 @@ from .watch import Watch
 _WAIT_SECONDS = 60.0
 # How often `--watch` looks unless it is told.
 _WATCH_SECONDS = 2.0
+# How often `events --follow` asks.
+_FOLLOW_SECONDS = 1.0
+# As wide as events often are, for those that are to come.
+_TYPICAL_EVENT = ('2026-11-27 00:00:00', 'x' * 15, 'x' * 15, 'unhealthy', '')
 _NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 
 
@@ -79,6 +86,8 @@ class Commands:
             raise misused(name, 'too many arguments')
         if name in ('wait', 'restart'):
             return self._rolling(name, words, given)
+        if name == 'events':
+            return self._events(words, '--follow' in given)
         if given:
             return self._watch(words, given)
         exitstatus: int = getattr(self, name or 'status')(list(words))
@@ -158,6 +167,49 @@ class Commands:
         # The status of many processes comes without.
         known: list[Struct] = status['history']
         return known or self._ask('getCheckStatus', status['check'], namespec(status))['history']
+
+    def _events(self, words: list[str], follow: bool) -> int:
+        """Print what happened last, and with `follow` what happens from now on, until Ctrl-C."""
+        process = '' if words in ([], ['all']) else words[0]
+        events = self._events_after(process, 0)
+        if not follow:
+            if self._as_json:
+                self._say_json(events)
+            else:
+                self._say_rows(table.EVENTS, [table.event_row(event) for event in events])
+            return SUCCESS
+        with suppress(KeyboardInterrupt):
+            self._follow(process, events)
+        return SUCCESS
+
+    def _follow(self, process: str, events: list[Struct]) -> None:
+        """Print `events` and those to come; with --json, each is a document of one line."""
+        rows = [table.event_row(event) for event in events]
+        lines = table.Table(self._console.screen, table.EVENTS, rows or [_TYPICAL_EVENT])
+        self._print(lines.heading())
+        last, trouble = 0, ''
+        while True:
+            for event in events:
+                self._console.say(json.dumps(event) if self._as_json else lines.line(table.event_row(event)))
+                last = event['number']
+            time.sleep(_FOLLOW_SECONDS)
+            try:
+                events, now = self._events_after(process, last), ''
+            except CALL_ERRORS as why:
+                # A reload takes seconds.
+                events, now = [], f'{of_error(why, "supervisord")}; trying again'
+            if now and now != trouble:
+                self._print(now)
+            trouble = now
+
+    def _events_after(self, process: str, number: int) -> list[Struct]:
+        try:
+            found: list[Struct] = self._ask('getEvents', process, number)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != BAD_NAME:
+                raise
+            raise of_fault(process, fault) from None
+        return found
 
     # -- runs on demand
 

@@ -59,8 +59,8 @@ class Completion:
             return []
         # As its own commands complete them, `group:*` included.
         processes = [name.rstrip() for name in self._ctl._complete_processes(word)]
-        if command in ('wait', 'restart'):
-            return [*processes, 'all'] if command == 'wait' else processes
+        if command in ('wait', 'restart', 'events'):
+            return processes if command == 'restart' else [*processes, 'all']
         checks = {one['name']: one for one in self._ctl.get_server_proxy('health').listChecks()}
         if before:
             return self._names_of(checks[before[0]]['processes']) if before[0] in checks else []

@@ -23,10 +23,12 @@ Row = Sequence[str]
 STATUS = ('PROCESS', 'CHECK', 'STATE', 'SINCE', 'STREAK', 'RESTARTS', 'NEXT', 'REASON')
 RESULT = ('PROCESS', 'CHECK', 'OUTCOME', 'TIME', 'REASON')
 HISTORY = ('WHEN', *RESULT)
+EVENTS = ('WHEN', 'PROCESS', 'CHECK', 'WHAT', 'REASON')
 # What goes first where the screen is too narrow for a reason of at least this length.
 _DISPENSABLE = ('RESTARTS', 'STREAK', 'SINCE', 'TIME')
 _LEAST_REASON = 24
 
+_COLOURED = ('STATE', 'OUTCOME', 'WHAT')
 _GREEN, _RED, _YELLOW, _BLUE = '32', '31', '33', '34'
 _COLOURS = {
     model.HEALTHY: _GREEN,
@@ -40,6 +42,8 @@ _COLOURS = {
     model.PASSED: _GREEN,
     model.FAILED: _RED,
     model.ERROR: _YELLOW,
+    'fatal': _RED,
+    'suspended': _RED,
 }
 
 
@@ -101,7 +105,7 @@ class Table:
         parts = []
         for column in self._columns[:-1]:
             text = row[column]
-            parts.append(self._screen.colour(text, text) if self._titles[column] in ('STATE', 'OUTCOME') else text)
+            parts.append(self._screen.colour(text, text) if self._titles[column] in _COLOURED else text)
             parts.append(' ' * (self._widths[column] - len(text) + 2))
         return ''.join([*parts, self._screen.cut(row[-1], self._before())]).rstrip()
 
@@ -135,6 +139,13 @@ def widest_result_row(status: Struct) -> Row:
 def history_row(result: Struct) -> Row:
     """Return the row of HISTORY for a result."""
     return (time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(result['at'])), *result_row(result))
+
+
+def event_row(event: Struct) -> Row:
+    """Return the row of EVENTS for what happened."""
+    moment = time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(event['at']))
+    process = namespec(event) if event['name'] else f'{event["group"]}:*' if event['group'] else 'all'
+    return (moment, process, event['check'] or '-', event['what'], event['reason'])
 
 
 def _streak(status: Struct) -> str:

@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Command] = {
     '': Command('[CHECK] [PROCESS]', 0, 2, 'what is known of all, or of these', ('--interval',), ('--watch',)),
     'run': Command('[CHECK] [PROCESS]', 0, 2, 'run checks now; each result as it comes'),
     'history': Command('[CHECK] PROCESS', 1, 2, 'the last results of periodic runs'),
+    'events': Command('[PROCESS]', 0, 1, 'what happened, and what was done about it', flags=('--follow',)),
     'pause': Command('[CHECK] PROCESS [TIME]', 1, 2, 'do not check, for TIME or until resumed'),
     'resume': Command('[CHECK] PROCESS', 1, 2, 'check again'),
     'wait': Command('[PROCESS ...]', 0, _MANY, 'until all are healthy', ('--timeout',)),
@@ -62,7 +63,7 @@ PROCESS is NAME, GROUP:NAME, GROUP:* or all. A CHECK alone is that check on all 
 its processes. TIME is in seconds, or has a unit: 90, 5m, 1h. With --json the
 output is one JSON document. wait and restart take --timeout TIME (1m), restart
 --at-once N (1) as well. health --watch shows the table again and again, every
---interval TIME (2s), until q or Ctrl-C.
+--interval TIME (2s), until q or Ctrl-C; events --follow goes on until Ctrl-C.
 
 Exit status: 0 all are healthy (but paused or inactive), or have passed, or it is done
              1 something is not healthy, did not pass, or cannot be done

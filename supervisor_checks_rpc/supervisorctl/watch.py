@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 
 from ..core import model
+from ..core.summary import SET_ASIDE
 from . import table
 from .console import CALL_ERRORS
 from .console import Console
@@ -31,7 +32,7 @@ from .usage import of_error
 # How long a change is marked.
 MARKED_SECONDS = 10.0
 _MARK = '* '
-_FINE = (model.HEALTHY, model.PAUSED)
+_FINE = (model.HEALTHY, *SET_ASIDE)
 
 
 @dataclass(frozen=True)

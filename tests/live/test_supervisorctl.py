@@ -459,6 +459,67 @@ def test_at_the_prompt(well):
         assert terminal.end()[0] == 0
 
 
+# -- events
+
+
+def happened(text):
+    """Return process, check and what of each row."""
+    return [tuple(line.split()[2:5]) for line in text.splitlines()[1:]]
+
+
+def test_events_tell_what_happened_and_what_was_done(well):
+    before = len(happened(ctl(well, 'health events web')[1]))
+    sicken(well)
+    well.health.beat('beat', 'api:api_0', False, 'another one')
+    for line in ('pause beat web 5m', 'resume beat web', 'reset web', 'pause all', 'resume all'):
+        assert ctl(well, f'health {line}')[0] == 0
+    well.supervisor.stopProcess('web')
+    well.supervisor.startProcess('web')
+    well.health.restartProcess('web', True)
+    exitstatus, text = ctl(well, 'health events web')
+    assert exitstatus == 0
+    assert happened(text)[before:] == [
+        ('web', 'beat', 'unhealthy'), ('web', 'beat', 'paused'), ('web', 'beat', 'resumed'), ('web', '-', 'reset'),
+        ('all', '-', 'paused'), ('all', '-', 'resumed'), ('web', '-', 'stop'), ('web', '-', 'start'),
+        ('web', '-', 'restart'),
+    ]  # fmt: skip
+    rows = text.splitlines()[1 + before :]
+    assert re.fullmatch(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  web +beat +unhealthy +the queue is stuck', rows[0])
+    assert rows[1].endswith('for 300s, asked for by an operator')
+    assert rows[-1].endswith('asked for by health.restartProcess')
+    events = json.loads(ctl(well, 'health events --json')[1])
+    assert ('api_0', 'another one') in {(event['name'], event['reason']) for event in events}
+    assert ctl(well, 'health events nobody') == (4, "nobody: ERROR (no process named 'nobody')\n")
+
+
+def test_events_of_restarts_of_ours_and_of_supervisord(supervisord):
+    beat = {**BEAT, 'on_failure': 'restart', 'max_restarts': 1, 'backoff_delay': 0}
+    bad = section('program:bad', {'command': 'false', 'startretries': 0, 'startsecs': 1})
+    sv = supervisord(CTL + program('a', 'sleeper.py') + healthcheck('a', 'heartbeat', 'a', **beat) + bad)
+    pid = sv.wait_state('a')['pid']
+    sicken(sv, 'a', 'a')
+    sv.wait(lambda: sv.process('a')['pid'] not in (0, pid), what='the restart')
+    sv.health.beat('a', 'a', True, 'well')
+    sicken(sv, 'a', 'a')
+    sv.wait_state('bad', 'FATAL')
+    sv.wait(lambda: 'suspended' in ctl(sv, 'health events')[1], what='the suspension')
+    assert [row[2] for row in happened(ctl(sv, 'health events a')[1])] == [
+        'unhealthy', 'restarted', 'healthy', 'unhealthy', 'suspended',
+    ]  # fmt: skip
+    assert happened(ctl(sv, 'health events bad')[1]) == [('bad', '-', 'fatal')]
+
+
+def test_events_are_followed_until_ctrl_c(well):
+    with Terminal(well, 'health events --follow web') as terminal:
+        terminal.read_to('WHAT')
+        sicken(well, reason='something new')
+        terminal.read_to('\033[31munhealthy\033[0m  something new')
+        terminal.popen.send_signal(signal.SIGINT)
+        exitstatus, after = terminal.end()
+    assert exitstatus == 0
+    assert 'Traceback' not in after and 'interrupted' not in after
+
+
 # -- watch
 
 
@@ -497,12 +558,13 @@ def test_watch_without_colours(well):
     assert not re.search('\033\\[\\d+m', shown + after)
 
 
-def test_watch_goes_on_while_supervisord_is_reloaded(supervisord):
+def test_watch_goes_on_while_supervisord_does_not_answer(supervisord):
     sv = supervisord(CTL + program('web', 'sleeper.py') + healthcheck('beat', 'heartbeat', 'web', **BEAT))
     with Terminal(sv, 'health --watch --interval 100ms') as terminal:
         terminal.read_to('1 of 1 not healthy')
-        sv.supervisor.restart()
-        terminal.read_to('trying again')
+        sv.socket.rename(sv.dir / 'away')
+        terminal.read_to('supervisord no such file; trying again')
+        (sv.dir / 'away').rename(sv.socket)
         sv.wait(lambda: sv.health.beat('beat', 'web', True, 'well'), what='a beat')
         terminal.read_to('0 of 1 not healthy')
         terminal.type('q')

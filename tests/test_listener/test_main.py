@@ -126,18 +126,6 @@ def test_an_event_that_comes_in_pieces_is_one_event(pipes: Pipes) -> None:
     pipes.expect(b'RESULT 2\nOK', b'READY\n')
 
 
-def test_what_a_service_says_is_no_header_of_the_event(pipes: Pipes) -> None:
-    """The reason of a PROCESS_HEALTH event stands on a line of its own."""
-    body = b'processname:web check:ping state:unhealthy\nGET http://h: said state:healthy len:9'
-    pipes.expect(b'READY\n')
-    pipes.stdin.write(b'ver:3.0 eventname:PROCESS_HEALTH_UNHEALTHY len:%d\n' % len(body) + body)
-    pipes.expect(b'RESULT 2\nOK', b'READY\n')
-    (event,) = pipes.seen
-    assert (event['state'], event['len']) == ('unhealthy', str(len(body)))
-    assert event['text'] == 'GET http://h: said state:healthy len:9'
-    assert 'http' not in event
-
-
 def test_the_end_of_supervisord_ends_it_quietly(pipes: Pipes) -> None:
     pipes.expect(b'READY\n')
     pipes.stdin.close()

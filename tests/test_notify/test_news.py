@@ -1,23 +1,37 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from supervisor_checks_rpc.core.model import Process
+from supervisor_checks_rpc.listener.event_stream import events
 from supervisor_checks_rpc.notify.news import FATAL
 from supervisor_checks_rpc.notify.news import UNHEALTHY
 from supervisor_checks_rpc.notify.news import Filter
 from supervisor_checks_rpc.notify.news import News
 from supervisor_checks_rpc.notify.news import of_event
+from supervisor_checks_rpc.plugin.events import ProcessHealthEvent
 
 
 def event(name: str = 'PROCESS_HEALTH_UNHEALTHY', **more: str) -> dict[str, str]:
     """An event as event_stream yields it."""
-    told = {'processname': 'api_0', 'groupname': 'api', 'pid': '4711', 'check': 'ping', 'text': 'timed out'}
+    told = {'processname': 'api_0', 'groupname': 'api', 'pid': '4711', 'check': 'ping', 'reason': 'timed%20out'}
     return {'eventname': name, **told, **more}
 
 
 def test_an_event_of_health_is_news() -> None:
     assert of_event(event(), 5.0) == News(UNHEALTHY, Process('api', 'api_0', 4711), 'ping', 'timed out', 5.0)
+
+
+def test_an_event_is_read_as_supervisord_sends_it() -> None:
+    """What a service says cannot pass for another word of the event."""
+    reason = 'GET http://h: said state:healthy processname:db, 100% \u20ac'
+    body = ProcessHealthEvent(Process('api', 'api_0', 4711), 'ping', 'unhealthy', reason).payload().encode()
+    header = f'ver:3.0 eventname:PROCESS_HEALTH_UNHEALTHY len:{len(body)}\n'.encode()
+    (told,) = events(io.BytesIO(header + body), io.BytesIO())
+    expected = reason.replace('\u20ac', '\\u20ac')
+    assert of_event(told, 5.0) == News(UNHEALTHY, Process('api', 'api_0', 4711), 'ping', expected, 5.0)
 
 
 def test_an_event_that_is_newer_than_this_program_is_news_too() -> None:
@@ -26,7 +40,7 @@ def test_an_event_that_is_newer_than_this_program_is_news_too() -> None:
 
 
 def test_what_supervisord_gives_up_is_news() -> None:
-    news = of_event(event('PROCESS_STATE_FATAL', from_state='BACKOFF', text=''), 5.0)
+    news = of_event(event('PROCESS_STATE_FATAL', from_state='BACKOFF'), 5.0)
     assert news == News(FATAL, Process('api', 'api_0', 0), '', 'supervisord gave up starting it', 5.0)
 
 

@@ -65,7 +65,7 @@ class Bench:
         """Take an event."""
         self.notifier.take({
             'eventname': f'PROCESS_HEALTH_{kind}', 'processname': name, 'groupname': name, 'pid': '1',
-            'check': 'ping', 'text': 'timed out',
+            'check': 'ping', 'reason': 'timed%20out',
         })  # fmt: skip
 
     def subjects(self, count: int) -> list[str]:
