@@ -157,8 +157,9 @@ class Authority:
         self._folder = folder
         self.ca = folder / 'ca.pem'
         self._openssl(
-            'req', '-x509', *self._new_key('ca'), '-out', self.ca, '-days', 30, '-subj', '/CN=the authority'
-        )
+            'req', '-x509', *self._new_key('ca'), '-out', self.ca, '-days', 30, '-subj', '/CN=the authority',
+            '-addext', 'keyUsage=critical,keyCertSign,cRLSign',
+        )  # fmt: skip
 
     def _openssl(self, *words: object) -> None:
         done = subprocess.run(['openssl', *map(str, words)], capture_output=True, text=True, check=False)
@@ -173,7 +174,7 @@ class Authority:
         request, certificate = self._folder / f'{name}.csr', self._folder / f'{name}.pem'
         self._openssl('req', '-new', *self._new_key(name), '-out', request, '-subj', f'/CN={name}')
         extensions = self._folder / f'{name}.ext'
-        extensions.write_text(f'subjectAltName={names}\n')
+        extensions.write_text(f'subjectAltName={names}\nauthorityKeyIdentifier=keyid\n')
         signer = ('-CA', self.ca, '-CAkey', self._folder / 'ca.key', '-CAcreateserial')
         self._openssl(
             'x509', '-req', '-in', request, *signer, '-days', days, '-extfile', extensions, '-out', certificate
