@@ -275,6 +275,7 @@ class HealthService:
 
     def _restart_by_rule(self, process: model.Process, reason: str) -> None:
         self._remediation.restarts.request(process, reason)
+        self._log_event('restarted', reason, process.group, process.name)
 
     def _notice_standstill(self) -> None:
         """Called before anything is judged, in whatever part of a turn of the loop that happens first."""
