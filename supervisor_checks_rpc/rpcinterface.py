@@ -36,6 +36,8 @@ from .protocol import encoding
 from .protocol import structs
 
 API_VERSION = '1.0'
+# Less than a client of ours waits for an answer.
+LONGEST_AWAIT_SECONDS = 20.0
 
 
 class Faults:
@@ -401,6 +403,19 @@ class HealthNamespaceRPCInterface:
         @return string result   JSON: version, path, generation, max_concurrent, wait (seconds), checks, processes, runs
         """
         return self._service.take_due(printable_line(listener))
+
+    @_published
+    def awaitDue(self, listener: str, seen: int) -> Any:
+        """Wait until a run is due sooner than listeners were told, for 20 seconds at most
+
+        @param string listener  Name of the listener, '#', and its pid
+        @param int seen         What the last call returned, -1 for the first
+        @return int result      Another number than `seen` if so
+        """
+        ends_at = time.monotonic() + LONGEST_AWAIT_SECONDS
+        return deferred(
+            lambda: self._service.due_count != seen or time.monotonic() >= ends_at, lambda: self._service.due_count
+        )
 
     @_published
     def report(self, results: str) -> Any:

@@ -18,6 +18,8 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8') for
 
 # Options with a default that depends on others: how it is stated, and an example of it.
 DERIVED = {
+    'start_interval': ('= interval', {'interval': '7'}, 7),
+    'retry_interval': ('= interval', {'interval': '7'}, 7),
     'failure_window': ('= threshold', {'failure_threshold': '7'}, 7),
     'stale_after': ('3 x interval + timeout', {'interval': '4', 'timeout': '2'}, 14),
 }

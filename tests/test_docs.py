@@ -212,7 +212,7 @@ def test_methods():
     stated = [heading for heading in documents.headings(METHODS) if heading.endswith(')')]
     assert sorted(stated) == sorted(f'{name}({arguments_of(method)})' for name, method in methods.items())
     shown = '\n'.join(documents.of_kind('doctest').values())
-    assert {name for name in methods if f'health.{name}(' not in shown} == {'takeDue', 'report'}
+    assert {name for name in methods if f'health.{name}(' not in shown} == {'takeDue', 'awaitDue', 'report'}
 
 
 def test_keys_of_a_result_and_of_a_status():

@@ -193,7 +193,7 @@ def test_the_methods_of_the_contract_are_there() -> None:
     assert METHODS[0] == 'getAPIVersion'
     assert {
         'getAPIVersion', 'listChecks', 'runCheck', 'runProcessChecks', 'runAllChecks', 'getHealth', 'getCheckStatus',
-        'getProcessStatus', 'getAllStatus', 'restartProcess', 'takeDue', 'report',
+        'getProcessStatus', 'getAllStatus', 'restartProcess', 'takeDue', 'awaitDue', 'report',
     } <= set(METHODS)  # fmt: skip
 
 

@@ -159,6 +159,10 @@ def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
         value, low = values.get(name), values.get(least)
         if value is not None and low is not None and value < low:
             problems.append(f'{name}: cannot use {value:g}, expected at least {least} ({low:g})')
+    for name in ('start_interval', 'retry_interval'):
+        value, high = values.get(name), values.get('interval')
+        if value is not None and high is not None and value > high:
+            problems.append(f'{name}: cannot use {value:g}, expected at most interval ({high:g})')
     return problems
 
 

@@ -18,6 +18,8 @@ from .model import Result
 LEASE_GRACE_SECONDS = 16.0
 # A run that is leased later than this after its due time moves the times of the next ones; an earlier one does not.
 LATE_START_TOLERANCE_SECONDS = 0.2
+# The first runs of an instance within its start_period: this long after the first, and twice as long each time.
+FIRST_EARLY_DELAY_SECONDS = 0.25
 NEVER = float('-inf')
 _FOREVER = float('inf')
 
@@ -38,10 +40,11 @@ class Monitor:
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times', '_is_inactive', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_troubled',
-        '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at', 'is_passive',
-        'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts',
-        'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
+        '_due_times', '_early_delay', '_is_inactive', '_is_leasable', '_is_since_outdated', '_slot',
+        '_state_holds_until', '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history',
+        'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
+        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at',
+        'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +80,7 @@ class Monitor:
         # What the next run on this instance gets back from the last.
         self.sample: object = None
         self.next_due = now
+        self._early_delay = FIRST_EARLY_DELAY_SECONDS
         self.last_beat_at = now
         self._state_holds_until = NEVER
         self._is_leasable = bool(process.pid) and not (self.spec.error or self.spec.is_external or self.is_passive)
@@ -193,7 +197,23 @@ class Monitor:
         self.health.observe(result)
         self._state_holds_until = NEVER
         self.refresh(now, at)
+        if result.outcome != model.PASSED and self._is_leasable and result.process == self.process:
+            self._retry_early(now)
         return result
+
+    def _retry_early(self, now: float) -> None:
+        """Have the next run come early: to find when the process is up, or to confirm that it fails."""
+        schedule = self.spec.schedule
+        if self.health.state(now) == model.STARTING:
+            delay = min(self._early_delay, schedule.start_interval)
+            self._early_delay = 2 * delay
+        elif self.state != model.UNHEALTHY and self.health.failures:
+            delay = schedule.retry_interval
+        else:
+            return
+        if now + delay < self.next_due:
+            self.next_due = now + delay
+            self._set_lease(self.lease, self.leased_to, self.leased_until)
 
     def refresh(self, now: float, at: float) -> str:
         """Bring the state up to `now` and return it."""

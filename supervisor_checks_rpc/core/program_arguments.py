@@ -19,11 +19,22 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        """Say in one line what is wrong, and exit 2."""
-        # As far as the end, or argparse's own words: a value may hold spaces.
-        values = r'(--[\w-]+)=.*?( could match |$)|(ignored explicit argument) .*'
-        line = re.sub(values, r'\1\2\3', ' '.join(message.split()))
-        self.exit(2, f'{self.prog}: {line}\n')
+        """Say what is wrong, and exit 2."""
+        super().error(_without_values(message))
+
+
+class OneLineParser(Parser):
+    """A Parser whose errors are one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit 2."""
+        self.exit(2, f'{self.prog}: {_without_values(message)}\n')
+
+
+def _without_values(message: str) -> str:
+    # As far as the end, or argparse's own words: a value may hold spaces.
+    values = r'(--[\w-]+)=.*?( could match |$)|(ignored explicit argument) .*'
+    return re.sub(values, r'\1\2\3', ' '.join(message.split()))
 
 
 def _option_of(word: str) -> str:

@@ -94,6 +94,14 @@ class Schedule(RestartLimits):
     timeout: float = _row(
         opt.POSITIVE_DURATION, 5.0, 'wall-clock deadline of one whole run, retries included', is_for_runs=True
     )
+    start_interval: float = _row(
+        opt.POSITIVE_DURATION, 10.0, 'to which it grows from 0.25s, in start_period before a pass (= interval)',
+        computed_from=lambda values: values['interval'],
+    )  # fmt: skip
+    retry_interval: float = _row(
+        opt.POSITIVE_DURATION, 10.0, 'what it is while failures are below the threshold (= interval)',
+        computed_from=lambda values: values['interval'],
+    )  # fmt: skip
     num_retries: int = _row(opt.integer(0, 100), 0, 'immediate further tries inside that deadline', is_for_runs=True)
     start_period: float = _row(opt.DURATION, 30.0, 'from process start: failures do not count until a pass or its end')
     failure_threshold: int = _row(opt.integer(1, 1000), 3, 'failures in a row for unhealthy')

@@ -26,6 +26,7 @@ from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..worker.process_control import leave
 from ..worker.process_control import limit_resources
+from .due_watch import watch
 from .event_stream import events
 from .event_stream import take_over_stdout
 from .scheduler import Scheduler
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _share_heap()
     try:
         threading.Thread(target=scheduler.work, daemon=True).start()
+        threading.Thread(target=watch, args=(client, f'{name}#{os.getpid()}', scheduler.note_due), daemon=True).start()
     except RuntimeError as why:
         parser.error(explain(why))
     acknowledged = -math.inf

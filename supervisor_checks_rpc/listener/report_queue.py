@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..core.model import FAILED
+from ..core.model import PASSED
 from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.model import Result
@@ -34,22 +35,36 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class LastReport:
-    """What was reported last about one monitor: the instance, the outcome, and how often that in a row."""
+    """What was reported last about one monitor: the instance, the outcome, and how often that in a row.
+
+    `has_passed` tells whether the instance has passed, `age` how long it ran when the run began, in seconds.
+    """
 
     process: Process
     outcome: str
     in_a_row: int
+    has_passed: bool
+    age: float
 
     @classmethod
     def after(cls, before: LastReport | None, result: Result) -> LastReport:
         """Return what is reported with `result`, after what was reported `before`."""
-        is_same = before and (before.process, before.outcome) == (result.process, result.outcome)
-        return cls(result.process, result.outcome, before.in_a_row + 1 if before and is_same else 1)
+        before = before if before and before.process == result.process else None
+        in_a_row = before.in_a_row + 1 if before and before.outcome == result.outcome else 1
+        has_passed = result.outcome == PASSED or bool(before and before.has_passed)
+        return cls(result.process, result.outcome, in_a_row, has_passed, result.began - result.process.started)
 
     def is_urgent(self, schedule: Schedule) -> bool:
-        """Tell whether it may change the state: a first pass or error, or the failure that reaches the threshold."""
+        """Tell whether it may change the state, or when the next run is due.
+
+        The state changes with a first pass or error, and with the failure that reaches the threshold.
+        """
         if self.outcome != FAILED:
             return self.in_a_row == 1
+        if not self.has_passed and self.age < schedule.start_period:
+            return True
+        if schedule.retry_interval < schedule.interval and self.in_a_row < schedule.failure_threshold:
+            return True
         if schedule.failure_window > schedule.failure_threshold:
             return self.in_a_row <= schedule.failure_threshold
         return self.in_a_row == schedule.failure_threshold

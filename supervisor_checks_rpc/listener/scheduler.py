@@ -72,8 +72,8 @@ class Scheduler:
         self._client = client
         self._name = name
         self._path = path
-        # A tick is the seconds between two of its kind.
-        self._inbox: queue.SimpleQueue[_Reply | int] = queue.SimpleQueue()
+        # A tick is the seconds between two of its kind; None: a run is due sooner than supervisord said.
+        self._inbox: queue.SimpleQueue[_Reply | int | None] = queue.SimpleQueue()
         # Results that were not collected yet, and how many are to come.
         self._finished: deque[FinishedRun] = deque()
         self._running = 0
@@ -99,6 +99,10 @@ class Scheduler:
         if period:
             self._inbox.put(period)
         return bool(period)
+
+    def note_due(self) -> None:
+        """Take note that a run is due sooner than supervisord said."""
+        self._inbox.put(None)
 
     def work(self) -> None:
         """Ask, run and report for ever."""
@@ -131,6 +135,8 @@ class Scheduler:
             if isinstance(item, _Reply):
                 self._questions_under_way -= item.asks
                 self._take_reply(item.method, item.future.result())
+            elif item is None:
+                self._ask_at, self._may_wait = min(self._ask_at, now), False
             elif self._ask_at > now + item and not self._questions_under_way:
                 # The next tick would come before our own timer: supervisord may have been reloaded.
                 self._ask_at, self._may_wait = now, False

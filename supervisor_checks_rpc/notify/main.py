@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from .. import options as opt
 from ..core.model import Process
-from ..core.program_arguments import Parser
+from ..core.program_arguments import OneLineParser
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
 from ..listener import event_stream
@@ -103,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     run([Outbox(name, sender) for name, sender in senders], settings, client)
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog='supervisor_health_notify',
         description='An event listener of supervisord for PROCESS_HEALTH and PROCESS_STATE_FATAL that sends what '
         'happens to URLs of Apprise: mail, Slack, Teams, Telegram, PagerDuty, ntfy, a webhook and many more.',

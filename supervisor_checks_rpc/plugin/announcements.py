@@ -36,6 +36,8 @@ class Announcements:
         elif changed_to == model.UNHEALTHY:
             self._log.warn(f'{label} is unhealthy, {monitor.streak()}: {result.reason}')
             events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
+        elif monitor.state == model.STARTING:
+            return  # it is not up yet, and asked more and more often
         elif result.outcome == model.FAILED and _is_logged(monitor.health.failures, monitor.spec.schedule):
             self._log.info(f'{label} {monitor.streak()}: {result.reason}')
 

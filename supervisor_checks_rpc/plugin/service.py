@@ -9,6 +9,7 @@ and so a new service.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable
@@ -86,6 +87,9 @@ class HealthService:
         self._doorbell: Doorbell | None = None
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
+        # Counts how often a run was due sooner than listeners were told. They ask again at that moment.
+        self.due_count = 0
+        self._listeners_ask_at = -math.inf
         self._announcements = Announcements(self.log)
         self.event_log = EventLog()
         # A listener reads the file again when the generation changes: it may have changed with it.
@@ -234,12 +238,21 @@ class HealthService:
 
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
-        self._notice_standstill()
+        self._refresh_instances()
         self._operator_watch.catch_up()
         for worker in self._on_demand:
             worker.replace_if_late()
-        has_work = self._start_order.has_work() or self.waits.has_work() or self._shutdown.has_work()
-        return has_work or self._remediation.restarts.has_work()
+        parts = (self._start_order, self.waits, self._shutdown, self._remediation.restarts)
+        return self._is_due_early() or any(part.has_work() for part in parts)
+
+    def _is_due_early(self) -> bool:
+        """Tell whether a run has become due before the moment at which listeners ask again."""
+        now = self._clock()
+        if now >= self._listeners_ask_at or self.record.wait(now) > 0:
+            return False
+        self._listeners_ask_at = now
+        self.due_count += 1
+        return True
 
     def _advance(self) -> None:
         # Otherwise a new instance would count as healthy because the one before it was.
@@ -530,6 +543,7 @@ class HealthService:
         now = self._listener_watch.seen_at = self._clock()
         runs = self.record.take_due(listener, now)
         wait = self.record.wait(now)
+        self._listeners_ask_at = now + wait
         limit = self.config.settings.max_concurrent
         return listener_messages.dump_due(self.config.path, self.generation, limit, wait, runs, self._fingerprints)
 
@@ -552,7 +566,9 @@ class HealthService:
         taken = sum(self._take_in(lease, monitor, result, now, at) for lease, monitor, result in current)
         self._act()
         due = self.take_due(listener) if listener else ''
-        return listener_messages.dump_taken(taken, self.record.wait(self._clock()), due)
+        wait = self.record.wait(now)
+        self._listeners_ask_at = now + wait
+        return listener_messages.dump_taken(taken, wait, due)
 
     def _take_in(self, lease: int, monitor: Monitor, result: Result, now: float, at: float) -> bool:
         """Record the result of a leased run; return whether the lease was still out."""

@@ -27,7 +27,7 @@ from ..check_modules.file import FileCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
-from ..core.program_arguments import Parser
+from ..core.program_arguments import OneLineParser
 from ..core.text import decoded
 from ..core.text import without_login
 from ..errors import HealthError
@@ -101,8 +101,8 @@ def _main(kind: str) -> int:
     return 0
 
 
-def _parser(kind: str) -> Parser:
-    parser = Parser(
+def _parser(kind: str) -> OneLineParser:
+    parser = OneLineParser(
         prog=f'supervisor_{kind}_check',
         description='An event listener of supervisord for TICK_5, TICK_60 or TICK_3600 that restarts the processes '
         'which fail its check. With --once it checks now, and exits 0 if all pass, 1 if not.',

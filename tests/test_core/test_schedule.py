@@ -21,7 +21,8 @@ from supervisor_checks_rpc.protocol.worker_messages import load_job
 
 # For each option another value than its default, as it stands in a file.
 OTHERS = {
-    'interval': '11s', 'timeout': '6s', 'num_retries': '2', 'start_period': '31s', 'failure_threshold': '4',
+    'interval': '11s', 'start_interval': '9s', 'retry_interval': '9s',
+    'timeout': '6s', 'num_retries': '2', 'start_period': '31s', 'failure_threshold': '4',
     'failure_window': '7', 'success_threshold': '2', 'stale_after': '99s', 'on_failure': 'none', 'revive': 'FATAL',
     'on_suspended': 'shutdown', 'on_fatal': 'shutdown', 'act_anyway': 'true',
     'stop_timeout': '7s', 'kill_leftovers': 'true', 'group_delay': '3s',
