@@ -215,25 +215,22 @@ def test_the_file_of_the_processs_own_user_is_a_heartbeat(path: Path) -> None:
 
 @needs_root
 @pytest.mark.skipif(not shutil.which('su'), reason='needs su')
-def test_what_a_child_with_another_user_writes_in_a_session_of_its_own_is_found(tmp_path: Path) -> None:
+def test_what_a_child_with_another_user_writes_in_a_session_of_its_own_is_found(open_folder: Path) -> None:
     """It cannot look at the environment of its parents: the file is named after its own pid."""
-    tmp_path.chmod(0o1777)
-    for folder in tmp_path.parents[:-2]:
-        folder.chmod(folder.stat().st_mode | 0o011)
-    script = f'echo beat > {tmp_path}/web-web-$$ && echo $$ && exec sleep 60'
+    script = f'echo beat > {open_folder}/web-web-$$ && echo $$ && exec sleep 60'
     command = ['sh', '-c', f'su -s /bin/sh nobody -c {shlex.quote(script)}; true']
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as program:
         assert program.stdout is not None
         child = int(program.stdout.readline())
         process = Process('web', 'web', program.pid)
         try:
-            note = run(process, root_dir=str(tmp_path)).note
+            note = run(process, root_dir=str(open_folder)).note
             assert note.startswith(f'last heartbeat of web (pid {program.pid}) was')
-            (tmp_path / f'web-web-{child}').rename(tmp_path / 'beat')
-            run(process, filepath=str(tmp_path / 'beat'))
-            assert f'web-web-{program.pid} does not exist' in failed(process, root_dir=str(tmp_path))
-            os.chown(tmp_path / 'beat', NOBODY - 1, -1)
-            assert 'cannot trust' in refused(process, filepath=str(tmp_path / 'beat'))
+            (open_folder / f'web-web-{child}').rename(open_folder / 'beat')
+            run(process, filepath=str(open_folder / 'beat'))
+            assert f'web-web-{program.pid} does not exist' in failed(process, root_dir=str(open_folder))
+            os.chown(open_folder / 'beat', NOBODY - 1, -1)
+            assert 'cannot trust' in refused(process, filepath=str(open_folder / 'beat'))
         finally:
             os.kill(child, signal.SIGKILL)
 

@@ -42,15 +42,13 @@ def said_as_nobody(*words: str) -> str:
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which('unshare'), reason='only root can mount /proc')
 @pytest.mark.parametrize('words', ['memory max_rss=1GB', 'cpu max_cpu=100', 'file max_age=5'])
-def test_a_process_that_proc_hides_is_said_to_be_hidden_and_not_gone(words: str, tmp_path: Path) -> None:
+def test_a_process_that_proc_hides_is_said_to_be_hidden_and_not_gone(words: str, open_folder: Path) -> None:
     kind, option = words.split()
     options = [option]
     if kind == 'file':
-        beat = tmp_path / 'beat'
+        beat = open_folder / 'beat'
         beat.touch()
         os.chown(beat, 1, 1)
-        for folder in (tmp_path, *tmp_path.parents[:-2]):
-            folder.chmod(folder.stat().st_mode | 0o011)
         options.append(f'filepath={beat}')
     hidden = f'HealthError web (pid {os.getpid()}): /proc hides it from user {NOBODY} (hidepid)\n'
     assert said_as_nobody(kind, str(os.getpid()), *options) == hidden
