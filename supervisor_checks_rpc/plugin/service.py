@@ -113,7 +113,7 @@ class HealthService:
         is_stopping = self._remediation.restarts.is_stopping
         self._operator_watch = OperatorWatch(
             supervisord, guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread), self._ring,
-            OurStops(is_stopping, lambda name: self.restart(name, 'started by an operator').is_done),
+            OurStops(is_stopping, lambda name: self.restart(name, 'startProcess').is_done),
         )  # fmt: skip
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),

@@ -52,6 +52,18 @@ def changed(sv):
     sv.rewrite(stubborn(1) + program('other', 'sleeper.py', 2000))
 
 
+def killed_when_asked(sv, pid, do):
+    """Do something that asks for a stop over XML-RPC, and kill the process then; return what came of it."""
+    with ThreadPoolExecutor(1) as pool:
+        doing = pool.submit(do, sv)
+        sv.wait(lambda: doing.done() or ASKED.search(sv.log()), what='the request')
+        # What is asked is carried out on the next turns of the loop.
+        for _ in range(3):
+            sv.supervisor.getState()
+        os.kill(pid, signal.SIGKILL)
+        return doing.result(30)
+
+
 def in_both(supervisord, do, seconds=None):
     """Do something to a process that we are stopping, and to one that runs under a supervisord without us.
 
@@ -68,15 +80,7 @@ def _outcome(supervisord, do, seconds, health):
     if health is not None:
         sv.health.restartProcess('job', False)
         assert sv.process('job')['statename'] == 'STOPPING'
-    with ThreadPoolExecutor(1) as pool:
-        doing = pool.submit(do, sv)
-        if seconds is None:
-            sv.wait(lambda: doing.done() or ASKED.search(sv.log()), what='the request')
-            # What is asked is carried out on the next turns of the loop.
-            for _ in range(3):
-                sv.supervisor.getState()
-            os.kill(pid, signal.SIGKILL)
-        what = doing.result(30)
+    what = do(sv) if seconds else killed_when_asked(sv, pid, do)
     # One that was to stay stopped would be started on the next turn of the loop.
     sv.supervisor.getState()
     return what, {name: (starts(sv, name), sv.process(name)['statename']) for name in ('job', 'other')}
@@ -137,11 +141,12 @@ def test_a_restart_in_one_call_returns_the_same_as_ever(supervisord, methods):
 
 
 def test_a_removed_program_is_removed_by_update(supervisord):
-    sv = supervisord(stubborn(1) + OTHER)
-    up(sv)
+    sv = supervisord(stubborn() + OTHER, options='loglevel = trace')
+    pid = up(sv)
     sv.health.restartProcess('job', False)
     sv.rewrite(OTHER)
-    assert supervisorctl(sv, 'update') == ('job: stopped\njob: removed process group\n', 0)
+    update = killed_when_asked(sv, pid, lambda sv: supervisorctl(sv, 'update'))
+    assert update == ('job: stopped\njob: removed process group\n', 0)
     assert [info['name'] for info in sv.supervisor.getAllProcessInfo()] == ['other']
     assert starts(sv) == 1
 
