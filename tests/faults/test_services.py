@@ -7,6 +7,7 @@ import gzip
 import re
 import socket
 import ssl
+import struct
 from pathlib import Path
 
 import psutil
@@ -72,6 +73,19 @@ DEEP = b'<array><data><value>' * 20_000 + b'</value></data></array>' * 20_000
 BOMB = gzip.compress(bytes(100_000_000), 9)
 LAUGHS = b''.join(b'<!ENTITY a%d "%s">' % (n, b'&a%d;' % (n - 1) * 10 if n else b'ha') for n in range(12))
 # What it does, the type of the check, its further options, its verdict.
+PING = {'script': '/ping'}
+
+
+def record(kind, data):
+    """Return one record of FastCGI."""
+    return struct.pack('>BBHHBx', 1, kind, 1, len(data), 0) + data
+
+
+def late(server, connection):
+    server.stopping.wait(0.3)
+    http_answers(reply())(server, connection)
+
+
 SERVICES: dict[str, tuple[Talk, str, dict[str, str], str]] = {
     'http: drips its headers': (drips(HEAD), 'http', {}, 'failed'),
     'http: drips its body': (drips(HEAD + b'Content-Length: 1000\r\n\r\n'), 'http', BODY, 'failed'),
@@ -118,6 +132,18 @@ SERVICES: dict[str, tuple[Talk, str, dict[str, str], str]] = {
     'https: a handshake that never ends': (never_tls, 'http', {'scheme': 'https'}, 'failed'),
     'https: a certificate that nobody vouches for': (http_answers(reply()), 'http', {'scheme': 'https'}, 'failed'),
     'http: TLS': (http_answers(reply()), 'http', {}, 'failed'),
+    'http: an answer that is too slow': (late, 'http', {'max_time': '100ms'}, 'failed'),
+    'http: headers on which an expression explodes': (
+        answers(reply(X_A='a' * 60 + 'b')), 'http', {'expect_header': 'X-A: (a+)+$'}, 'error'),
+    'fastcgi: accepts and says nothing': (silent, 'fastcgi', PING, 'failed'),
+    'fastcgi: drips': (drips(b'', b'\x01'), 'fastcgi', PING, 'failed'),
+    'fastcgi: hangs up': (answers(b''), 'fastcgi', PING, 'failed'),
+    'fastcgi: errors without end': (floods(b'', record(7, b'x' * 65000)), 'fastcgi', PING, 'failed'),
+    'fastcgi: output without end': (floods(b'', record(6, b'x' * 65000)), 'fastcgi', PING, 'failed'),
+    'fastcgi: another protocol': (answers(reply()), 'fastcgi', PING, 'failed'),
+    'fastcgi: control and other characters': (
+        answers(record(6, b'Status: 500 \x1b[31m\xff\r\n\r\n\x00\x07') + record(7, b'\x1b\xff') + record(3, bytes(8))),
+        'fastcgi', PING, 'failed'),
     'tcp: accepts and says nothing': (silent, 'tcp', {'expect': 'pong'}, 'failed'),
     'tcp: drips': (drips(b''), 'tcp', {'expect': 'pong'}, 'failed'),
     'tcp: says nonsense without end': (floods(b'', bytes(range(256)) * 100), 'tcp', {'expect': 'pong'}, 'failed'),
@@ -171,7 +197,7 @@ def test_each_has_its_verdict_in_time_and_the_checkers_stay_small(supervisord, t
             for what, (talk, *_) in SERVICES.items()
         }
         rows = {what: row[1:] for what, row in SERVICES.items()}
-        for type_, options in (('http', {}), ('tcp', {}), ('xmlrpc', {})):
+        for type_, options in (('http', {}), ('tcp', {}), ('xmlrpc', {}), ('fastcgi', PING)):
             what = f'{type_}: never accepts, its backlog is full'
             ports[what], rows[what] = stack.enter_context(full_backlog()), (type_, options, 'failed')
         names = {re.sub(r'\W+', '-', what).strip('-'): what for what in rows}
