@@ -43,6 +43,8 @@ _ELSEWHERE = {
 }  # fmt: skip
 # Names of options have fewer characters.
 _LONGEST_NAME = 100
+# What is shown of an unknown name: in broken JSON it may be a password.
+_NAME = re.compile(r'[A-Za-z_.-]{1,60}')
 # What stands for a value that a message does not quote.
 HIDDEN = 'the value (hidden)'
 # What a message quotes: few parts, each a word, a number with a unit, or a short name with a number such as RPC2. What
@@ -83,7 +85,9 @@ class Option:
 
 def with_defaults(options: Iterable[Option], defaults: Mapping[str, Any]) -> list[Option]:
     """Return `options`, each that is named in `defaults` with the default that stands there."""
-    return [replace(option, default=defaults.get(option.name, option.default)) for option in options]
+    return [
+        replace(option, default=defaults[option.name]) if option.name in defaults else option for option in options
+    ]
 
 
 def parse(
@@ -113,7 +117,8 @@ def parse(
     for name in sorted(str(name) for name in given if name not in known):
         meant = _meant(name[:_LONGEST_NAME], tuple(sorted({*known, *others})))
         hint = f' (did you mean {meant}?)' if meant else ''
-        problems.append(f'{name}: unknown option, expected one of: {" ".join(sorted({*known, *others}))}{hint}')
+        shown = name if _NAME.fullmatch(name) else '(hidden)'
+        problems.append(f'{shown}: unknown option, expected one of: {" ".join(sorted({*known, *others}))}{hint}')
     return values, problems
 
 
@@ -195,7 +200,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not str(value).isascii():
         raise ValueError
     number = float(str(value))
     if not math.isfinite(number):
@@ -224,10 +229,16 @@ def reject() -> Any:
 
 
 def _words(value: object) -> tuple[str, ...]:
-    text = _text(value)
+    return listed(_text(value)) or reject()
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the words between commas; one that holds a comma stands in double quotes.
+
+    :raises ValueError: when a quote is not closed.
+    """
     parts = _unquoted(text) if '"' in text else text.split(',')
-    words = tuple(word for word in map(str.strip, parts) if word)
-    return words or reject()
+    return tuple(word for word in map(str.strip, parts) if word)
 
 
 def _unquoted(text: str) -> list[str]:
@@ -253,7 +264,7 @@ def integer(low: int, high: int = MAX_INT) -> Kind:
     """Return the kind of a whole number from `low` to `high`."""
 
     def convert(value: object) -> int:
-        if isinstance(value, (bool, float)):
+        if isinstance(value, (bool, float)) or not str(value).isascii():
             raise ValueError
         number = int(str(value))
         return number if low <= number <= high else reject()

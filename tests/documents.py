@@ -91,7 +91,7 @@ def default_of(option: Option, stated: str) -> bool:
     if option.default is REQUIRED:
         return stated == 'required'
     if stated == 'none':
-        return not option.default
+        return not option.default or option.default == 'none'
     return option.default is not None and bool(option.kind.convert(stated) == option.default)
 
 

@@ -76,6 +76,8 @@ BAD = [
     (opt.DURATION, '367d'),
     (opt.DURATION, '\N{ARABIC-INDIC DIGIT FIVE}'),
     (opt.DURATION, '9' * 400),
+    (opt.integer(1), '\N{ARABIC-INDIC DIGIT FIVE}'),
+    (opt.number(0), '\N{ARABIC-INDIC DIGIT FIVE}'),
     (opt.DURATION, True),
     (opt.DURATION, -0.5),
     (opt.DURATION, float('nan')),

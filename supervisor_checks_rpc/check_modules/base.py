@@ -75,6 +75,13 @@ class BaseCheck:
         return {}
 
     @classmethod
+    def problems_of_number(cls, values: Mapping[str, Any], name: str, number: int) -> list[str]:
+        """Return what is wrong if `values` take for a port what is the `process_num` in the name of a process."""
+        from .transport.port_option import problems_of_number
+
+        return problems_of_number(values.get('port'), name, number)
+
+    @classmethod
     def parse(cls, given: Mapping[str, Any], others: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
         """Read `given` by OPTIONS; return the values and the problems, one line for each. See options.parse."""
         values, problems = opt.parse(cls.OPTIONS, given, others)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,7 @@ class Member:
 
     name: str
     type: str
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(repr=False)
 
 
 def _members(value: object) -> tuple[Member, ...]:
@@ -96,6 +97,21 @@ class ComplexCheck(BaseCheck):
                 check_class = built_in(member.type)
                 found.update(check_class.logs(check_class.parse(split(check_class.OPTIONS, member.options)[0])[0]))
         return tuple(sorted(found))
+
+    @classmethod
+    def problems_of_number(cls, values: Mapping[str, Any], name: str, number: int) -> list[str]:
+        """Return what is wrong if a member takes for a port what is the `process_num` in the name of a process."""
+        from . import built_in
+        from . import is_custom
+
+        found: list[str] = []
+        for member in values['checks']:
+            if not is_custom(member.type):
+                check_class = built_in(member.type)
+                own, _ = split(check_class.OPTIONS, member.options)
+                lines = check_class.problems_of_number(check_class.parse(own)[0], name, number)
+                found.extend(f'checks: {member.name}: {line}' for line in lines)
+        return found
 
     def _validate_config(self) -> None:
         super()._validate_config()

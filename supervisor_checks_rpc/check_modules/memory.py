@@ -39,7 +39,7 @@ def _most(value: object) -> float | Share:
     if found:
         share = Share(float(found[1]))
         return share if 0 < share.percent <= 100 else opt.reject()
-    bare = isinstance(value, float) or str(value).strip().isdecimal()
+    bare = isinstance(value, float) or (str(value).isascii() and str(value).strip().isdecimal())
     kilobytes = float(str(value)) if bare else opt.SIZE.convert(value) / 1024
     return float(kilobytes) if 0 < kilobytes < 2**53 else opt.reject()
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from configparser import Error as ParserError
 from configparser import RawConfigParser
 from glob import glob
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from typing import NamedTuple
 
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
     from supervisor.options import UnhosedConfigParser
 
 _EXPANDED = re.compile(r'%%|%\(')
+# What is another for each process, and the ways to write it: a number may have up to 99 digits.
+_OF_PROCESS = re.compile(r'%\((?:program_name|group_name|process_name|process_num)\)')
+_PER_PROCESS = re.compile(
+    r'%%|%\((?:program_name|group_name|process_name|process_num)\)s|%\(process_num\)0?\d?\d?d', re.ASCII
+)
 _VARIABLE = re.compile(r'%\((\w+)\)')
 _CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
 # Of a program or a group only these are kept: its environment and its command are nobody's business here, and there may
 # be a thousand programs.
 _OF_PROGRAMS = ('process_name', 'numprocs', 'numprocs_start', 'programs', 'autostart', 'depends_on', 'restart_with')
+_CHECKS = 'healthcheck:'
 _PROGRAMS = ('program:', 'fcgi-program:', 'group:')
 # A longer regular expression or command takes seconds to parse, and supervisord parses them.
 _LONGEST_VALUE = 65536
@@ -40,11 +47,16 @@ class CannotRead(HealthError):
 
 
 class Section(NamedTuple):
-    """The options of a section: as they stand there, expanded, and a problem line for each that cannot be expanded."""
+    """The options of a section: as they stand there, expanded, and a problem line for each that cannot be expanded.
+
+    `per_process` has those whose value is another for each process: `VALUE % names` is that for the process of these
+    names.
+    """
 
     raw: Mapping[str, str]
     given: Mapping[str, str]
     unreadable: Mapping[str, str]
+    per_process: Mapping[str, str] = MappingProxyType({})
 
 
 class ConfFile(NamedTuple):
@@ -205,7 +217,7 @@ def _cannot_expand(value: str, expansions: Mapping[str, str]) -> str:
 
 
 def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
-    raw, given, unreadable = {}, {}, {}
+    raw, given, unreadable, per_process = {}, {}, {}, {}
     expansions = {'here': here, 'host_node_name': platform.node()}
     keys = parser.options(section)
     for key in [key for key in _OF_PROGRAMS if key in keys] if section.startswith(_PROGRAMS) else keys:
@@ -213,7 +225,11 @@ def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
         try:
             if '%' in _EXPANDED.sub('', raw[key]):
                 raise ValueError  # %s would be the whole environment
-            value = parser.saneget(section, key, expansions=expansions)
+            is_per_process = section.startswith(_CHECKS) and _OF_PROCESS.search(raw[key].replace('%%', ''))
+            if is_per_process:
+                value = _template(raw[key], {**parser.expansions, **expansions}, key)
+            else:
+                value = parser.saneget(section, key, expansions=expansions)
         except ValueError:
             # The text of supervisor's error holds the value, which may be a password.
             known = {**expansions, **parser.expansions}
@@ -221,6 +237,17 @@ def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
             continue
         if len(value) > _LONGEST_VALUE:
             unreadable[key] = f'{key}: cannot use {len(value)} characters, expected at most {_LONGEST_VALUE}'
+        elif is_per_process:
+            per_process[key] = value
         else:
             given[key] = value
-    return Section(raw, given, unreadable)
+    return Section(raw, given, unreadable, per_process)
+
+
+def _template(value: str, expansions: Mapping[str, str], key: str) -> str:
+    """Return `value` with all expanded but what is another for each process."""
+    from supervisor.options import expand
+
+    # What is left for later, and a percent sign, is to be there after the first of two expansions.
+    later = _PER_PROCESS.sub(lambda found: '%%%%' if found[0] == '%%' else f'%{found[0]}', value)
+    return str(expand(later, {name: text.replace('%', '%%') for name, text in expansions.items()}, key))

@@ -20,11 +20,14 @@ from typing import Any
 from .. import options as opt
 from ..core.model import CheckSpec
 from ..core.model import Key
+from ..core.patterns import matching
 from ..core.schedule import SCHEDULE_OPTIONS
 from ..core.text import is_password_hash
 from ..options import Option
 from . import conf_file
 from . import notes
+from . import per_process
+from . import process_numbers
 from . import start_order
 from .conf_file import ConfFile
 from .conf_file import Section
@@ -35,9 +38,7 @@ from .programs import Program
 from .programs import members
 from .programs import programs
 from .sections import SECTION
-from .sections import build_spec
 from .sections import one_line
-from .sections import with_members
 from .settings import SERVICE_OPTIONS
 from .settings import Settings
 
@@ -69,9 +70,9 @@ class Config:
     """What a configuration file says about health: checks sorted by name, and all problems, one line each.
 
     `notes` say what else checks need in order to run, and is not in the file. `logins` are those of supervisord's HTTP
-    servers, by section. `dependencies` are those of processes, by group and name.
-    `programs` are those of the file, () if it does not tell all processes that it makes. Two that are equal make the
-    plugin do the same.
+    servers, by section. `dependencies` are those of processes, by group and name. `on_fatal` is for processes without
+    checks. `programs` are those of the file, () if it does not tell all processes that it makes. Two that are equal
+    make the plugin do the same.
     """
 
     path: str
@@ -83,6 +84,7 @@ class Config:
     logins: Mapping[str, Login] = field(default_factory=dict, compare=False)
     dependencies: Mapping[Key, start_order.Dependencies] = field(default_factory=dict)
     programs: tuple[Program, ...] = field(default=(), compare=False)
+    on_fatal: str = 'none'
 
     @property
     def processes(self) -> list[Member]:
@@ -109,11 +111,11 @@ def _config_of(path: str, file: ConfFile) -> Config:
     plugin_sections = [name for name, section in file.sections.items() if _is_plugin(name, section)]
     # What it says counts, whatever it is called, but nobody asks for its methods: a problem line tells.
     plugin_section = next(iter(sorted(plugin_sections, key=lambda name: name != PLUGIN_SECTION)), None)
-    _, given, unreadable = file.sections[plugin_section] if plugin_section else _NO_SECTION
-    given = {key: value for key, value in given.items() if key != FACTORY_KEY}
+    section = file.sections[plugin_section] if plugin_section else _NO_SECTION
+    given = {key: value for key, value in section.given.items() if key != FACTORY_KEY}
     values, wrong = opt.parse((*SCHEDULE_OPTIONS, *SERVICE_OPTIONS), given)
     problems = [one_line(f'[include] files: cannot open {name}: what it says is not here') for name in file.skipped]
-    problems.extend(one_line(f'[{plugin_section}] {line}') for line in [*unreadable.values(), *wrong])
+    problems.extend(one_line(f'[{plugin_section}] {line}') for line in [*section.unreadable.values(), *wrong])
     problems.extend(
         f'{one_line(f"[{name}]")}: cannot use this name, expected [{PLUGIN_SECTION}]: only health.* is asked for'
         for name in plugin_sections
@@ -123,17 +125,22 @@ def _config_of(path: str, file: ConfFile) -> Config:
         problems.extend(_repeated(plugin_section, file.places[plugin_section]))
     problems.extend(_misspelt(file.names))
     problems.extend(map(one_line, _refused(file)))
-    specs = _specs(file, _usable(SCHEDULE_OPTIONS, values))
+    known = programs(file.sections)
+    names = members(known)
+    specs = [
+        process_numbers.refused(spec, known, names) for spec in _specs(file, _usable(SCHEDULE_OPTIONS, values), known)
+    ]
     problems.extend(line for spec in specs for line in spec.error.split('\n') if line)
+    problems.extend(line for spec in specs for line in per_process.variant_lines(spec))
     specs.sort(key=lambda spec: spec.name)
     settings = Settings(**_usable(SERVICE_OPTIONS, values))
-    known = programs(file.sections)
     told = (*_notes(file, plugin_section), *notes.ends_supervisord(file.sections))
     dependencies, wrong = start_order.dependencies(file.sections, known)
     problems.extend(map(one_line, wrong))
     return Config(
-        path, tuple(specs), tuple(problems), settings, True, told, _logins(file), dependencies, _all_told(file, known)
-    )
+        path, tuple(specs), tuple(problems), settings, True, told, _logins(file), dependencies, _all_told(file, known),
+        str(values['on_fatal']),
+    )  # fmt: skip
 
 
 def _all_told(file: ConfFile, known: Sequence[Program]) -> tuple[Program, ...]:
@@ -143,19 +150,43 @@ def _all_told(file: ConfFile, known: Sequence[Program]) -> tuple[Program, ...]:
     return tuple(known)
 
 
-def _specs(file: ConfFile, defaults: Mapping[str, Any]) -> list[CheckSpec]:
+def _specs(file: ConfFile, defaults: Mapping[str, Any], known: Sequence[Program]) -> list[CheckSpec]:
     specs: dict[str, CheckSpec] = {}
     places: dict[str, list[str]] = {}
+    named = {name: per_process.members_named(file.sections[name]) for name in file.sections if _is_check(name)}
+    of_processes = _of_processes(file, known, named)
+    names = per_process.names_of(known) if of_processes else {}
     for header, section in file.sections.items():
-        if header.startswith(SECTION):
-            # [healthcheck: web] is another section for the parser, and the same check.
-            name = header[len(SECTION) :].strip()
-            specs.setdefault(name, build_spec(name, section.given, defaults, section.unreadable))
+        if _is_check(header):
+            name = _name_of(header)
+            keys = of_processes.get(name, ())
+            specs.setdefault(name, per_process.spec_of(name, section, defaults, names, keys))
             places.setdefault(name, []).extend(file.places[header])
     for name, spec in specs.items():
         lines = [*_repeated(SECTION + name, places[name]), *spec.error.splitlines()]
         specs[name] = replace(spec, error='\n'.join(lines))
-    return [with_members(spec, specs.values()) for spec in specs.values()]
+    members_of = {_name_of(header): members_named for header, members_named in named.items()}
+    return [per_process.with_members_of_each(spec, members_of[spec.name], specs) for spec in specs.values()]
+
+
+def _of_processes(file: ConfFile, known: Sequence[Program], named: Mapping[str, list[str]]) -> dict[str, set[Key]]:
+    """Return the processes of each section that is another for each process; also those for which others name it."""
+    found: dict[str, set[Key]] = {_name_of(name): set() for name in named if file.sections[name].per_process}
+    everybody = members(known) if found else []
+    for header, others in named.items() if found else ():
+        keys = matching(per_process.patterns_of(file.sections[header]), everybody)
+        for name in {_name_of(header), *others} & found.keys():
+            found[name] |= keys
+    return found
+
+
+def _is_check(header: str) -> bool:
+    return header.startswith(SECTION)
+
+
+def _name_of(header: str) -> str:
+    # [healthcheck: web] is another section for the parser, and the same check.
+    return header[len(SECTION) :].strip()
 
 
 def _repeated(section: str, files: list[str]) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -24,11 +23,15 @@ Member = tuple[str, str, bool]
 
 
 class Program(NamedTuple):
-    """A section as it stands in one group: what processes it makes there. A program may stand in several groups."""
+    """A section as it stands in one group: what processes it makes there. A program may stand in several groups.
+
+    `first_number` is the `process_num` of the first of its processes.
+    """
 
     section: str
     group: str
     processes: tuple[str, ...]
+    first_number: int = 0
 
     @property
     def is_listener(self) -> bool:
@@ -58,9 +61,7 @@ def programs(sections: Mapping[str, Section]) -> list[Program]:
         for name in sections
         if name.startswith(PROGRAM_PREFIXES) and name not in in_group
     ]
-    return [
-        Program(name, group, tuple(_names(name, group, sections[name], everywhere))) for name, group in grouped + alone
-    ]
+    return [_program(name, group, sections[name], everywhere) for name, group in grouped + alone]
 
 
 def members(known: Iterable[Program]) -> list[Member]:
@@ -68,12 +69,14 @@ def members(known: Iterable[Program]) -> list[Member]:
     return [(*key, program.is_listener) for program in known for key in program.members()]
 
 
-def _names(name: str, group: str, section: Section, everywhere: Mapping[str, object]) -> Iterator[str]:
+def _program(name: str, group: str, section: Section, everywhere: Mapping[str, object]) -> Program:
     expansions = {**everywhere, 'program_name': name.partition(':')[2].strip(), 'group_name': group}
+    names: list[str] = []
     try:
         count, start = int(section.given.get('numprocs', '1')), int(section.given.get('numprocs_start', '0'))
         for number in range(start, start + count):
             expansions.update(process_num=number, numprocs=count)
-            yield (section.raw.get('process_name', '%(program_name)s') % expansions).strip()
+            names.append((section.raw.get('process_name', '%(program_name)s') % expansions).strip())
     except (ValueError, TypeError, KeyError):
-        return
+        return Program(name, group, tuple(names))
+    return Program(name, group, tuple(names), start)

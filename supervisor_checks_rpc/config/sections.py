@@ -118,7 +118,8 @@ def fingerprint(spec: CheckSpec) -> str:
     given = [option for option in declared(spec) if option.name in spec.options and not option.secret]
     shown = {option.name: option.kind.redact(str(spec.options[option.name])) for option in given}
     schedule = [getattr(spec.schedule, name) for name in RUN_FIELDS]
-    text = json.dumps([spec.name, spec.type, *schedule, shown], sort_keys=True)
+    variants = [[*key, fingerprint(variant)] for key, variant in sorted(spec.variants.items())]
+    text = json.dumps([spec.name, spec.type, *schedule, shown, variants], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -134,8 +135,15 @@ def listed(spec: CheckSpec) -> list[tuple[Option, Any]]:
     """Return the options of a check with their values, those that are set: of its schedule and of its type."""
     pairs = [(option, getattr(spec.schedule, option.name)) for option in SCHEDULE_OPTIONS]
     if not spec.error and not check_modules.is_custom(spec.type):
-        values, _ = check_modules.built_in(spec.type).parse(spec.options)
-        pairs += [(option, values[option.name]) for option in declared(spec)]
+        example = next((one for one in spec.variants.values() if not one.error), spec)
+        values, _ = check_modules.built_in(spec.type).parse(example.options)
+        for option in declared(spec):
+            given = spec.options.get(option.name)
+            if spec.is_per_process and given != example.options.get(option.name) and not option.secret:
+                # What stands in the file, since it is another for each process.
+                pairs.append((replace(option, kind=opt.TEXT), option.kind.redact(str(given))))
+            elif option.name in values:
+                pairs.append((option, values[option.name]))
     return [(option, value) for option, value in pairs if value is not None]
 
 

@@ -15,6 +15,7 @@ from glob import has_magic
 from graphlib import CycleError
 from graphlib import TopologicalSorter
 
+from .. import options as opt
 from ..core.model import Key
 from ..core.patterns import matching
 from ..options import quoted
@@ -145,8 +146,12 @@ def _parsed(name: str, section: Section, names: _Names) -> Dependencies:
     return Dependencies(tuple(conditions), tuple(dict.fromkeys(followed)), '\n'.join(problems))
 
 
-def _listed(value: str) -> list[str]:
-    return [text.strip() for text in value.split(',') if text.strip()]
+def _listed(value: str) -> tuple[str, ...]:
+    try:
+        return opt.listed(value)
+    except ValueError:
+        # A quote that is not closed: no process has that name, and a line tells.
+        return (value.strip(),)
 
 
 def _unknown(where: str, target: str, keys: tuple[Key, ...], names: _Names) -> Iterator[str]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -84,17 +85,30 @@ class CheckSpec:
     `options` holds the options that the type of check declares, as they stand in the file; `error` says why the
     section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure. `logs`
     are those that a run reads: `stdout` or `stderr` of the process, or a path.
+
+    A section whose options are others for each process has `variants`; what is run is one of these. `options` then hold
+    what stands in the file.
     """
 
     name: str
     type: str
     processes: tuple[str, ...]
     schedule: Schedule = _DEFAULTS
-    options: Mapping[str, object] = field(default_factory=dict)
+    # Some are secret.
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
     error: str = ''
     is_external: bool = False
     ttl: float = 0.0
     logs: tuple[str, ...] = ()
+    is_per_process: bool = False
+    variants: Mapping[Key, CheckSpec] = field(default_factory=dict)
+
+    def of(self, key: Key) -> CheckSpec:
+        """Return the check as it is for the process of this group and name."""
+        if not self.is_per_process or self.error:
+            return self
+        unknown = f'[healthcheck:{self.name}] no program of the file makes {Process(*key, 0).namespec}'
+        return self.variants.get(key) or replace(self, error=unknown, variants={})
 
     @property
     def is_passive(self) -> bool:

@@ -82,7 +82,8 @@ class Record:
         self._set_monitors({**monitors, **self._external})
 
     def _new_monitor(self, key: tuple[str, str], process: Process, now: float, at: float) -> Monitor:
-        monitor = Monitor(self.specs[key[0]], process, self._history, now, at, self._troubled)
+        spec = self.specs[key[0]].of((process.group, process.name))
+        monitor = Monitor(spec, process, self._history, now, at, self._troubled)
         # A changed check has a new monitor, which takes over the pause of the old one.
         monitor.pause(self._paused_until.get(key, NEVER))
         return monitor
@@ -104,8 +105,12 @@ class Record:
         self._history = history
         self._external = {}
         self._paused_until = {key: monitor.paused_until for key, monitor in self._monitors.items()}
-        unchanged = {key: monitor for key, monitor in self._monitors.items() if self.specs.get(key[0]) == monitor.spec}
+        unchanged = {key: monitor for key, monitor in self._monitors.items() if self._is_current(key[0], monitor)}
         self._set_monitors(unchanged)
+
+    def _is_current(self, check: str, monitor: Monitor) -> bool:
+        process = monitor.process
+        return check in self.specs and self.specs[check].of((process.group, process.name)) == monitor.spec
 
     def set_instance(self, process: Process, now: float) -> None:
         """Take note that `process` is the instance that runs now, or with pid 0 that none does."""

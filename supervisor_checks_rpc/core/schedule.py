@@ -25,10 +25,17 @@ def _command(value: object) -> str:
 
 
 def _on_failure(value: object) -> str:
-    verb, _, name = str(value).strip().partition(' ')
+    steps = [_step(part) for part in str(value).split(',')]
+    if len(steps) > 1 and ('none' in steps or 'shutdown' in steps[:-1]):
+        raise ValueError
+    return ', '.join(steps)
+
+
+def _step(text: str) -> str:
+    verb, _, name = text.strip().partition(' ')
     if verb.lower() == 'signal':
         return f'signal {opt.SIGNAL.convert(name)}'
-    if verb.lower() not in ('restart', 'none') or name:
+    if verb.lower() not in ('restart', 'none', 'shutdown') or name:
         raise ValueError
     return verb.lower()
 
@@ -41,7 +48,8 @@ def _revive(value: object) -> tuple[str, ...]:
 
 
 COMMAND = Kind('a program and its arguments', _command)
-ON_FAILURE = Kind('restart, none, or signal NAME', _on_failure)
+ON_FAILURE = Kind('none, or steps: signal NAME, restart, shutdown', _on_failure)
+SHUTDOWN_OR_NONE = opt.choice('none', 'shutdown')
 REVIVE = Kind('a list of FATAL and EXITED', _revive, show=', '.join)
 
 
@@ -53,7 +61,7 @@ def _row(kind: Kind, default: Any, help_text: str, *, secret: bool = False, **mo
     - `is_for_runs`: True where a run of the check depends on it, and not only what its result leads to.
     """
     option = Option('', kind, None if 'computed_from' in more else default, help_text, secret)
-    return field(default=default, metadata={'option': option, **more})
+    return field(default=default, repr=not secret, metadata={'option': option, **more})
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,9 @@ class Schedule(RestartLimits):
         opt.POSITIVE_DURATION, 35.0, 'no result for so long: unknown (3 x interval + timeout)',
         computed_from=lambda values: 3 * values['interval'] + values['timeout'],
     )  # fmt: skip
-    on_failure: str = _row(ON_FAILURE, 'restart', 'what an unhealthy process gets')
+    on_failure: str = _row(ON_FAILURE, 'restart', 'what an unhealthy process gets; steps: what if that does not help')
+    on_suspended: str = _row(SHUTDOWN_OR_NONE, 'none', 'when max_restarts are used up')
+    on_fatal: str = _row(SHUTDOWN_OR_NONE, 'none', 'when its process is FATAL')
     revive: tuple[str, ...] = _row(REVIVE, (), 'bring back what supervisord gave up on')
     act_anyway: bool = _row(opt.BOOLEAN, False, 'act also while a process that it depends on is not healthy')
     stop_timeout: float | None = _row(

@@ -5,7 +5,6 @@ The main thread acknowledges events within a second; the scheduler's thread does
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ from ..config import loader
 from ..config import notes
 from ..config import unmatched
 from ..config.conf_file import read_apart
+from ..core.program_arguments import Parser
 from ..errors import explain
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
@@ -37,10 +37,10 @@ ACKNOWLEDGE_AFTER_SECONDS = 0.9
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program; exits 0, or 2 for a wrong use or a configuration with problems."""
-    parser = argparse.ArgumentParser(prog='supervisor_health_listener', description=__doc__.splitlines()[0])
+    parser = Parser(prog='supervisor_health_listener', description=__doc__.splitlines()[0])
     parser.add_argument('-c', '--configuration', metavar='FILE', help='default: the file that supervisord loaded')
     parser.add_argument('--test-config', action='store_true', help='print the problems of FILE and exit 0 or 2')
-    options = parser.parse_args(argv)
+    options = parser.read(argv)
     path = os.path.abspath(options.configuration) if options.configuration else ''
     if options.test_config:
         if not path:

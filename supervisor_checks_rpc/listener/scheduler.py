@@ -235,6 +235,7 @@ class Scheduler:
         if spec is None or problem:
             done(not_run(spec or CheckSpec(check, '', ()), process, problem))
             return
+        spec = spec.of((process.group, process.name))
         try:
             self._definitions.runner_of(spec).submit(spec, process, sample, done)
         except Exception as why:

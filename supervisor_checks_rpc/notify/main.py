@@ -21,12 +21,12 @@ from typing import NoReturn
 
 from .. import options as opt
 from ..core.model import Process
+from ..core.program_arguments import Parser
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
 from ..listener import event_stream
 from ..options import Kind
 from ..options import Option
-from ..programs.arguments import Parser
 from ..programs.process_setup import ExitRequest
 from ..programs.process_setup import take_over_stdin
 from ..protocol.client import Client
@@ -82,7 +82,7 @@ _DEFAULTS = {'gather': '10s', 'at_most': '10/h'}
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program; exits 0 when supervisord is gone, 1 when a test fails, and 2 for a wrong use."""
     parser = _parser()
-    args = parser.arguments(argv)
+    args = parser.read(argv)
     _silence_libraries()
     try:
         settings = _settings(args)

@@ -6,7 +6,7 @@ They are registered when this module is imported, which is before supervisord re
 
 from __future__ import annotations
 
-import string
+import re
 from urllib.parse import quote
 
 from supervisor import events
@@ -15,7 +15,7 @@ from ..core.model import Process
 from ..core.text import printable_line
 from ..core.text import printable_name
 
-_PLAIN = string.punctuation.translate({ord(':'): None, ord('%'): None})
+_NOT_IN_A_WORD = re.compile(r'[\s:%]')
 
 
 class ProcessHealthEvent(events.Event):
@@ -44,7 +44,7 @@ class ProcessHealthEvent(events.Event):
 
 def _encoded(value: object) -> str:
     """Return `value` as a word without a space or ':'."""
-    return quote(str(value), safe=_PLAIN)
+    return _NOT_IN_A_WORD.sub(lambda found: quote(found[0], safe=''), str(value))
 
 
 class ProcessHealthHealthyEvent(ProcessHealthEvent):
@@ -63,8 +63,13 @@ class ProcessHealthSuspendedEvent(ProcessHealthEvent):
     """Restarts of an unhealthy process are suspended: they did not help."""
 
 
+class ProcessHealthShutdownEvent(ProcessHealthEvent):
+    """supervisord shuts down, because a process cannot be cured."""
+
+
 events.register('PROCESS_HEALTH', ProcessHealthEvent)
 events.register('PROCESS_HEALTH_HEALTHY', ProcessHealthHealthyEvent)
 events.register('PROCESS_HEALTH_UNHEALTHY', ProcessHealthUnhealthyEvent)
 events.register('PROCESS_HEALTH_RESTARTED', ProcessHealthRestartedEvent)
 events.register('PROCESS_HEALTH_SUSPENDED', ProcessHealthSuspendedEvent)
+events.register('PROCESS_HEALTH_SHUTDOWN', ProcessHealthShutdownEvent)

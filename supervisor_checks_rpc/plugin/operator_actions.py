@@ -1,4 +1,4 @@
-"""Notices what an operator asks for where no event tells of it: stop, start, signal, reread.
+"""Notices what an operator asks for where no event tells of it: stop, start, signal, shutdown, reread.
 
 supervisor.stopProcess on a process that is STOPPING is a fault and leaves no trace (supervisor/rpcinterface.py). So an
 operator's stop in the middle of our restart would be lost, and so would the start of an operator's restart. The
@@ -19,9 +19,12 @@ from supervisor.options import split_namespec
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 
 from ..core.model import Process
+from .stop_replies import WAITING
+from .stop_replies import OurStops
 
 _WHAT = ('Process', 'ProcessGroup', 'AllProcesses')
 _METHODS = {f'{verb}{what}': verb for verb in ('stop', 'start', 'signal') for what in _WHAT}
+_METHODS['shutdown'] = 'shutdown'
 _REREAD = 'reloadConfig'
 # Where a wrapped method finds who is to be told: a reload makes a new supervisord object, but no new class.
 _WATCH = 'health_operator_watch'
@@ -29,13 +32,16 @@ Note = Callable[[str, str, str], None]
 
 
 class OperatorWatch:
-    """Calls `note(verb, group, name)` for every stop, start and signal asked of this supervisord.
+    """Calls `note(verb, group, name)` for every stop, start, signal and shutdown asked of this supervisord.
 
     `name` is '' for a whole group, and `group` as well for all processes. `reread` is called when supervisord has read
     its file again, and `ring` to have `catch_up` called on the next turn of supervisord's loop.
     """
 
-    def __init__(self, supervisord: Any, note: Note, reread: Callable[[], None], ring: Callable[[], None]) -> None:
+    def __init__(
+        self, supervisord: Any, note: Note, reread: Callable[[], None], ring: Callable[[], None], stops: OurStops
+    ) -> None:
+        self.stops = stops
         self._note = note
         self._reread = reread
         self._ring = ring
@@ -46,7 +52,7 @@ class OperatorWatch:
     def note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take note of a call."""
         name = args[0] if args else kwargs.get('name')
-        if method.endswith('AllProcesses'):
+        if method.endswith('AllProcesses') or method == 'shutdown':
             self._note(_METHODS[method], '', '')
         elif isinstance(name, str):
             self._note(_METHODS[method], *((name, '') if method.endswith('Group') else _split(name)))
@@ -83,6 +89,9 @@ def _wrap_methods() -> None:
         for method in (*_METHODS, _REREAD):
             original = vars(interface).get(method)
             if original is not None and not hasattr(original, _WATCH):
+                # What a derived class has may be called as it is by its plugin, which knows no deferred replies.
+                if interface is SupervisorNamespaceRPCInterface and method in WAITING:
+                    original = WAITING[method](original, _stops_of)
                 wrapped = _followed(original) if method == _REREAD else _noted(original, method)
                 setattr(wrapped, _WATCH, True)
                 setattr(interface, method, wrapped)
@@ -96,6 +105,11 @@ def _and_derived(interface: type[Any]) -> Iterator[type[Any]]:
 
 def _watch_of(interface: Any) -> OperatorWatch | None:
     return getattr(getattr(interface, 'supervisord', None), _WATCH, None)
+
+
+def _stops_of(interface: Any) -> OurStops | None:
+    watch = _watch_of(interface)
+    return watch.stops if watch else None
 
 
 def _noted(original: Callable[..., Any], method: str) -> Callable[..., Any]:

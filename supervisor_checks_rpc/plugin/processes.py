@@ -141,7 +141,7 @@ def _log_start(path: str, is_starting: bool) -> LogStart:
         return LogStart(path)
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a path that cannot be encoded
         return LogStart(path, 0, 0)
     return LogStart(path, status.st_ino, status.st_size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,11 @@ from ..core.restart_policy import RestartPolicy
 from ..core.restart_policy import RestartRequest
 from ..core.restart_policy import strictest_limits
 from ..core.schedule import RestartLimits
+from ..core.steps import RESTART
+from ..core.steps import SHUTDOWN
+from ..core.steps import Steps
+from ..core.steps import steps_of
+from ..core.text import printable_line
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
 from .leftovers import LeftoversLog
@@ -47,13 +53,13 @@ class Remediation:
 
     `find_subprocess` returns supervisor's object for a process, `ring` wakes supervisord's loop. `cause(monitor)` says
     which other process makes a check fail, '' if none does; while `hold_back(monitor)` is true, nothing is done about
-    it.
+    it. `shut_down(process, state, reason)` shuts supervisord down.
     """
 
     def __init__(
         self, supervisord: Any, record: Record, worker: Callable[[], WorkerLink], find_subprocess: FindSubprocess,
         ring: Callable[[], None], cause: Callable[[Monitor], str], hold_back: Callable[[Monitor], bool],
-        clock: Callable[[], float] = time.monotonic,
+        shut_down: Callable[[Process, str, str], None], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
@@ -62,22 +68,24 @@ class Remediation:
         self._clock = clock
         self._cause = cause
         self._hold_back = hold_back
+        self._shut_down = shut_down
+        self._steps = Steps()
         self._preparations = Preparations(self._log, worker, clock)
         # Processes that an operator stopped and nobody started since. Their supervisor state does not tell: a stop
         # leaves a process that is FATAL or EXITED as it is.
         self._stopped_by_operator: set[str] = set()
         # The limits of each process, until checks are matched with processes anew.
         self._limits_by_process: dict[str, RestartLimits] = {}
-        # The troubled monitors that `act` looked at last, each with the moment its state changed, and whether it was
-        # held back.
-        self._last_evaluated: list[tuple[Monitor, float, bool]] | None = None
+        # The troubled monitors that `act` looked at last, each with the moment its state changed, whether it was held
+        # back, and whether its next step was due.
+        self._last_evaluated: list[tuple[Monitor, float, bool, bool]] | None = None
         self.policy = RestartPolicy()
         self.restarts = Restarts(
             supervisord, find_subprocess, ring, self._restart_began, self._restart_ended,
             LeftoversLog(self._log, worker).report, clock,
         )  # fmt: skip
-        # Restarts of ours that are being prepared, with the events that tell of them.
-        self._prepared: dict[str, tuple[RestartRequest, ProcessHealthRestartedEvent]] = {}
+        # Restarts of ours that are being prepared, with the monitors that asked for them, and the events that tell.
+        self._prepared: dict[str, tuple[RestartRequest, Sequence[Monitor], ProcessHealthRestartedEvent]] = {}
 
     # -- from an unhealthy monitor to a restart
 
@@ -89,18 +97,20 @@ class Remediation:
         troubled = self._record.troubled()
         # Called with every report: with a hundred processes that may not be restarted yet, finding that out again
         # takes supervisord milliseconds.
-        evaluated = [(monitor, monitor.state_changed_at, self._hold_back(monitor)) for monitor in troubled]
+        evaluated = [(m, m.state_changed_at, self._hold_back(m), self._steps.is_due(m)) for m in troubled]
         is_as_before = evaluated == self._last_evaluated and now < self.policy.holds_until
         if is_as_before and not any(map(_may_be_revived, troubled)):
             return []
         # Only once all is done: what an exception leaves undone is tried again.
         self._last_evaluated = None
         by_process = self._in_need(troubled, now)
+        if self._is_shut_down(by_process.values()):
+            return []
         suspended: list[RestartRequest] = []
         if by_process:
             chosen, suspended = self.policy.choose([self._request(monitors) for monitors in by_process.values()], now)
             for request in suspended:
-                self._announce_suspension(request, by_process[request.namespec])
+                self._suspend(request, by_process[request.namespec])
             for request in chosen:
                 self._remediate(request, by_process[request.namespec], now)
         self._last_evaluated = evaluated
@@ -114,6 +124,15 @@ class Remediation:
                 by_process.setdefault(monitor.process.namespec, []).append(monitor)
         return by_process
 
+    def _is_shut_down(self, needs: Iterable[Sequence[Monitor]]) -> bool:
+        """Shut supervisord down if that is the next step about a process; tell whether it is."""
+        for monitors in needs:
+            doomed = [monitor for monitor in monitors if monitor.process.pid and self._steps.next(monitor) == SHUTDOWN]
+            if doomed:
+                self._shut_down(doomed[0].process, model.UNHEALTHY, self._reason(doomed))
+                return True
+        return False
+
     def _asks_for_act(self, monitor: Monitor, now: float) -> bool:
         """Tell whether the monitor wants its process restarted, signalled, or revived."""
         schedule = monitor.spec.schedule
@@ -124,6 +143,7 @@ class Remediation:
                 and monitor.refresh(now, time.time()) == model.UNHEALTHY
                 # A restart is no help against a crash loop.
                 and monitor.health.state(now) == model.UNHEALTHY
+                and self._steps.is_due(monitor)
                 and not self._cause(monitor)
             )
         if not schedule.revive or monitor.spec.error or now < monitor.paused_until:
@@ -143,7 +163,7 @@ class Remediation:
     def _request(self, monitors: Sequence[Monitor]) -> RestartRequest:
         process = monitors[0].process
         since = min(monitor.state_changed_at if process.pid else monitor.instance_seen_at for monitor in monitors)
-        stays_up = _signal(monitors) is not None
+        stays_up = self._signal(monitors) is not None
         limits = self._limits_of(process.namespec)
         # Of those alone that fail now: what is sick does not wait because another check renews what is old.
         group_delay = max(monitor.spec.schedule.group_delay for monitor in monitors)
@@ -161,15 +181,16 @@ class Remediation:
     def _remediate(self, request: RestartRequest, monitors: Sequence[Monitor], now: float) -> None:
         process = monitors[0].process
         reason = self._reason(monitors)
-        signal_name = _signal(monitors)
+        signal_name = self._signal(monitors)
         if signal_name is not None:
             self.policy.acted(request, now)
+            self._steps.take(monitors)
             self._log.warn(f'health: sending {signal_name} to {process.namespec} (pid {process.pid}): {reason}')
             self._find_subprocess(process).signal(signal_number(signal_name))
             return
         self.policy.prepares(request)
         event = ProcessHealthRestartedEvent(process, '', monitors[0].state, reason)
-        self._prepared[request.namespec] = request, event
+        self._prepared[request.namespec] = request, monitors, event
         is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
         try:
             timeouts = [m.spec.schedule.stop_timeout for m in monitors if m.spec.schedule.stop_timeout is not None]
@@ -185,12 +206,19 @@ class Remediation:
 
     def _restart_began(self, namespec: str) -> None:
         """Take note that a restart begins to stop or start its process: only then it counts, and is announced."""
-        request, event = self._prepared.pop(namespec, (None, None))
+        request, monitors, event = self._prepared.pop(namespec, (None, (), None))
         if request is not None:
             self.policy.acted(request, self._clock())
+            self._steps.take(monitor for monitor in monitors if monitor.process.pid)
             events.notify(event)
 
-    def _announce_suspension(self, request: RestartRequest, monitors: Sequence[Monitor]) -> None:
+    def _signal(self, monitors: Sequence[Monitor]) -> str | None:
+        """Return the signal that is all these checks ask for; None where one asks for a restart."""
+        wanted = {self._steps.next(monitor) for monitor in monitors if monitor.process.pid}
+        signals = sorted(step.partition(' ')[2] for step in wanted if step.startswith('signal '))
+        return signals[0] if signals and RESTART not in wanted else None
+
+    def _suspend(self, request: RestartRequest, monitors: Sequence[Monitor]) -> None:
         acts = self._acts_on(request.namespec)
         done = 'signalled' if acts == 'signals' else 'restarted'
         reason = f'{_in_vain(acts, request.limits)}: {self._reason(monitors)}'
@@ -199,17 +227,35 @@ class Remediation:
             f'health.resetRestarts: {reason}'
         )
         events.notify(ProcessHealthSuspendedEvent(monitors[0].process, '', monitors[0].state, reason))
+        if any(monitor.spec.schedule.on_suspended == SHUTDOWN for monitor in monitors):
+            self._shut_down(monitors[0].process, monitors[0].state, reason)
+
+    def became_fatal(self, namespec: str, subprocess: Any, default: str) -> None:
+        """Shut supervisord down for a process that is FATAL, if a check says so, or `default` where it has no check."""
+        now = self._clock()
+        monitors = self._record.monitors_of(namespec)
+        wanted = [m.spec.schedule.on_fatal for m in monitors if not m.spec.is_external and now >= m.paused_until]
+        if SHUTDOWN in (wanted if monitors else [default]):
+            group, name = subprocess.group.config.name, subprocess.config.name
+            reason = f'it is FATAL, and on_fatal says so: {printable_line(subprocess.spawnerr or "")}'
+            self._shut_down(Process(group, name, 0), model.UNKNOWN, reason)
 
     def _reason(self, monitors: Sequence[Monitor]) -> str:
         process = monitors[0].process
         if not process.pid:
             return f'it is {self._process_state(process)}, and revive says so'
-        return '; '.join(f'{monitor.spec.name} {monitor.streak()}: {monitor.reason()}' for monitor in monitors)
+        return '; '.join(
+            ' '.join(filter(None, [
+                f'{monitor.spec.name} {monitor.streak()}: {monitor.reason()}', f'({place})' if place else '',
+            ]))
+            for monitor in monitors for place in [self._steps.place(monitor)]
+        )  # fmt: skip
 
     def _acts_on(self, namespec: str) -> str:
         """Say in words what the checks of the process have done to it."""
         schedules = [m.spec.schedule for m in self._record.monitors_of(namespec) if _may_act(m)]
-        acts = {'signals' if schedule.on_failure.startswith('signal ') else 'restarts' for schedule in schedules}
+        steps = {step for schedule in schedules for step in steps_of(schedule.on_failure)} - {SHUTDOWN}
+        acts = {'signals' if step.startswith('signal ') else 'restarts' for step in steps}
         return ' and '.join(sorted(acts))
 
     def _process_state(self, process: Process) -> str:
@@ -252,7 +298,9 @@ class Remediation:
     def reset(self, namespec: str) -> None:
         """Forget our restarts of the process and its failures so far: an operator took it in hand."""
         self.policy.reset(namespec)
-        for monitor in self._record.monitors_of(namespec):
+        monitors = self._record.monitors_of(namespec)
+        self._steps.forget(monitors)
+        for monitor in monitors:
             monitor.reset_failures(self._clock())
 
     def process_changed(self, namespec: str, subprocess: Any) -> None:
@@ -301,6 +349,7 @@ class Remediation:
         if not self.policy.knows(namespec):
             return
         self.cancel_if_recovered(namespec)
+        self._steps.forget(m for m in self._record.monitors_of(namespec) if m.refresh(now, at) == model.HEALTHY)
         monitors = [monitor for monitor in self._record.monitors_of(namespec) if _may_act(monitor)]
         states = {monitor.refresh(now, at) for monitor in monitors if _tells_health(monitor, now)}
         self.policy.observe(namespec, states == {model.HEALTHY}, now)
@@ -322,6 +371,7 @@ class Remediation:
         self._stopped_by_operator &= namespecs
         self._limits_by_process = {}
         self._last_evaluated = None
+        self._steps.keep_only(self._record.monitors())
 
     def status(self, monitor: Monitor) -> Status:
         """Return what is known of `monitor` now, with what we did and will do to its process."""
@@ -335,11 +385,13 @@ class Remediation:
         asks = limits is None and self._asks_for_act(monitor, now)
         is_queued = asks and self.policy.is_queued(namespec)
         acts = self._acts_on(namespec)
+        place = self._steps.place(monitor) if status.state == model.UNHEALTHY else ''
         is_left = namespec in self._stopped_by_operator and self._would_be_revived(monitor.process)
         return replace(
             status,
             reason=status.reason
             + (f'; {under_way}' if under_way else '')
+            + (f'; {place}' if place else '')
             + (f'; not restarted: {cause}' if cause else '')
             + (f'; {acts} are suspended: {_in_vain(acts, limits)}' if limits else '')
             + (f'; {_OUT_OF_TURN}' if is_queued else '')
@@ -372,9 +424,3 @@ def _tells_health(monitor: Monitor, now: float) -> bool:
 def _in_vain(acts: str, limits: RestartLimits) -> str:
     return f'{limits.max_restarts} {acts} in {limits.restart_window:g}s did not help'
 
-
-def _signal(monitors: Sequence[Monitor]) -> str | None:
-    """Return the signal that is all these checks ask for; None where one asks for a restart."""
-    wanted = {monitor.spec.schedule.on_failure for monitor in monitors if monitor.process.pid}
-    signals = sorted(on_failure.partition(' ')[2] for on_failure in wanted if on_failure.startswith('signal '))
-    return signals[0] if signals and 'restart' not in wanted else None

@@ -49,7 +49,9 @@ from .processes import running_instance
 from .readiness import Readiness
 from .remediation import Remediation
 from .restarts import Restart
+from .shutdown import Shutdown
 from .start_order import StartOrder
+from .stop_replies import OurStops
 from .waits import Wait
 from .waits import Waits
 from .watches import ListenerWatch
@@ -97,9 +99,10 @@ class HealthService:
         self.record = Record(self.config.specs, self.config.settings.history)
         self._readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
         self._start_order = StartOrder(supervisord, self.record, self._readiness, self._restart_by_rule, clock)
+        self._shutdown = Shutdown(supervisord, self._ring, clock)
         self._remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self._ring,
-            self._start_order.cause, self._start_order.hold_back, clock,
+            self._start_order.cause, self._start_order.hold_back, self._shutdown.begin, clock,
         )  # fmt: skip
         self._start_order.configure(self.config.dependencies)
         self.waits = Waits(self._readiness, self._start_order, clock)
@@ -131,7 +134,9 @@ class HealthService:
         for _, server in self._supervisord.options.httpservers:
             server.channel_class = Channel
         noted, reread = guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread)
-        self._operator_watch = OperatorWatch(self._supervisord, noted, reread, self._ring)
+        is_stopping = self._remediation.restarts.is_stopping
+        stops = OurStops(is_stopping, lambda name: self.restart(name, 'started by an operator').is_done)
+        self._operator_watch = OperatorWatch(self._supervisord, noted, reread, self._ring, stops)
         self._match()
 
     def _follow_reread(self) -> None:
@@ -175,6 +180,8 @@ class HealthService:
             self._remediation.process_changed(make_namespec(group, name), subprocess)
             if _is_unexpected_exit(event):
                 self._note_exit(ended_instance(group, name, subprocess))
+            if isinstance(event, events.ProcessStateFatalEvent):
+                self._remediation.became_fatal(make_namespec(group, name), subprocess, self.config.on_fatal)
             self._start_order.note_change()
             self.waits.note_change((group, name))
 
@@ -230,7 +237,7 @@ class HealthService:
             self._operator_watch.catch_up()
         for worker in self._on_demand:
             worker.replace_if_late()
-        has_work = self._start_order.has_work() or self.waits.has_work()
+        has_work = self._start_order.has_work() or self.waits.has_work() or self._shutdown.has_work()
         return has_work or self._remediation.restarts.has_work()
 
     def _advance(self) -> None:
@@ -239,6 +246,7 @@ class HealthService:
         self._remediation.restarts.advance()
         self._start_order.advance()
         self.waits.advance()
+        self._shutdown.advance()
 
     def _on_health(self, event: ProcessHealthEvent) -> None:
         _, _, kind = events.getEventNameByType(type(event)).rpartition('_')
@@ -248,6 +256,9 @@ class HealthService:
         self.event_log.add(what, reason, time.time(), group, name, check)
 
     def _operator_asked(self, verb: str, group: str, name: str) -> None:
+        if verb == 'shutdown':
+            self._shutdown.cancel()
+            return
         self._log_event(verb, 'asked for by an operator', group, name)
         self._start_order.operator_asked(verb, group, name)
         self._remediation.operator_asked(verb, group, name)
@@ -290,7 +301,7 @@ class HealthService:
         logs: dict[tuple[str, str], set[str]] = {}
         for spec in self.config.specs:
             for key in matched[spec.name] if spec.logs else ():
-                logs.setdefault(key, set()).update(spec.logs)
+                logs.setdefault(key, set()).update(spec.of(key).logs)
         for key, names_of_logs in logs.items():
             self.processes.note_logs(known[key], names_of_logs, is_starting=False)
         instances = {key: running_instance(*key, known[key]) for key in watched}

@@ -27,6 +27,7 @@ from ..check_modules.file import FileCheck
 from ..check_modules.legacy_options import RETRIES
 from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
+from ..core.program_arguments import Parser
 from ..core.text import decoded
 from ..core.text import without_login
 from ..errors import HealthError
@@ -35,7 +36,6 @@ from ..errors import explain
 from ..errors import no_thread
 from ..options import Option
 from ..protocol.client import Client
-from .arguments import Parser
 from .check_runner import CheckRunner
 from .restarter import fault_text
 from .retries import Info
@@ -85,7 +85,7 @@ _LEGACY: Mapping[str, Mapping[str, _Legacy]] = {
 
 def _main(kind: str) -> int:
     parser = _parser(kind)
-    args = parser.arguments([decoded(word) for word in sys.argv[1:]])
+    args = parser.read([decoded(word) for word in sys.argv[1:]])
     try:
         checks = _complex(args) if kind == 'complex' else [_single(kind, args)]
         runner = _runner(args, checks, _notification_file(kind, args, checks))

@@ -30,7 +30,7 @@ def dump_job(number: int, spec: CheckSpec, process: Process, sample: object) -> 
     schedule = {name: getattr(spec.schedule, name) for name in RUN_FIELDS}
     job = {
         'id': number,
-        'check': [spec.name, spec.type, schedule, dict(spec.options)],
+        'check': [spec.name, spec.type, schedule, dict(spec.options), spec.is_per_process],
         'process': [process.group, process.name, process.pid, process.started, process.exits, process.logs],
         'sample': sample,
     }
@@ -45,9 +45,12 @@ def load_job(text: bytes) -> tuple[int, CheckSpec, Process, object]:
 
     def read() -> tuple[int, CheckSpec, Process, object]:
         data = json.loads(text)
-        name, type_name, schedule_fields, options = data['check']
+        name, type_name, schedule_fields, options, is_per_process = data['check']
         schedule = Schedule(**{name: _CONVERT[name](schedule_fields[name]) for name in RUN_FIELDS})
-        spec = CheckSpec(checked_text(name), checked_text(type_name), (), schedule, dict(options.items()))
+        spec = CheckSpec(
+            checked_text(name), checked_text(type_name), (), schedule, dict(options.items()),
+            is_per_process=bool(is_per_process),
+        )  # fmt: skip
         group, process_name, pid, started, exits, logs = data['process']
         names = checked_text(group), checked_text(process_name)
         process = Process(*names, int(pid), checked_finite(float(started)), tuple(map(float, exits)), read_logs(logs))

@@ -44,6 +44,7 @@ _COLOURS = {
     model.ERROR: _YELLOW,
     'fatal': _RED,
     'suspended': _RED,
+    'shutdown': _RED,
 }
 
 
@@ -159,7 +160,8 @@ def _next_step(status: Struct, on_failure: str) -> str:
     if status['state'] == model.PAUSED:
         return 'paused'
     if status['next_restart_at']:
-        what = on_failure.partition(' ')[0] if on_failure.startswith('signal') else 'restart'
+        verb = 'next step' if ',' in on_failure else on_failure.partition(' ')[0]
+        what = 'restart' if verb == 'none' else verb
         wait = status['next_restart_at'] - status['now']
         return f'{what} in {brief(wait)}' if wait > 0 else f'{what} due'
     return 'suspended' if status['restarts_suspended'] and on_failure != 'none' else '-'

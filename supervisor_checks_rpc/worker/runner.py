@@ -86,8 +86,9 @@ class Runner:
         self._is_crowded = threading.Event()
         self._clock_seen_at = 0.0
         self._abandoned: list[tuple[CheckSpec, Process]] = []
-        self._locks: dict[str, threading.Lock] = {}
-        self._checks: dict[str, tuple[CheckSpec, BaseCheck]] = {}
+        # By the name of the section, and of the process where each has a check of its own.
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._checks: dict[tuple[str, str], tuple[CheckSpec, BaseCheck]] = {}
 
     def submit(self, spec: CheckSpec, process: Process, sample: object, done: Done) -> None:
         """Run `spec` on `process`; `done` is called with the result, once, from another thread."""
@@ -165,7 +166,7 @@ class Runner:
 
     def _run(self, job: _Job) -> Result:
         try:
-            return run_check(self._check_of(job.spec), job.spec, job.process, job.sample)
+            return run_check(self._check_of(job.spec, job.process), job.spec, job.process, job.sample)
         except BaseException as why:
             return not_run(job.spec, job.process, explain(why), isinstance(why, InvalidCheckConfig))
 
@@ -240,15 +241,16 @@ class Runner:
         except Exception:
             _log.exception('the result of %s is lost', job.spec.name)
 
-    def _check_of(self, spec: CheckSpec) -> BaseCheck:
+    def _check_of(self, spec: CheckSpec, process: Process) -> BaseCheck:
         """Return the check of this section, made once; a changed section gets a new one."""
-        with self._locks.setdefault(spec.name, threading.Lock()):
-            known = self._checks.get(spec.name)
+        key = spec.name, process.namespec if spec.is_per_process else ''
+        with self._locks.setdefault(key, threading.Lock()):
+            known = self._checks.get(key)
             if known is not None and known[0] == spec:
                 return known[1]
             check = check_modules.create(spec.type, spec.options)
             check.prepare()
-            self._checks[spec.name] = (spec, check)
+            self._checks[key] = (spec, check)
             return check
 
 

@@ -16,6 +16,7 @@ import sysconfig
 import tempfile
 import xmlrpc.client
 from base64 import b64encode
+from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,11 @@ from harness import free_port
 from harness import healthcheck
 from harness import program
 from harness import section
+from supervisor_checks_rpc.config import sections
+from supervisor_checks_rpc.config.loader import FACTORY
+from supervisor_checks_rpc.config.settings import SERVICE_OPTIONS
+from supervisor_checks_rpc.core.model import CheckSpec
+from supervisor_checks_rpc.options import Option
 from supervisor_checks_rpc.rpcinterface import HealthNamespaceRPCInterface
 from tests.faults.conftest import MODULES
 from tests.faults.system import LISTENER
@@ -355,16 +361,77 @@ def test_another_site_cannot_press_a_button(supervisord, trials):
 
 SECRETS = {
     name: f's3cr3t-{name}'
-    for name in ('password', 'header', 'body', 'json', 'query', 'send', 'environment', 'environ', 'dump', 'custom',
-                 'broken', 'unix', 'inet')
+    for name in (
+        'username', 'password', 'header', 'body', 'json', 'query', 'send', 'environment', 'environ', 'dump', 'custom',
+        'broken', 'unix', 'inet', 'argument', 'variable', 'member', 'wrong', 'reply', 'asked', 'flag',
+    )
 }  # fmt: skip
 Say = Callable[[str, Any], None]
+TYPES = ('http', 'tcp', 'xmlrpc', 'memory', 'cpu', 'file', 'command', 'complex', 'heartbeat')
+# No option of ours can be this, except a text, a path or a name.
+WRONG = f'{SECRETS["wrong"]} ('
+# What a command must not be, and what holds a password nevertheless.
+COMMANDS = (
+    "curl -u me:{}'", 'curl -u me:{} http://x | grep y', 'TOKEN={} curl', '["curl", "-u", "me:{}"',
+    '["curl", {{"{}": 1}}]', "sh -c 'exit 3' {}", 'no-such-program -u {}', '/ -u {}',
+)  # fmt: skip
+# JSON with a mistake.
+MEMBERS = (
+    '[{{"type": "http", "password": "{}"}}]', '{{"http": {{"password": "{}"}}',
+    '{{"http": {{"url": "/", "port": "{}"}}}}', '{{"{}": {{}}}}', '{{"http": {{"{}": 1}}}}',
+    '{{"http": "{}"}}', '{}', 'good, {}',
+    '{{"http": {{"url": {{"password": "{}"}}, "port": 1}}}}',
+)  # fmt: skip
+
+
+def wrong_options() -> Iterator[str]:
+    """Yield a section for each option that cannot be WRONG, in which it is."""
+    for option in sections.COMMON_OPTIONS:
+        if not can_be(option, WRONG) or option.name == 'type':
+            yield healthcheck(f'wrong-{option.name}', **{
+                'type_': 'memory', 'processes': 'job', 'max_rss': '1GB',
+                'type_' if option.name == 'type' else option.name: WRONG,
+            })  # fmt: skip
+    for type_ in TYPES:
+        for option in sections.declared(CheckSpec('', type_, ())):
+            if not can_be(option, WRONG):
+                yield healthcheck(f'wrong-{type_}-{option.name}', type_, 'job', **{option.name: WRONG})
+
+
+def can_be(option: Option, value: str) -> bool:
+    """Tell whether the value is one of the option."""
+    try:
+        option.kind.convert(value)
+    except Exception:
+        return False
+    return True
+
+
+def mistaken() -> str:
+    """Return sections of each kind with a secret where it is not looked for."""
+    s = SECRETS
+    wrong_services = ''.join(f'{option.name} = {WRONG}\n' for option in SERVICE_OPTIONS if not can_be(option, WRONG))
+    return ''.join([
+        *wrong_options(),
+        *(healthcheck(f'command-{n}', 'command', 'job', command=text.format(s['argument']))
+          for n, text in enumerate(COMMANDS)),
+        *(healthcheck(f'dump-{n}', 'memory', 'job', max_rss='1GB', pre_restart_command=text.format(s['argument']))
+          for n, text in enumerate(COMMANDS)),
+        *(healthcheck(f'complex-{n}', 'complex', 'job', checks=text.format(s['member']))
+          for n, text in enumerate(MEMBERS)),
+        healthcheck('variable', 'tcp', 'job', port='%(ENV_OF_ALL)s'),
+        healthcheck('pieces', 'tcp', 'job', port=1, interval=f'%({s["broken"]}'),
+        healthcheck('unset', 'command', 'job', command='true', environment=f'TOKEN {s["broken"]}'),
+        section('program:later', {'command': 'true', 'autostart': 'false', 'depends_on': f'{s["wrong"]} ready now'}),
+        section('rpcinterface:health', {'supervisor.rpcinterface_factory': FACTORY}) + wrong_services,
+        f'[supervisord]\nenvironment = OF_ALL="{s["variable"]}"\n',
+    ])  # fmt: skip
 
 
 def scenario(closed: int, port: int, other: int, folder: Path) -> str:
     """Return sections of each kind with secrets in them, of which some pass, some fail, and some are an error."""
     s = SECRETS
-    login = {'username': 'monitor', 'password': s['password']}
+    login = {'username': s['username'], 'password': s['password']}
     kept = {'headers': f'{{"X-Key": "{s["header"]}"}}', 'method': 'POST'}
     return ''.join([
         program('job', 'sleeper.py', directory=folder), program('web', 'sleeper.py'), program('dump', 'sleeper.py'),
@@ -372,8 +439,11 @@ def scenario(closed: int, port: int, other: int, folder: Path) -> str:
         healthcheck('passes', 'http', 'web', port=port, url=f'/x?token={s["query"]}', body=s['body'], **kept, **login),
         healthcheck('fails', 'http', 'job', port=closed, url=f'/x?token={s["query"]}', json=f'["{s["json"]}"]', **kept),
         healthcheck('unexpected', 'http', 'web', port=port, url='/', expect_status=418, **kept, **login),
-        healthcheck('rpc', 'xmlrpc', 'job', port=closed, url=f'/RPC2?{s["query"]}', username='monitor',
+        healthcheck('rpc', 'xmlrpc', 'job', port=closed, url=f'/RPC2?{s["query"]}', username=s['username'],
                     password='%(ENV_TOKEN)s'),
+        healthcheck('rpc-refused', 'xmlrpc', 'web', port=port, username=s['username'], password=s['password']),
+        healthcheck('follows', 'http', 'web', port=port, url='/away', follow_redirects='true', **kept, **login),
+        healthcheck('slow', 'command', 'job', command=f"sh -c 'sleep 60; exit 3' {s['argument']}"),
         healthcheck('send', 'tcp', 'job', port=closed, send=s['send']),
         healthcheck('sent', 'tcp', 'web', port=other, send=s['send'] + '\\r\\n\\r\\n', expect='no such reply'),
         healthcheck('environment', 'command', 'job', command='/bin/sh -c "exit 3"',
@@ -384,7 +454,7 @@ def scenario(closed: int, port: int, other: int, folder: Path) -> str:
         healthcheck('aborts', 'wild:Wild', 'job', does='aborts', password=s['custom']),
         healthcheck('not-there', 'no.such:Thing', 'job', password=s['custom']),
         healthcheck('both', 'complex', 'job', checks=json.dumps(
-            {'http': {'port': closed, 'url': '/', 'username': 'x', 'password': s['password']}})),
+            {'http': {'port': closed, 'url': '/', 'username': s['username'], 'password': s['password']}})),
         healthcheck('broken', 'http', 'job', port='x', url='/', password=s['broken'], headers=s['broken'],
                     pasword=s['broken'], json=s['broken'], pre_restart_command=f'"{s["broken"]}'),
         healthcheck('whole-url', 'http', 'job', port=1, url=f'http://u:{s["broken"]}@host/?{s["query"]}'),
@@ -409,10 +479,14 @@ def test_secrets_are_nowhere_after_all_of_that(supervisord, trials, cores):
     """Logs, replies, pages, metrics, events, the list of processes, their environments, and cores."""
     counts, said = trials(PART), {}
     closed = free_port()
-    answers = servers.http_answers(servers.reply(401, b'who are you?'))
-    with servers.tcp(answers) as web, servers.tcp(servers.answers(b'what?')) as other:
+    secret = SECRETS['reply']
+    refusal = servers.reply(401, f'who is {secret}?'.encode(), Set_Cookie=f'id={secret}', WWW_Authenticate=secret)
+    away = servers.reply(302, b'', Location=f'http://u:{secret}@127.0.0.1:{closed}/next?{secret}')
+    replies_of_web = defaultdict(lambda: refusal, {'/away': away})
+    with servers.tcp(servers.http_answers(replies_of_web)) as web, servers.tcp(servers.answers(b'what?')) as other:
         sv = supervisord(
-            scenario(closed, web.port, other.port, cores / 'job'), listener=LISTENER, inet=True, start=False,
+            scenario(closed, web.port, other.port, cores / 'job') + mistaken(), listener=LISTENER, inet=True,
+            start=False,
             health='interval = 0.3\nfailure_threshold = 1\nstart_period = 0\ntimeout = 2\nbackoff_delay = 0\n'
             'on_failure = none', unix_auth=('u', SECRETS['unix']), inet_auth=('i', SECRETS['inet']),
             env={**modules_path(MODULES), 'TOKEN': SECRETS['environ']},
@@ -428,6 +502,7 @@ def test_secrets_are_nowhere_after_all_of_that(supervisord, trials, cores):
 
         for _ in range(2):
             replies(sv, hear)
+            ask_with_secrets(sv)
             look_at_processes(sv, hear)
             host = psutil.Process(sv.wait_state('health')['pid'])
             for process in (*workers(sv), *host.children(), host):
@@ -438,6 +513,7 @@ def test_secrets_are_nowhere_after_all_of_that(supervisord, trials, cores):
         for check, status in ((s['check'], s) for s in sv.health.getAllStatus()):
             sv.wait(lambda c=check, s=status: had(sv, c, s), 30, f'a result of {check}')
         replies(sv, hear)
+        hear('what programs say', programs_say(closed))
         job = sv.process('job')['pid']
         os.kill(job, signal.SIGABRT)
         sv.wait(lambda: sv.process('job')['pid'] != job, 20, 'its end')
@@ -470,8 +546,11 @@ def judge(counts: Any, what: str, data: bytes, secrets: dict[str, str]) -> None:
     """Look for all secrets in `data`."""
     for name, secret in secrets.items():
         counts.tried(f'a secret is looked for in {what}')
-        if secret.encode() in data or b64encode(secret.encode())[:-4] in data:
-            place = data.find(secret.encode())
+        # At any place of a longer text.
+        encoded = [b64encode(bytes(before) + secret.encode())[4 * bool(before) : -4] for before in range(3)]
+        places = [data.find(each) for each in (secret.encode(), *encoded) if each in data]
+        if places:
+            place = places[0]
             counts.lose(f'a secret is looked for in {what}', f'{name}: {data[max(place - 200, 0) : place + 50]!r}')
 
 
@@ -504,6 +583,54 @@ def replies(sv: Supervisord, hear: Say) -> None:
     hear('what --test-config says', done.stdout + done.stderr)
 
 
+def ask_with_secrets(sv: Supervisord) -> None:
+    """Name a secret where a name is asked for: whoever asks may read it in the reply, but no log has it."""
+    secret, rpc = SECRETS['asked'], sv.over_unix(('u', SECRETS['unix']))
+    for method, *args in (
+        ('runCheck', secret, 'job'), ('runProcessChecks', secret), ('getCheckStatus', 'fails', secret),
+        ('restartProcess', secret), ('waitHealthy', secret, 1), ('pause', secret, secret, 1), ('resume', secret, ''),
+        ('resetRestarts', secret), ('beat', secret, 'job', True, secret), ('report', secret), ('takeDue', secret),
+        ('reportCheck', 'fails', secret, secret, 'passed', secret, 5), ('runCheck', [secret], {'x': secret}),
+    ):  # fmt: skip
+        with contextlib.suppress(xmlrpc.client.Error):
+            getattr(rpc.health, method)(*args)
+    url = f'http://127.0.0.1:{sv.port}'
+    for path in ('/health?token=', '/health/', '/health/ui/data?seen=', '/metrics?'):
+        for auth in (('i', SECRETS['inet']), ('i', secret), (secret, 'x')):
+            headers = {'Cookie': secret, 'X-Health-Token': secret}
+            requests.get(url + path + secret, auth=auth, headers=headers, timeout=20)
+    requests.post(f'{url}/health/ui/action', secret, auth=('i', SECRETS['inet']), timeout=20)
+
+
+def programs_say(closed: int) -> str:
+    """Return what the programs say when a flag of theirs holds a secret, with a mistake beside it."""
+    secret, said = SECRETS['flag'], ''
+    url, flags = f'http://u:{secret}@127.0.0.1:{closed}', ['--once', '-a', '-n', 'x', '-g', 'web']
+    for kind, *more in (
+        ('http', '-u', f'/?{secret}', '-p', '80', '-U', secret, '-P', secret), ('http', '-u', '/', '-p', f'{secret}('),
+        ('http', '-u', f'{secret} ', '-p', '1'), ('http', '-u', '/', '-p', '1', '-t', secret, '-H', secret),
+        ('http', '-u', '/', '-p', '1', secret), ('http', '-u', '/', '-p', '1', f'--pasword={secret}'),
+        ('xmlrpc', '-p', '1', '-U', secret, '-P', secret, '--method', f'{secret}<'),
+        ('tcp', '-p', '1', '--send', secret),
+        ('memory', '-m', secret), ('cpu', '-p', secret, '-i', '5'), ('file', '-t', secret), ('complex', '-c', secret),
+        ('complex', '-c', f'{{"{secret}": {{}}}}'), ('complex', '-c', f'{{"http": {{"port": "{secret}("}}}}'),
+    ):  # fmt: skip
+        code = f'from supervisor_checks_rpc.programs.main import {kind}_check as main; main()'
+        said += output([sys.executable, '-c', code, *flags, '--serverurl', url, *more])
+        said += output([sys.executable, '-c', code, *flags, '--serverurl', f'{url}:{secret}', *more])
+    for more in (url, f'{url}:{secret}', secret):
+        said += output([sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--serverurl', more])
+    return said
+
+
+def output(command: list[str]) -> str:
+    """Return what a command says to somebody who says nothing."""
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    return f'{done.stdout} {done.stderr}\n'
+
+
 def ctl_conf(sv: Supervisord) -> str:
     """Return the path of a configuration of supervisorctl."""
     path = sv.dir / 'ctl.conf'
@@ -522,8 +649,9 @@ def look_at_processes(sv: Supervisord, hear: Say) -> None:
     """
     for process in [psutil.Process(sv.pid), *psutil.Process(sv.pid).children(recursive=True)]:
         with contextlib.suppress(psutil.Error):
-            line = process.cmdline()
+            line = [word for word in process.cmdline() if word != SECRETS['argument']]
             hear('the command line of a process', line)
+            # Who lists the processes sees the arguments of a command that runs: docs/security.md.
             if 'exit 3' not in ' '.join(line):
                 # What supervisord was given is in all of them.
-                hear('the environment of a process', {**process.environ(), 'TOKEN': ''})
+                hear('the environment of a process', {**process.environ(), 'TOKEN': '', 'OF_ALL': ''})

@@ -86,6 +86,18 @@ def test_a_process_without_such_a_log_is_an_error_that_restarts_nobody(superviso
     writer.wait('unknown', 'job has no stderr_logfile, expected one, or a file')
 
 
+def test_what_depends_on_it_starts_once_it_says_that_it_is_ready(supervisord):
+    later = program('web', 'sleeper.py', depends_on='job healthy', autostart='false')
+    sv = supervisord(
+        program('job', 'writer.py', '%(here)s') + later + healthcheck('log', 'log', 'job', ready='^ready', **FAST),
+        listener='',
+    )
+    sv.wait(lambda: 'has not written' in sv.health.getCheckStatus('log', 'job')['reason'], 20, 'the first run')
+    assert sv.process('web')['statename'] == 'STOPPED'
+    (sv.dir / 'say').write_text('ready\n')
+    sv.wait_state('web', timeout=20)
+
+
 def test_on_demand_and_for_a_check_that_is_new(supervisord):
     """A process that ran before counts as ready: whether it was, nobody knows."""
     writer = Writer(supervisord, ready='ready', start_period='1h')

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -191,11 +193,15 @@ def test_an_operator_who_stops_it_meanwhile_has_the_last_word(supervisord, metho
 
 
 def test_an_operator_who_restarts_it_meanwhile_gets_it_running(supervisord):
-    sv, pid, waiting = stopping(supervisord)
-    supervisorctl(sv, 'restart', 'job')
-    assert not waiting.is_answered()
-    os.kill(pid, signal.SIGKILL)
-    assert waiting.answer() is True
+    sv, pid, waiting = stopping(partial(supervisord, options='loglevel = trace'))
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(supervisorctl, sv, 'restart', 'job')
+        sv.wait(lambda: 'called: supervisor.stopProcess' in sv.log(), what='its stop')
+        assert not waiting.is_answered()
+        os.kill(pid, signal.SIGKILL)
+        assert said.result() == 'job: stopped\njob: started\n'
+    with pytest.raises(xmlrpc.client.Fault, match='stopped by an operator meanwhile'):
+        waiting.answer()
     assert (sv.wait_state('job')['pid'] != pid, starts(sv)) == (True, 2)
 
 
@@ -211,9 +217,10 @@ def test_a_signal_of_an_operator_meanwhile_is_no_stop(supervisord):
 def test_a_group_that_is_removed_meanwhile_stays_away(supervisord):
     sv, pid, waiting = stopping(supervisord)
     assert fault(sv.supervisor.removeProcessGroup, 'job') == STILL_RUNNING
-    sv.supervisor.stopProcessGroup('job')
+    (stopped,) = calls(sv, ('supervisor.stopProcessGroup', 'job'))
     os.kill(pid, signal.SIGKILL)
-    sv.wait_state('job', 'STOPPED')
+    assert [row['status'] for row in stopped.answer()] == [80]
+    assert sv.process('job')['statename'] == 'STOPPED'
     sv.supervisor.removeProcessGroup('job')
     assert fault(waiting.answer) == FAILED
     assert fault(sv.supervisor.getProcessInfo, 'job') == BAD_NAME

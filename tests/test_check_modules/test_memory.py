@@ -267,7 +267,9 @@ def test_a_bare_number_is_kilobytes_as_in_supervisor_checks(given: object, kilob
     assert (values['max_rss'], problems) == (kilobytes, [])
 
 
-@pytest.mark.parametrize('given', ['0', 0, '-1', -1, True, 'much', '', '100MiB', float('nan'), float('inf'), '9' * 400])
+@pytest.mark.parametrize(
+    'given', ['0', 0, '-1', -1, True, 'much', '', '100MiB', float('nan'), float('inf'), '9' * 400, '\u0663']
+)
 def test_a_limit_that_is_none_is_refused(given: object) -> None:
     with pytest.raises(InvalidCheckConfig, match='expected a size above zero with KB, MB or GB; a bare number is KB'):
         MemoryCheck({'max_rss': given})

@@ -43,7 +43,7 @@ def test_what_was_asked_for_is_read_with_its_includes(path: str, read: conf_file
     file = read(path, PREFIXES)
     assert file.names == ['include', 'supervisord', 'program:web', 'healthcheck:one', 'healthcheck:two']
     assert list(file.sections) == ['healthcheck:one', 'healthcheck:two']
-    raw, given, unreadable = file.sections['healthcheck:one']
+    raw, given, unreadable, _ = file.sections['healthcheck:one']
     assert raw == {'send': '%(ENV_WORD)s', 'expect': '%(ENV_NOWHERE)s', 'url': '/%%'}
     assert given == {'send': 's3cr3t \u20ac', 'url': '/%'}
     assert list(unreadable) == ['expect']

@@ -127,6 +127,52 @@ def test_a_check_overrides_a_default(files: Files) -> None:
     assert only(files.load(WEB + 'interval = 3s\n' + PLUGIN + 'interval = 20s\n')).schedule.interval == 3.0
 
 
+PORTS = r"""
+[program:t]
+command = t
+numprocs = 3
+process_name = {}
+numprocs_start = {}
+[healthcheck:t]
+type = {}
+processes = t:*
+"""
+
+
+@pytest.mark.parametrize(
+    ('process_name', 'options', 'found'),
+    [
+        ('t_%(process_num)d', 'http\nurl = /\nport = .+_(\\d+)', "port: '1' in the process name 't_1'"),
+        ('t_%(process_num)02d', 'tcp\nport = t_(\\d+)', "port: '01' in the process name 't_01'"),
+        ('%(process_num)03d-x', 'xmlrpc\nport = ^(\\d{3})', "port: '001' in the process name '001-x'"),
+        ('t_%(process_num)d', 'complex\nchecks = {"tcp": {"port": ".+_(\\\\d+)"}}',
+            "checks: tcp: port: '1' in the process name 't_1'"),
+    ],
+)  # fmt: skip
+def test_the_number_of_a_process_is_no_port(files: Files, process_name: str, options: str, found: str) -> None:
+    """A process that is asked on port 1 would refuse, and be restarted while it is healthy."""
+    loaded = files.load(PORTS.format(process_name, 0, options))
+    expected = f'[healthcheck:t] {found} is the number of the process, no port; expected one such as'
+    assert [spec.error for spec in loaded.specs] == [f'{expected} port = 81%(process_num)02d'] == list(loaded.problems)
+
+
+@pytest.mark.parametrize(
+    ('process_name', 'start', 'port'),
+    [
+        ('t_%(process_num)d', '8100', '.+_(\\d+)'),
+        ('t_81%(process_num)02d', '0', '.+_(\\d+)'),
+        ('t_%(process_num)02d_443', '0', '.+_(\\d+)'),
+        ('t_1_81%(process_num)02d', '1', 't_\\d_(\\d+)'),
+        ('t_1_81%(process_num)02d', '1', 't_(\\d)_'),
+        ('t_%(process_num)d', '0', '8080'),
+        ('t_%(process_num)d', '0', '(?:(\\d+)|(?:t_)+)+x'),
+    ],
+)
+def test_a_port_in_the_name_of_a_process_is_one(files: Files, process_name: str, start: str, port: str) -> None:
+    loaded = files.load(PORTS.format(process_name, start, f'tcp\nport = {port}'))
+    assert loaded.problems == ()
+
+
 def test_the_plugin_section_is_known_by_its_factory_whatever_its_name(files: Files) -> None:
     text = PLUGIN.replace(':health]', ':doctor]') + 'interval = 20s\n[rpcinterface:other]\ninterval = 30s\n'
     loaded = files.load(text + WEB)

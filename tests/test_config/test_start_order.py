@@ -44,6 +44,16 @@ def test_each_word_and_the_default(tmp_path: Path) -> None:
     assert (web.restart_with, web.problem) == ((('db', 'db'),), '')
 
 
+def test_a_name_with_a_comma_is_quoted(tmp_path: Path) -> None:
+    loaded = load(tmp_path, DB + program('a,b') + program('web', depends_on='"a,b" running, db', restart_with='"a,b"'))
+    assert loaded.problems == ()
+    web = loaded.dependencies['web', 'web']
+    assert [(one.name, one.word) for one in web.conditions] == [('a,b', 'running'), ('db', 'healthy')]
+    assert web.restart_with == (('a,b', 'a,b'),)
+    (problem,) = load(tmp_path, DB + program('web', depends_on='"db, x')).problems
+    assert problem.startswith("[program:web] depends_on: cannot use '\"db, x'")
+
+
 def test_programs_stand_in_groups_and_a_group_is_all_of_it(tmp_path: Path) -> None:
     text = DB + program('cache') + '[group:data]\nprograms = db, cache\n'
     loaded = load(tmp_path, text + program('web', depends_on='data') + program('job', depends_on='data:db'))

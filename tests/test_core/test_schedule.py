@@ -23,7 +23,7 @@ from supervisor_checks_rpc.protocol.worker_messages import load_job
 OTHERS = {
     'interval': '11s', 'timeout': '6s', 'num_retries': '2', 'start_period': '31s', 'failure_threshold': '4',
     'failure_window': '7', 'success_threshold': '2', 'stale_after': '99s', 'on_failure': 'none', 'revive': 'FATAL',
-    'act_anyway': 'true',
+    'on_suspended': 'shutdown', 'on_fatal': 'shutdown', 'act_anyway': 'true',
     'stop_timeout': '7s', 'kill_leftovers': 'true', 'group_delay': '3s',
     'pre_restart_signal': 'QUIT', 'pre_restart_wait': '1s', 'pre_restart_command': 'true', 'pre_restart_timeout': '11s',
     'backoff_delay': '11s', 'backoff_factor': '3', 'backoff_limit': '301s', 'max_restarts': '6',

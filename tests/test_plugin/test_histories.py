@@ -117,7 +117,7 @@ class Bench:
         self.record = Record(specs)
         self.remediation = Remediation(
             self.supervisord, self.record, self._no_worker, self._find, self._ring, lambda _: '',
-            lambda _: False, lambda: self.now,
+            lambda _: False, self._shut_down, lambda: self.now,
         )
         self.programs: list[Any] = []
         for group in self.supervisord.process_groups.values():
@@ -134,6 +134,9 @@ class Bench:
 
     def _ring(self) -> None:
         self.is_rung = True
+
+    def _shut_down(self, process: Process, state: str, reason: str) -> None:
+        raise AssertionError(f'{process.namespec}: {state}: {reason}')
 
     def _find(self, process: Process) -> Any:
         return self.supervisord.process_groups[process.group].processes.get(process.name)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
@@ -218,6 +219,19 @@ def test_once_prints_a_line_for_each_result(program: Any, monkeypatch: pytest.Mo
         status, out, err = program('http', '--once', '-a', '-u', '/ping', '-p', str(server.port), '-r', '0')
     lines = [f'passed  {name}  GET http://127.0.0.1:{server.port}/ping: status 200\n' for name in ('web:web_00', 'api')]
     assert (status, out, err) == (0, ''.join(lines), '')
+
+
+def test_a_socket_and_a_share_of_memory_are_flags_as_well(program: Any) -> None:
+    with tempfile.TemporaryDirectory(dir='/tmp') as folder, PaperSupervisord('web') as sv:
+        path = f'{folder}/s.sock'
+        common = ['--once', '-N', 'web', '--serverurl', sv.url]
+        with servers.unix(servers.http_answers(servers.reply(200)), path):
+            status, out, _ = program('http', *common, '-u', '/ping', '--sock-path', path, '--max-time', '4s')
+        assert (status, out) == (0, f'passed  web  GET http://127.0.0.1/ping at unix {path}: status 200\n')
+        status, _, err = program('http', *common, '-u', '/ping', '--sock-path', path, '-p', '80')
+        assert (status, err) == (2, 'supervisor_http_check: -p/--port: expected either port or sock_path\n')
+        status, _, err = program('memory', *common, '-m', '101%')
+        assert (status, 'or a percentage such as 80%' in err) == (2, True)
 
 
 def test_once_exits_1_when_something_does_not_pass(program: Any) -> None:

@@ -17,6 +17,7 @@ from supervisor_checks_rpc.core.model import ERROR
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
+from supervisor_checks_rpc.core.model import LogStart
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
 from supervisor_checks_rpc.core.model import Status
@@ -203,6 +204,15 @@ def test_what_another_version_says_is_due_is_refused() -> None:
         with pytest.raises(BadMessage) as caught:
             load(answer)
         assert str(caught.value) == told
+
+
+def test_what_few_processes_have_arrives_too() -> None:
+    """When earlier instances ended, and where the logs of this one begin: no part of what makes them equal."""
+    own = Process('web', 'web', 7, 12.5, (1.5, 2.25), {'stdout': LogStart('/a', 3, 4), '/b': LogStart('/b')})
+    arrived = [run[2] for run in load_due(due_of([LeasedRun(1, SPEC, WEB), LeasedRun(2, SPEC, own)])).runs]
+    assert [(one.exits, one.logs) for one in arrived] == [((), {}), (own.exits, own.logs)]
+    _, spec, process, _ = load_job(dump_job(1, replace(SPEC, is_per_process=True), own, None))
+    assert (process.exits, process.logs, spec.is_per_process) == (own.exits, own.logs, True)
 
 
 def test_a_thousand_runs_are_small() -> None:

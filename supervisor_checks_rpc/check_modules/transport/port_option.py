@@ -15,7 +15,7 @@ from ..local.regex_search import SEARCHER
 def _port(value: object) -> int | re.Pattern[str]:
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
-    elif isinstance(value, str) and value.strip().isdecimal():
+    elif isinstance(value, str) and value.isascii() and value.strip().isdecimal():
         number = int(value)
     elif isinstance(value, str):
         try:
@@ -39,6 +39,18 @@ PORT = opt.Kind(
 )
 
 
+def problems_of_number(port: object, name: str, number: int) -> list[str]:
+    """Return a problem line if the expression finds, in the name of a process, its number and no port.
+
+    On such a port the connection of a healthy service would be refused.
+    """
+    found = SEARCHER.captured_at_once(port, name) if isinstance(port, re.Pattern) else None
+    if found is None or not found.isdecimal() or int(found) != number:
+        return []
+    where = f'{found!r} in the process name {name!r}'
+    return [f'port: {where} is the number of the process, no port; expected one such as port = 81%(process_num)02d']
+
+
 def port_of(port: int | re.Pattern[str], process: Process, deadline: Deadline) -> int:
     """Return the port: the number, or what the expression finds at the start of the name of the process.
 
@@ -48,7 +60,7 @@ def port_of(port: int | re.Pattern[str], process: Process, deadline: Deadline) -
     if isinstance(port, int):
         return port
     found = SEARCHER.captured(port, process.name, deadline)
-    if found is None or not found.isdecimal() or not 1 <= int(found) <= 65535:
+    if found is None or not (found.isascii() and found.isdecimal()) or not 1 <= int(found) <= 65535:
         raise InvalidPortSpec(f'port: expression {port.pattern!r} finds no port in the process name {process.name!r}')
     if found.startswith('0'):
         # `%(process_num)02d` is in the name: on port 1 the connection of a healthy service would be refused.

@@ -58,7 +58,8 @@ export function next(monitor, now) {
     return monitor.pausedUntil ? `checked again in ${span(monitor.pausedUntil - now)}` : 'paused until resumed';
   }
   if (monitor.nextRestart) {
-    const verb = monitor.onFailure.startsWith('signal ') ? monitor.onFailure.slice(7) : 'restart';
+    const one = monitor.onFailure.startsWith('signal ') ? monitor.onFailure.slice(7) : monitor.onFailure;
+    const verb = one.includes(',') ? 'next step' : one === 'none' ? 'restart' : one;
     return monitor.nextRestart > now + 0.5 ? `${verb} in ${span(monitor.nextRestart - now)}` : `${verb} is due`;
   }
   if (!monitor.nextCheck) return '';

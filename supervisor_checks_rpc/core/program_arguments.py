@@ -1,4 +1,4 @@
-"""The command line of a program, whose error messages hold no value: it may be a password."""
+"""The arguments of our programs, read so that no message repeats a value: it may be a password."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of arguments that says in one line what is wrong, without the values of options."""
+    """An ArgumentParser that says what is wrong without the values of options."""
 
-    def arguments(self, words: Sequence[str] | None = None) -> argparse.Namespace:
-        """Return the arguments in `words`, by default those of this process; exits 2 when one is not known."""
-        args, surplus = self.parse_known_args(words)
+    def read(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Return the arguments, by default those of this process; exit 2 if there is one that is not known."""
+        found, surplus = self.parse_known_args(argv)
         if surplus:
             self.error('unexpected argument: ' + ' '.join(_option_of(word) for word in surplus))
-        return args
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong, and exit 2."""
