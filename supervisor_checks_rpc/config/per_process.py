@@ -13,6 +13,7 @@ from .. import options as opt
 from ..core.model import CheckSpec
 from ..core.model import Key
 from ..core.model import Process
+from ..core.schedule import Schedule
 from .conf_file import Section
 from .programs import Program
 from .sections import COMMON_OPTIONS
@@ -58,9 +59,13 @@ def spec_of(
     if not templates:
         return build_spec(name, section.given, defaults, unreadable)
 
+    # Of a thousand variants, most have the same.
+    schedules: dict[Schedule, Schedule] = {}
+
     def expanded(names_of_one: Names) -> CheckSpec:
         values = {key: text % names_of_one for key, text in templates.items()}
-        return build_spec(name, {**section.given, **values}, defaults, unreadable)
+        spec = build_spec(name, {**section.given, **values}, defaults, unreadable)
+        return replace(spec, schedule=schedules.setdefault(spec.schedule, spec.schedule))
 
     variants = {
         key: _told(replace(expanded(names[key]), is_per_process=True), Process(*key, 0).namespec, section)

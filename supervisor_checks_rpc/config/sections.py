@@ -48,6 +48,7 @@ def build_spec(
     defaults = {**defaults, **_defaults_of(given.get('type', '').strip(), own)}
     values, problems = opt.parse(opt.with_defaults(COMMON_OPTIONS, defaults), common)
     problems += [*_schedule_problems(values), *_own_problems(values.get('type'), own)]
+    problems += [] if problems else _max_time_problems(values, own)
     # An option that could not be expanded is reported as that, not as a missing one.
     problems = [line for line in problems if line.partition(':')[0] not in unreadable]
     problems = [*unreadable.values(), *problems]
@@ -159,6 +160,15 @@ def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
         if value is not None and low is not None and value < low:
             problems.append(f'{name}: cannot use {value:g}, expected at least {least} ({low:g})')
     return problems
+
+
+def _max_time_problems(values: Mapping[str, Any], own: Mapping[str, str]) -> list[str]:
+    """Return a line if each run would be cut off before it could be too slow."""
+    if check_modules.is_custom(values['type']) or 'max_time' not in own or values['timeout'] is None:
+        return []
+    most = check_modules.built_in(values['type']).parse(own)[0]['max_time']
+    expected = f'less than timeout ({values["timeout"]:g})'
+    return [] if most < values['timeout'] else [f'max_time: cannot use {most:g}, expected {expected}']
 
 
 def _staleness_problems(values: Mapping[str, Any], ttl: float) -> list[str]:

@@ -47,7 +47,7 @@ class OperatorWatch:
         self._ring = ring
         self._has_to_reread = False
         setattr(supervisord, _WATCH, self)
-        _wrap_methods()
+        wrap_methods()
 
     def note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take note of a call."""
@@ -80,10 +80,11 @@ def is_meant(process: Process, group: str, name: str) -> bool:
     return group in ('', process.group) and name in ('', process.name)
 
 
-def _wrap_methods() -> None:
-    """Wrap what is not wrapped yet, once in the life of supervisord, reloads included.
+def wrap_methods() -> None:
+    """Wrap what is not wrapped yet: each method once in the life of supervisord, reloads included.
 
-    Other plugins replace methods of the class, or derive from it and bind the methods that they find (multivisor).
+    multivisor derives from the class, binds the methods that it finds, and takes these at the first event. Supvisors
+    replaces a method. So this is to be called before any event, and again when all plugins are there.
     """
     for interface in _and_derived(SupervisorNamespaceRPCInterface):
         for method in (*_METHODS, _REREAD):

@@ -384,7 +384,7 @@ class Remediation:
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
         is_queued = asks and self.policy.is_queued(namespec)
-        acts = self._acts_on(namespec)
+        acts = self._acts_on(namespec) if limits else ''
         place = self._steps.place(monitor) if status.state == model.UNHEALTHY else ''
         is_left = namespec in self._stopped_by_operator and self._would_be_revived(monitor.process)
         return replace(

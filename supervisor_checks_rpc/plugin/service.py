@@ -43,6 +43,7 @@ from .events import ProcessHealthEvent
 from .guards import guarded
 from .on_demand import OnDemandRuns
 from .operator_actions import OperatorWatch
+from .operator_actions import wrap_methods
 from .processes import Processes
 from .processes import ended_instance
 from .processes import running_instance
@@ -83,7 +84,6 @@ class HealthService:
         # Group and name of each process at the last match.
         self._members: set[tuple[str, str]] = set()
         self._doorbell: Doorbell | None = None
-        self._operator_watch: OperatorWatch | None = None
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
         self._announcements = Announcements(self.log)
@@ -106,6 +106,11 @@ class HealthService:
         )  # fmt: skip
         self._start_order.configure(self.config.dependencies)
         self.waits = Waits(self._readiness, self._start_order, clock)
+        is_stopping = self._remediation.restarts.is_stopping
+        self._operator_watch = OperatorWatch(
+            supervisord, guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread), self._ring,
+            OurStops(is_stopping, lambda name: self.restart(name, 'started by an operator').is_done),
+        )  # fmt: skip
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
             (events.SupervisorStoppingEvent, self._on_stopping),
@@ -133,10 +138,7 @@ class HealthService:
         self._doorbell.ring_at_signals()
         for _, server in self._supervisord.options.httpservers:
             server.channel_class = Channel
-        noted, reread = guarded(self.log, self._operator_asked), guarded(self.log, self._follow_reread)
-        is_stopping = self._remediation.restarts.is_stopping
-        stops = OurStops(is_stopping, lambda name: self.restart(name, 'started by an operator').is_done)
-        self._operator_watch = OperatorWatch(self._supervisord, noted, reread, self._ring, stops)
+        wrap_methods()
         self._match()
 
     def _follow_reread(self) -> None:
@@ -233,8 +235,7 @@ class HealthService:
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
         self._notice_standstill()
-        if self._operator_watch:
-            self._operator_watch.catch_up()
+        self._operator_watch.catch_up()
         for worker in self._on_demand:
             worker.replace_if_late()
         has_work = self._start_order.has_work() or self.waits.has_work() or self._shutdown.has_work()
@@ -256,10 +257,10 @@ class HealthService:
         self.event_log.add(what, reason, time.time(), group, name, check)
 
     def _operator_asked(self, verb: str, group: str, name: str) -> None:
+        self._log_event(verb, 'asked for by an operator', group, name)
         if verb == 'shutdown':
             self._shutdown.cancel()
             return
-        self._log_event(verb, 'asked for by an operator', group, name)
         self._start_order.operator_asked(verb, group, name)
         self._remediation.operator_asked(verb, group, name)
         self._note_change()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
+from types import FunctionType
 from typing import Any
 
 from supervisor.options import make_namespec
@@ -73,7 +75,8 @@ def stop_many(original: Method, stops_of: Callable[[Any], OurStops | None]) -> M
     def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
         stops = stops_of(self)
         killall = original(self, *args, **kwargs)
-        if stops is None:
+        # Not so if another plugin has a method of its own in place of supervisord's (make_allfunc).
+        if stops is None or not isinstance(killall, FunctionType) or 'predicate' not in signature(killall).parameters:
             return killall
 
         def onwait() -> Any:

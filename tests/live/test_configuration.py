@@ -146,3 +146,21 @@ def says(sv, status):
     done = subprocess.run(command, cwd=ROOT, timeout=60, check=False, stdout=subprocess.PIPE, text=True)
     assert done.returncode == status, done.stdout
     return done.stdout.splitlines()
+
+
+def test_the_number_of_a_process_is_no_port_and_restarts_nobody(supervisord):
+    """`t_1` was asked on port 1, which refused, and restarted while it was healthy."""
+    programs = program('t', 'sleeper.py', numprocs=2, numprocs_start=1, process_name='t_%(process_num)d')
+    check = healthcheck('up', 'http', 't:*', url='/', port='.+_(\\d+)', failure_threshold=1, start_period=0)
+    good = healthcheck('good', 'memory', 't:*', max_rss='1GB')
+    sv = supervisord(programs + check + good, health='interval = 0.2\nbackoff_delay = 0', listener='')
+    before = [sv.wait_state(name)['pid'] for name in ('t:t_1', 't:t_2')]
+    sv.wait(lambda: sv.health.getCheckStatus('good', 't:t_2')['state'] == 'healthy', 20, 'a result')
+    line = (
+        "[healthcheck:up] port: '1' in the process name 't_1' is the number of the process, no port; expected one such "
+        'as port = 81%(process_num)02d'
+    )
+    assert line in sv.health.getHealth()['problems']
+    assert f'health: {line}' in sv.log()
+    assert sv.health.getCheckStatus('up', 't:t_1')['state'] == 'invalid'
+    assert [sv.process(name)['pid'] for name in ('t:t_1', 't:t_2')] == before

@@ -22,6 +22,11 @@ from test_restart_limits import Doctor
 from test_restart_limits import status
 
 DOORS = section('rpcinterface:doors', {'supervisor.rpcinterface_factory': 'doors:make_doors_rpcinterface'})
+# After the other plugin, which so hears of each event first.
+OURS = section(
+    'rpcinterface:health',
+    {'supervisor.rpcinterface_factory': 'supervisor_checks_rpc.rpcinterface:make_health_rpcinterface'},
+)
 CALLED_OFF = 'did not restart job: stopped by an operator meanwhile'
 CHECK = healthcheck('port', 'tcp', 'job', port=1, max_restarts=1, backoff_delay=0)
 
@@ -61,7 +66,8 @@ EVERY_DOOR = pytest.mark.parametrize('ask_for', [
 
 
 def doors(supervisord, sections, health=''):
-    return supervisord(DOORS + sections, health=health, env={'PYTHONPATH': str(PROGRAMS)})
+    plugins = f'{DOORS}{OURS}{health}\n'
+    return supervisord(plugins + sections, health=None, env={'PYTHONPATH': str(PROGRAMS)})
 
 
 @EVERY_DOOR
@@ -124,7 +130,7 @@ def test_checks_are_read_again_whoever_has_the_programs_read_again(supervisord, 
     sv = doors(supervisord, job_)
     for number in (1, 2):
         names = [f'check{n}' for n in range(number)]
-        sv.rewrite(DOORS + job_ + ''.join(healthcheck(name, 'tcp', 'job', port=1) for name in names))
+        sv.rewrite(DOORS + OURS + job_ + ''.join(healthcheck(name, 'tcp', 'job', port=1) for name in names))
         reread(sv)
         sv.wait(lambda names=names: [check['name'] for check in sv.health.listChecks()] == names, what='the checks')
         sv.reload()

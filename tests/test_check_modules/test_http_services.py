@@ -18,6 +18,7 @@ import servers
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.http import HTTPCheck
+from supervisor_checks_rpc.config.sections import build_spec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import InvalidCheckConfig
@@ -156,8 +157,9 @@ class Authority:
         self._folder = folder
         self.ca = folder / 'ca.pem'
         self._openssl(
-            'req', '-x509', *self._new_key('ca'), '-out', self.ca, '-days', 30, '-subj', '/CN=the authority'
-        )
+            'req', '-x509', *self._new_key('ca'), '-out', self.ca, '-days', 30, '-subj', '/CN=the authority',
+            '-addext', 'keyUsage=critical,keyCertSign,cRLSign',
+        )  # fmt: skip
 
     def _openssl(self, *words: object) -> None:
         done = subprocess.run(['openssl', *map(str, words)], capture_output=True, text=True, check=False)
@@ -172,7 +174,7 @@ class Authority:
         request, certificate = self._folder / f'{name}.csr', self._folder / f'{name}.pem'
         self._openssl('req', '-new', *self._new_key(name), '-out', request, '-subj', f'/CN={name}')
         extensions = self._folder / f'{name}.ext'
-        extensions.write_text(f'subjectAltName={names}\n')
+        extensions.write_text(f'subjectAltName={names}\nauthorityKeyIdentifier=keyid\n')
         signer = ('-CA', self.ca, '-CAkey', self._folder / 'ca.key', '-CAcreateserial')
         self._openssl(
             'x509', '-req', '-in', request, *signer, '-days', days, '-extfile', extensions, '-out', certificate
@@ -386,3 +388,10 @@ def test_what_cannot_be_used_is_one_line(options: dict[str, object], problem: st
     with pytest.raises(InvalidCheckConfig) as caught:
         HTTPCheck({'url': '/ping', **options})
     assert str(caught.value).startswith(problem)
+
+
+@pytest.mark.parametrize(('max_time', 'is_wrong'), [('4999ms', False), ('5s', True), ('1m', True)])
+def test_a_time_that_no_run_reaches_is_a_problem(max_time: str, is_wrong: bool) -> None:
+    spec = build_spec('x', {'type': 'http', 'processes': 'w', 'url': '/', 'port': '1', 'max_time': max_time}, {})
+    line = f'[healthcheck:x] max_time: cannot use {60 if max_time == "1m" else 5}, expected less than timeout (5)'
+    assert spec.error == (line if is_wrong else '')

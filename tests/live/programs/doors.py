@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 
+from supervisor import events
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 
 
@@ -30,6 +31,12 @@ class DoorsRPCInterface:
     def __init__(self, supervisord):
         self._own = SupervisorNamespaceRPCInterface(supervisord)
         self._derived = Derived(supervisord)
+        self._methods = {}
+        # multivisor starts its server at the first event, with the methods that there are then.
+        events.subscribe(events.SupervisorRunningEvent, self._take_methods)
+
+    def _take_methods(self, _event):
+        self._methods = {name: getattr(self._derived, name) for name in ('stopProcess', 'startProcess', 'reloadConfig')}
 
     def own(self, method, args):
         """Call a method of an object of our own
@@ -55,7 +62,7 @@ class DoorsRPCInterface:
 
     def _in_thread(self, method, args):
         try:
-            getattr(self._derived, method)(*args)
+            self._methods[method](*args)
         except Exception as why:
             self._derived.supervisord.options.logger.info(f'in the thread: {why}')
 

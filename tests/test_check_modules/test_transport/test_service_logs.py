@@ -76,8 +76,10 @@ def nginx(folder: Path, port: int, certificate: Path | None) -> list[str]:
 
 def gunicorn(folder: Path, port: int, certificate: Path | None) -> list[str]:
     pytest.importorskip('gunicorn')
+    # Otherwise it makes one in the home of whoever runs the tests; releases before it ignore this.
+    (folder / 'gunicorn.conf.py').write_text('control_socket_disable = True\n')
     more = ['--certfile', str(certificate), '--keyfile', str(certificate)] if certificate else []
-    return [sys.executable, '-m', 'gunicorn', 'app:wsgi', '--bind', f'127.0.0.1:{port}', '--no-control-socket', *more]
+    return [sys.executable, '-m', 'gunicorn', 'app:wsgi', '--bind', f'127.0.0.1:{port}', *more]
 
 
 def uvicorn(folder: Path, port: int, certificate: Path | None) -> list[str]:
