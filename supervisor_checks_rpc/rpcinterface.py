@@ -346,8 +346,8 @@ class HealthNamespaceRPCInterface:
 
         @param string process  Name of the process, or group:name; '' is every process
         @param int after       Only events after that of this number; 0 is all that are known, at most 200
-        @return array result   An array of structs, oldest first: number, at (seconds since the epoch), group and name
-                               ('' for all), check ('' for all), what (healthy, unhealthy, restarted, suspended, fatal,
+        @return array result   An array of structs, oldest first: number, at (seconds since the epoch), group, name and
+                               check ('' for all), what (healthy, unhealthy, restarted, suspended, shutdown, fatal,
                                restart, reset, paused, resumed, stop, start, signal), reason
         """
         if after < 0:

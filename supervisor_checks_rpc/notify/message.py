@@ -23,6 +23,7 @@ FIELDS = ('headline', 'details', 'notes', 'host', 'time', 'processes', 'level')
 # More processes than that are counted, and not named.
 MOST_SHOWN = 20
 _WORDS = {
+    kinds.SHUTDOWN: 'supervisord shuts down',
     kinds.FATAL: 'FATAL',
     kinds.SUSPENDED: 'not restarted any more',
     kinds.HEALTHY: 'healthy again',

@@ -44,6 +44,7 @@ _COLOURS = {
     model.ERROR: _YELLOW,
     'fatal': _RED,
     'suspended': _RED,
+    'shutdown': _RED,
 }
 
 

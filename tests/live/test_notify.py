@@ -267,6 +267,18 @@ def test_it_sends_what_is_left_when_supervisord_ends(watched) -> None:
         assert hook.next()['title'].endswith(': unhealthy')
 
 
+def test_a_shutdown_that_a_check_asks_for_is_told(watched) -> None:
+    hook = Hook()
+    with servers.tcp(hook) as server:
+        sections = beat().replace('on_failure = none', 'on_failure = shutdown')
+        sv = watched(server, sections=lambda sv: sections, flags='--gather 1h --at-most 1/d')
+        sv.wait_state('web')
+        flap(sv, 1)
+        told = hook.next()
+    assert told['title'].endswith(': unhealthy, supervisord shuts down')
+    assert 'change 0' in told['message']
+
+
 def test_an_event_that_was_not_acknowledged_when_it_was_killed_comes_again(watched) -> None:
     hook = Hook()
     with servers.tcp(hook) as server:

@@ -8,6 +8,7 @@ import pytest
 import servers
 from supervisor_checks_rpc.notify import main
 from supervisor_checks_rpc.notify import urls
+from supervisor_checks_rpc.notify.news import KINDS
 from supervisor_checks_rpc.options import parse
 from world import run_python
 
@@ -65,7 +66,7 @@ def test_a_file_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
         (f'--url=json://{SECRET}', 'unexpected argument: --url'),
         ('--gather soon', "--gather: cannot use 'soon', expected a duration (5, 500ms, 2m, 1h)"),
         ('--at-most 10', "--at-most: cannot use '10', expected NUMBER/TIME (10/h, 3/15m)"),
-        ('--state x', "--state: cannot use 'x', expected a list of fatal, suspended, unhealthy, restarted, healthy"),
+        ('--state x', f"--state: cannot use 'x', expected a list of {', '.join(KINDS)}"),
         ('--template /no/file', '--template: cannot read /no/file: No such file or directory'),
         (f'--config json://{SECRET}', '--config: cannot use a URL (hidden), expected a file that holds it'),
         ('--config /no/file', '--config: cannot read /no/file: No such file or directory'),
