@@ -17,6 +17,7 @@ from . import footprint
 from . import growth
 from . import http_check
 from . import hung
+from . import known_healthy
 from . import on_demand
 from . import peers
 from . import plots
@@ -39,7 +40,7 @@ SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
         footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
-        start_order, wait, shutdown,
+        start_order, wait, known_healthy, shutdown,
     )
 }  # fmt: skip
 _ROOT = Path(__file__).parents[1]

@@ -18,8 +18,8 @@ from .model import Result
 LEASE_GRACE_SECONDS = 16.0
 # A run that is leased later than this after its due time moves the times of the next ones; an earlier one does not.
 LATE_START_TOLERANCE_SECONDS = 0.2
-# The first runs of an instance within its start_period: this long after the first, and twice as long each time.
-FIRST_EARLY_DELAY_SECONDS = 0.25
+# When the second run of an instance comes that has not passed: so long after its start.
+FIRST_EARLY_RUN_SECONDS = 0.25
 NEVER = float('-inf')
 _FOREVER = float('inf')
 
@@ -40,11 +40,10 @@ class Monitor:
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times', '_early_delay', '_is_inactive', '_is_leasable', '_is_since_outdated', '_slot',
-        '_state_holds_until', '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history',
-        'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
-        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at',
-        'waits_for',
+        '_due_times', '_is_inactive', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until',
+        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at',
+        'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process',
+        'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +79,6 @@ class Monitor:
         # What the next run on this instance gets back from the last.
         self.sample: object = None
         self.next_due = now
-        self._early_delay = FIRST_EARLY_DELAY_SECONDS
         self.last_beat_at = now
         self._state_holds_until = NEVER
         self._is_leasable = bool(process.pid) and not (self.spec.error or self.spec.is_external or self.is_passive)
@@ -205,8 +203,9 @@ class Monitor:
         """Have the next run come early: to find when the process is up, or to confirm that it fails."""
         schedule = self.spec.schedule
         if self.health.state(now) == model.STARTING:
-            delay = min(self._early_delay, schedule.start_interval)
-            self._early_delay = 2 * delay
+            # Twice as long after the start as this one.
+            age = now - self.process.started
+            delay = min(max(age, FIRST_EARLY_RUN_SECONDS - age), schedule.start_interval)
         elif self.state != model.UNHEALTHY and self.health.failures:
             delay = schedule.retry_interval
         else:

@@ -95,7 +95,7 @@ class Schedule(RestartLimits):
         opt.POSITIVE_DURATION, 5.0, 'wall-clock deadline of one whole run, retries included', is_for_runs=True
     )
     start_interval: float = _row(
-        opt.POSITIVE_DURATION, 10.0, 'to which it grows from 0.25s, in start_period before a pass (= interval)',
+        opt.POSITIVE_DURATION, 10.0, 'most in start_period before a pass, where it grows from 0.25s (= interval)',
         computed_from=lambda values: values['interval'],
     )  # fmt: skip
     retry_interval: float = _row(

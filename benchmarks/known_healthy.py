@@ -1,0 +1,55 @@
+"""From the moment at which a process is ready to the one at which supervisord knows it: state `healthy`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.live.harness import Supervisord
+from tests.live.harness import healthcheck
+from tests.live.harness import section
+
+from . import measure
+from .row import TINY
+from .row import Context
+from .row import Row
+
+NAME = 'known healthy'
+# What each process takes until it is ready, in seconds.
+_READY_AFTER = 0.11
+
+
+def run(context: Context) -> Iterator[Row]:
+    """Start one process again and again, and many together."""
+    starts, together = (3, 5) if context.size is TINY else (30, 300)
+    with tempfile.TemporaryDirectory() as folder:
+        for count, times, most in ((1, starts, 600.0), (together, 1, 1500.0)):
+            late = [one * 1000 for _ in range(times) for one in _lateness(Path(folder), count)]
+            title = f'{NAME}: {times} starts of {count}' if times > 1 else f'{NAME}: {count} started together'
+            yield Row(title, 'ready to known, p50', 'ms', measure.p50(late), (), 'at most 300 ms', 300.0)
+            yield Row(title, 'ready to known, max', 'ms', max(late), (), f'at most {most:g} ms', most)
+
+
+def _lateness(folder: Path, count: int) -> list[float]:
+    """Start `count` processes in a supervisord, and return the seconds from their readiness to its state."""
+    for file in folder.iterdir():
+        file.unlink()
+    script = f'sleep {_READY_AFTER}; : > {folder}/%(process_num)d; exec sleep infinity'
+    program = section('program:w', {
+        'command': f"/bin/sh -c '{script}'", 'numprocs': count, 'process_name': 'w_%(process_num)d',
+        'autostart': 'false', 'startsecs': 0,
+    })  # fmt: skip
+    check = healthcheck(
+        'ready', 'file', 'w:*', filepath=f'{folder}/%(process_num)d', max_age='1h', interval='5s', on_failure='none',
+    )
+    sv = Supervisord(program + check, listener='', options='loglevel = info\nminfds = 4096')
+    try:
+        sv.start(60)
+        sv.wait_state('health')
+        sv.supervisor.startProcessGroup('w', False)
+        sv.wait(lambda: sv.health.getHealth()['counts']['healthy'] == count, 120, 'their health')
+        known = {status['name']: status['since'] for status in sv.health.getAllStatus()}
+        return [since - (folder / name[2:]).stat().st_mtime for name, since in known.items()]
+    finally:
+        sv.stop(10)
