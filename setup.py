@@ -103,6 +103,7 @@ setup(
     entry_points={
         'console_scripts': [
             'supervisor_health_listener = supervisor_checks_rpc.listener.main:main',
+            'supervisor_health = supervisor_checks_rpc.supervisorctl.main:main',
             'supervisor_health_notify = supervisor_checks_rpc.notify.main:main',
             'supervisor_http_check = supervisor_checks_rpc.programs.main:http_check',
             'supervisor_tcp_check = supervisor_checks_rpc.programs.main:tcp_check',

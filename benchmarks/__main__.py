@@ -28,6 +28,7 @@ from . import scrape
 from . import shutdown
 from . import siege
 from . import soak
+from . import start
 from . import start_order
 from . import sweeps
 from . import wait
@@ -40,7 +41,7 @@ SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
         footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
-        start_order, wait, known_healthy, shutdown,
+        start, start_order, wait, known_healthy, shutdown,
     )
 }  # fmt: skip
 _ROOT = Path(__file__).parents[1]

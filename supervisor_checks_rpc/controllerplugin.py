@@ -8,24 +8,15 @@ supervisorctl finds it through its own configuration file (it does not read what
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 from supervisor.supervisorctl import ControllerPluginBase
 
-from .supervisorctl.commands import Commands
 from .supervisorctl.completion import Completion
-from .supervisorctl.console import CALL_ERRORS
-from .supervisorctl.console import REPLY_TIMEOUT
-from .supervisorctl.console import Console
-from .supervisorctl.console import OutputClosed
-from .supervisorctl.console import reply_timeout
-from .supervisorctl.usage import GENERIC
-from .supervisorctl.usage import SUCCESS
-from .supervisorctl.usage import Problem
+from .supervisorctl.execute import Door
+from .supervisorctl.execute import execute
+from .supervisorctl.usage import CTL
 from .supervisorctl.usage import help_text
-from .supervisorctl.usage import of_error
 
 
 class HealthControllerPlugin(ControllerPluginBase):
@@ -42,34 +33,10 @@ class HealthControllerPlugin(ControllerPluginBase):
 
     # No docstring: it would be the help.
     def do_health(self, arg: str) -> None:
-        words = arg.split()
-        as_json = '--json' in words
-        console = Console(self.ctl)
-        try:
-            self.ctl.exitstatus = self._guarded([word for word in words if word != '--json'], console, as_json)
-        except OutputClosed:
-            console.abandon()
-            self.ctl.exitstatus = GENERIC
-
-    def _guarded(self, words: Sequence[str], console: Console, as_json: bool) -> int:
-        """Carry out a command; supervisorctl would print file and line of an exception that escapes."""
-        if {'help', '--help', '-h'}.intersection(words[:1]):
-            console.say(help_text())
-            return SUCCESS
-        try:
-            with reply_timeout(REPLY_TIMEOUT):
-                return Commands(self._ask, console, as_json).carry_out(words)
-        except Problem as why:
-            problem = why
-        except KeyboardInterrupt:
-            problem = Problem('interrupted')
-        except CALL_ERRORS as why:
-            if getattr(why, 'errcode', 0) == 401 and self.ctl.options.interactive:
-                # supervisorctl asks for user and password, and calls us again.
-                raise
-            problem = of_error(why, self.ctl.options.serverurl, self.ctl.options.password or '')
-        console.say(json.dumps({'error': str(problem).splitlines()[0]}) if as_json else str(problem))
-        return problem.exitstatus
+        options = self.ctl.options
+        # supervisorctl asks for user and password, and calls us again.
+        door = Door(CTL, options.serverurl, options.password or '', asks_login=bool(options.interactive))
+        self.ctl.exitstatus = execute(arg.split(), self._ask, self.ctl.stdout, door)
 
     def _ask(self, method: str, *args: object) -> Any:
         """Call a method of namespace health, or of the one that stands before it, over a connection of its own."""

@@ -28,10 +28,10 @@ from supervisor_checks_rpc.protocol.structs import status_struct
 from supervisor_checks_rpc.supervisorctl import commands
 from supervisor_checks_rpc.supervisorctl import table
 from supervisor_checks_rpc.supervisorctl import usage
+from supervisor_checks_rpc.supervisorctl.calls import reply_timeout
 from supervisor_checks_rpc.supervisorctl.commands import are_healthy
 from supervisor_checks_rpc.supervisorctl.console import CALLERS
 from supervisor_checks_rpc.supervisorctl.console import completed
-from supervisor_checks_rpc.supervisorctl.console import reply_timeout
 from supervisor_checks_rpc.supervisorctl.table import Screen
 from supervisor_checks_rpc.supervisorctl.table import Table
 from supervisor_checks_rpc.supervisorctl.watch import View

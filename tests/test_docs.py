@@ -239,7 +239,7 @@ def test_events():
 def test_commands():
     """Each command that the pages name is installed, and there is something behind it."""
     scripts = dict(re.findall(r"'(\w+) = ([\w.:]+)'", (ROOT / 'setup.py').read_text()))
-    named = set(re.findall(r'\bsupervisor_(?:[a-z]+_check|health_listener|health_notify)\b', '\n'.join(PAGES.values())))
+    named = set(re.findall(r'\bsupervisor_(?:[a-z]+_check|health(?:_listener|_notify)?)\b', '\n'.join(PAGES.values())))
     assert named == scripts.keys()
     for target in scripts.values():
         module, _, function = target.partition(':')

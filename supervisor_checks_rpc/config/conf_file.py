@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from typing import NamedTuple
 
+from ..core.text import unparsed_line
 from ..errors import HealthError
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ def read(path: str, prefixes: tuple[str, ...]) -> ConfFile:
         places = {name: headers.places.get(name, []) for name in sections}
         return ConfFile(list(parser.sections()), sections, skipped, places)
     except ParserError as why:
-        # Its text holds the line, which may be a password.
-        line = getattr(why, 'lineno', None) or next((number for number, _ in getattr(why, 'errors', ())), 0)
-        text = f'line {line} of {getattr(why, "source", path)} is neither a [section] nor an option'
+        text = unparsed_line(why, path)
     except (OSError, ValueError, re.error) as why:
         text = ' '.join(str(getattr(why, 'strerror', None) or why).split())
     except Exception as why:

@@ -34,6 +34,12 @@ def is_password_hash(password: str) -> bool:
     return password.startswith('{SHA}')
 
 
+def unparsed_line(why: Exception, path: str) -> str:
+    """Return what is wrong with a file that configparser cannot parse; its own text holds the line, with a password."""
+    line = getattr(why, 'lineno', None) or next((number for number, _ in getattr(why, 'errors', ())), 0)
+    return f'line {line} of {getattr(why, "source", path)} is neither a [section] nor an option'
+
+
 def formatted(msg: str, args: tuple[object, ...]) -> str:
     """Return `msg % args`; a `%` that fits no argument is left as it is, and does not make the check fail."""
     try:

@@ -18,12 +18,12 @@ from ..core import model
 from ..core.summary import SET_ASIDE
 from ..core.text import decoded
 from . import table
-from .console import CALL_ERRORS
+from .calls import CALL_ERRORS
+from .calls import REPLY_TIMEOUT
+from .calls import reply_timeout
 from .console import CALLERS
-from .console import REPLY_TIMEOUT
 from .console import Console
 from .console import completed
-from .console import reply_timeout
 from .outcomes import Outcomes
 from .rolling import Rolling
 from .table import Struct
@@ -31,6 +31,7 @@ from .table import namespec
 from .usage import BAD_NAME
 from .usage import COMMANDS
 from .usage import GENERIC
+from .usage import NO_CHECKS
 from .usage import SHUTDOWN_STATE
 from .usage import SUCCESS
 from .usage import UNKNOWN_NAME
@@ -49,7 +50,6 @@ _WATCH_SECONDS = 2.0
 _FOLLOW_SECONDS = 1.0
 # As wide as events often are, for those that are to come.
 _TYPICAL_EVENT = ('2026-11-27 00:00:00', 'x' * 15, 'x' * 15, 'unhealthy', '')
-_NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 
 
 def are_healthy(statuses: Iterable[Struct]) -> bool:
@@ -132,7 +132,7 @@ class Commands:
         if view.rows:
             self._say_rows(table.STATUS, view.rows)
         else:
-            self._console.say(_NO_CHECKS)
+            self._console.say(NO_CHECKS)
         for line in ['', *view.problems] if view.problems else []:
             self._console.say(self._console.screen.colour(line, model.INVALID) if line else '')
         return SUCCESS if view.is_healthy else GENERIC
@@ -219,7 +219,7 @@ class Commands:
         checks = self._checks()
         monitors = [status for status in statuses if status['check'] in checks]
         if not monitors:
-            raise Problem(f'{words[-1]}: ERROR (a program of its own runs this check)' if statuses else _NO_CHECKS)
+            raise Problem(f'{words[-1]}: ERROR (a program of its own runs this check)' if statuses else NO_CHECKS)
         # At worst they run one after the other (max_concurrent = 1).
         longest = CALLERS * max(checks[monitor['check']]['timeout'] for monitor in monitors)
         with reply_timeout(REPLY_TIMEOUT + longest):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.patterns import matching
-from .console import CALL_ERRORS
-from .console import reply_timeout
+from .calls import CALL_ERRORS
+from .calls import reply_timeout
 from .usage import COMMANDS
 
 # How long a person may have to wait for a list of names.

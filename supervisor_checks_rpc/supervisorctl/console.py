@@ -1,14 +1,11 @@
-"""How supervisorctl prints while it works, how long it waits, and calls at the same time."""
+"""How supervisorctl prints while it works, and calls at the same time."""
 
 from __future__ import annotations
 
 import errno
-import http.client
 import os
 import shutil
-import socket
 import threading
-import xmlrpc.client
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -19,14 +16,9 @@ from queue import Empty
 from queue import SimpleQueue
 from typing import Any
 from typing import TypeVar
-from xml.parsers.expat import ExpatError
 
 from .table import Screen
 
-# What a call of supervisord may end with.
-CALL_ERRORS = (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError)
-# Seconds that supervisord may take for a reply that needs no run of a check.
-REPLY_TIMEOUT = 20.0
 # How many runs are asked for at the same time.
 CALLERS = 32
 _REFRESH = 0.25
@@ -44,22 +36,11 @@ class OutputClosed(Exception):
     """The reader of our output has left."""
 
 
-@contextmanager
-def reply_timeout(seconds: float) -> Iterator[None]:
-    """Set how long a call may wait for supervisord: supervisor's own transport would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 class Console:
-    """Prints lines to the standard output of a controller, each at once."""
+    """Prints lines to a standard output, each at once."""
 
-    def __init__(self, controller: Any, environ: Mapping[str, str] = os.environ) -> None:
-        self._ctl = controller
+    def __init__(self, stdout: Any, environ: Mapping[str, str] = os.environ) -> None:
+        self._stdout = stdout
         self._environ = environ
         self.screen, _ = self.measure()
         self._shows_progress = False
@@ -67,7 +48,7 @@ class Console:
     def measure(self) -> tuple[Screen, int | None]:
         """Return the screen as it is now, and its lines; None where there is no end of them."""
         size = shutil.get_terminal_size()
-        screen = Screen.of(self._ctl.stdout.isatty(), size.columns, self._environ)
+        screen = Screen.of(self._stdout.isatty(), size.columns, self._environ)
         return screen, size.lines if screen.redraws else None
 
     def say(self, text: str) -> None:
@@ -76,24 +57,24 @@ class Console:
         :raises OutputClosed: when the reader of a pipe has left.
         """
         self.erase()
-        self._write(lambda: self._ctl.output(self._shown(text)))
+        self._write(lambda: self._stdout.write(self._shown(text) + '\n'))
 
     def progress(self, text: str) -> None:
         """Write a line that the next one replaces; on a terminal only."""
         if self.screen.redraws:
             self._shows_progress = True
-            self._write(lambda: self._ctl.stdout.write(_ERASE + self._shown(self.screen.cut(text))))
+            self._write(lambda: self._stdout.write(_ERASE + self._shown(self.screen.cut(text))))
 
     def _shown(self, text: str) -> str:
         """Return `text` as far as the terminal can show it; the rest is escaped."""
-        encoding = getattr(self._ctl.stdout, 'encoding', None) or 'utf-8'
+        encoding = getattr(self._stdout, 'encoding', None) or 'utf-8'
         return text.encode(encoding, 'backslashreplace').decode(encoding)
 
     def erase(self) -> None:
         """Remove the line of progress."""
         if self._shows_progress:
             self._shows_progress = False
-            self._write(lambda: self._ctl.stdout.write(_ERASE))
+            self._write(lambda: self._stdout.write(_ERASE))
 
     @contextmanager
     def own_screen(self) -> Iterator[None]:
@@ -102,30 +83,30 @@ class Console:
             yield
             return
         try:
-            self._write(lambda: self._ctl.stdout.write(_ENTER))
+            self._write(lambda: self._stdout.write(_ENTER))
             yield
         finally:
-            self._write(lambda: self._ctl.stdout.write(_LEAVE))
+            self._write(lambda: self._stdout.write(_LEAVE))
 
     def paint(self, lines: Sequence[str]) -> None:
         """Show these lines in place of the last ones; in a pipe, below them."""
         if self.screen.redraws:
             text = ''.join([_TOP, *(f'{line}{_END_OF_LINE}' for line in lines), _REST])
-            self._write(lambda: self._ctl.stdout.write(text))
+            self._write(lambda: self._stdout.write(text))
         else:
-            self._write(lambda: self._ctl.output('\n'.join([*lines, ''])))
+            self._write(lambda: self._stdout.write('\n'.join([*lines, '', ''])))
 
     def abandon(self) -> None:
         """Discard what was not written: Python would complain about it at its exit."""
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._ctl.stdout.fileno())
+            os.dup2(nowhere, self._stdout.fileno())
             os.close(nowhere)
 
     def _write(self, write: Callable[[], object]) -> None:
         try:
             write()
-            self._ctl.stdout.flush()
+            self._stdout.flush()
         except BrokenPipeError:
             raise OutputClosed from None
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
-from .console import REPLY_TIMEOUT
+from .calls import REPLY_TIMEOUT
+from .calls import reply_timeout
 from .console import completed
-from .console import reply_timeout
 from .outcomes import Outcomes
 from .table import Struct
 from .table import namespec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import xmlrpc.client
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..core.text import is_password_hash
 
@@ -24,14 +24,14 @@ SHUTDOWN_STATE = 6
 BAD_NAME = 10
 _DEAD_PROGRAM = (40, 50, 70)
 
+NO_CHECKS = 'no checks: no [healthcheck:NAME] section is for any process'
 _NO_INTERFACE = (
     'supervisord has no health interface: add [rpcinterface:health] to its configuration and restart it '
     '(reread and update do not load it)'
 )
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A word after `health`: its arguments, how many names they hold, and its options beside --json.
 
     `flags` are options without a value.
@@ -45,6 +45,8 @@ class Command:
     flags: tuple[str, ...] = ()
 
 
+# How the commands are called in supervisorctl, and as a program of their own.
+CTL, PROGRAM = 'health', 'supervisor_health'
 _MANY = 1000
 COMMANDS: Mapping[str, Command] = {
     '': Command('[CHECK] [PROCESS]', 0, 2, 'what is known of all, or of these', ('--interval',), ('--watch',)),
@@ -62,7 +64,7 @@ _NOTES = """
 PROCESS is NAME, GROUP:NAME, GROUP:* or all. A CHECK alone is that check on all of
 its processes. TIME is in seconds, or has a unit: 90, 5m, 1h. With --json the
 output is one JSON document. wait and restart take --timeout TIME (1m), restart
---at-once N (1) as well. health --watch shows the table again and again, every
+--at-once N (1) as well. --watch shows the table again and again, every
 --interval TIME (2s), until q or Ctrl-C; events --follow goes on until Ctrl-C.
 
 Exit status: 0 all are healthy (but paused or inactive), or have passed, or it is done
@@ -74,28 +76,33 @@ Exit status: 0 all are healthy (but paused or inactive), or have passed, or it i
 
 
 class Problem(Exception):
-    """A command cannot be carried out: the message for the user, and the exit status."""
+    """A command cannot be carried out: the message for the user, the exit status, and the command used wrongly."""
 
-    def __init__(self, text: str, exitstatus: int = GENERIC) -> None:
+    def __init__(self, text: str, exitstatus: int = GENERIC, misused: str | None = None) -> None:
         super().__init__(text)
         self.exitstatus = exitstatus
+        self._misused = misused
+
+    def shown(self, prog: str) -> str:
+        """Return the message, with the usage of a command that was used wrongly."""
+        return str(self) if self._misused is None else f'{self}\nusage: {usage(self._misused, prog)}'
 
 
-def usage(name: str) -> str:
+def usage(name: str, prog: str = CTL) -> str:
     """Return how a command is used, in one line."""
-    command = COMMANDS[name]
-    return ' '.join(filter(None, ['health', name, '[--json]', command.arguments]))
+    return ' '.join(filter(None, [prog, name, '[--json]', COMMANDS[name].arguments]))
 
 
-def help_text() -> str:
+def help_text(prog: str = CTL) -> str:
     """Return the help on all commands."""
-    width = max(map(len, map(usage, COMMANDS)))
-    return '\n'.join([*(f'{usage(name):{width}}  {one.about}' for name, one in COMMANDS.items()), _NOTES])
+    usages = {usage(name, prog): one for name, one in COMMANDS.items()}
+    width = max(map(len, usages))
+    return '\n'.join([*(f'{line:{width}}  {one.about}' for line, one in usages.items()), _NOTES])
 
 
 def misused(name: str, why: str) -> Problem:
     """Return the problem of a command that was used wrongly."""
-    return Problem(f'Error: {why}\nusage: {usage(name)}', INVALID_ARGS)
+    return Problem(f'Error: {why}', INVALID_ARGS, name)
 
 
 def of_fault(label: str, fault: xmlrpc.client.Fault) -> Problem:

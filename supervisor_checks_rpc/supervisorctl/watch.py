@@ -19,7 +19,7 @@ from dataclasses import replace
 from ..core import model
 from ..core.summary import SET_ASIDE
 from . import table
-from .console import CALL_ERRORS
+from .calls import CALL_ERRORS
 from .console import Console
 from .table import Row
 from .table import Screen

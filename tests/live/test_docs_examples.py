@@ -308,7 +308,7 @@ def test_each_session_is_as_it_is_shown(town, name):
     assert len(commands) == len(re.findall(r'^\$', text, re.MULTILINE))
     for line, shown in commands:
         sv.wait(lambda: sv.health.getHealth()['state'] in ('healthy', 'paused'), what='health')
-        done = run('sh', '-c', line, env=env)
+        done = run('sh', '-c', line, env=env, cwd=sv.dir)
         # The first of results that are all alike stand for them.
         said = masked(done.stdout)[: len(masked(shown))] if 'history' in line else masked(done.stdout)
         assert (said, done.stderr) == (masked(shown), '')
