@@ -38,7 +38,7 @@ class Monitor:
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times', '_is_inactive', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_troubled',
+        '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_state_if_down', '_troubled',
         '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at', 'is_passive',
         'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts',
         'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
@@ -55,7 +55,7 @@ class Monitor:
         self.is_passive = spec.is_passive
         self.restarts = self.exits = self.exits_before_pass = 0
         self.waits_for = self._why_down = ''
-        self._is_inactive = False
+        self._state_if_down = model.UNKNOWN
         self.counters = Counters()
         self.paused_until = self._state_holds_until = NEVER
         self.state = model.UNKNOWN
@@ -101,10 +101,10 @@ class Monitor:
             self._state_holds_until = NEVER
             self.refresh(now, at)
 
-    def explain_down(self, is_inactive: bool, reason: str, now: float, at: float) -> None:
-        """Take note of why the process does not run; an inactive one is meant to be down."""
-        if (is_inactive, reason) != (self._is_inactive, self._why_down):
-            self._is_inactive, self._why_down = is_inactive, reason
+    def explain_down(self, state: str, reason: str, now: float, at: float) -> None:
+        """Take note of why the process does not run, and of the state that follows: UNKNOWN, INACTIVE or STOPPING."""
+        if (state, reason) != (self._state_if_down, self._why_down):
+            self._state_if_down, self._why_down = state, reason
             self._state_holds_until = NEVER
             self.refresh(now, at)
 
@@ -226,9 +226,8 @@ class Monitor:
     def _state_while_down(self) -> str:
         if self.waits_for:
             return model.WAITING
-        if self._is_inactive:
-            return model.INACTIVE
-        return model.UNHEALTHY if self.is_crash_loop() else model.UNKNOWN
+        is_unknown = self._state_if_down == model.UNKNOWN
+        return model.UNHEALTHY if is_unknown and self.is_crash_loop() else self._state_if_down
 
     def is_crash_loop(self) -> bool:
         """Tell whether the last instances ended one after the other, and the check passed on none of them."""
