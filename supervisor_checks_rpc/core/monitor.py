@@ -7,6 +7,7 @@ from collections import deque
 
 from . import model
 from .counters import Counters
+from .health import IN_HAND
 from .health import Health
 from .model import CheckSpec
 from .model import Process
@@ -178,7 +179,7 @@ class Monitor:
     def reset_failures(self, now: float) -> None:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
         self.health.reset_failures()
-        self.health.ignore_failures_before(now)
+        self.health.ignore_failures_before(now, IN_HAND)
         self.exits_before_pass = 0
         self._state_holds_until = NEVER
 
@@ -275,7 +276,7 @@ class Monitor:
         if health.last_outcome == model.PASSED:
             return f'passed {health.successes} in a row'
         if not health.failures:
-            return 'failed, not counted while it is starting'
+            return health.why_not_counted()
         if schedule.failure_window > schedule.failure_threshold:
             threshold = f'{schedule.failure_threshold} of {schedule.failure_window}'
             return f'failed {health.failures_in_window} of the last {schedule.failure_window} (threshold {threshold})'
