@@ -22,13 +22,17 @@ from .model import Result
 from .schedule import Schedule
 
 _FOREVER = float('inf')
+# Why a failure does not count.
+IS_STARTING = 'failed, not counted while it is starting'
+STOOD_STILL = 'failed, not counted so soon after a standstill'
+IN_HAND = 'failed, not counted since an operator took it in hand'
 
 
 class Health:
     """What the results say about one instance of a process. Times are monotonic seconds."""
 
     __slots__ = (
-        '_failure_window', '_ignored_before', '_is_healthy', '_is_unhealthy', '_last_pass_at',
+        '_failure_window', '_ignored_because', '_ignored_before', '_is_healthy', '_is_unhealthy', '_last_pass_at',
         '_last_verdict_at', 'failures', 'has_ever_passed', 'last', 'process', 'schedule', 'successes',
     )  # fmt: skip
 
@@ -45,6 +49,7 @@ class Health:
         self._is_healthy = False
         # When the last run began that passed, that passed or failed, and before which moment failures do not count.
         self._last_pass_at = self._last_verdict_at = self._ignored_before = -_FOREVER
+        self._ignored_because = ''
 
     def observe(self, result: Result) -> None:
         """Take in a result, unless it is about another instance, or began before the last one that was taken in."""
@@ -89,9 +94,16 @@ class Health:
             self._is_unhealthy = True
             self._is_healthy = False
 
-    def ignore_failures_before(self, moment: float) -> None:
-        """Do not count failures of runs that begin before `moment`: they tell of the machine, not of the process."""
-        self._ignored_before = max(self._ignored_before, moment)
+    def ignore_failures_before(self, moment: float, why: str = STOOD_STILL) -> None:
+        """Do not count failures of runs that begin before `moment`: they do not tell of the process as it is now."""
+        if moment > self._ignored_before:
+            self._ignored_before, self._ignored_because = moment, why
+
+    def why_not_counted(self) -> str:
+        """Say why the last run, which failed, does not count."""
+        is_ignored = self.last is not None and self.last.began < self._ignored_before
+        is_starting = self.last is not None and self._is_starting(self.last.began)
+        return self._ignored_because if is_ignored and not is_starting else IS_STARTING
 
     def reset_failures(self) -> None:
         """Forget the failures so far: the process gets the full threshold again."""

@@ -41,6 +41,7 @@ PAUSED = 'paused'
 INVALID = 'invalid'
 WAITING = 'waiting'
 INACTIVE = 'inactive'
+STOPPING = 'stopping'
 
 
 class LogStart(NamedTuple):

@@ -7,6 +7,7 @@ from collections import deque
 
 from . import model
 from .counters import Counters
+from .health import IN_HAND
 from .health import Health
 from .model import CheckSpec
 from .model import Process
@@ -40,10 +41,10 @@ class Monitor:
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times', '_is_inactive', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until',
-        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at',
-        'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process',
-        'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
+        '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_state_if_down', '_troubled',
+        '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at', 'is_passive',
+        'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts',
+        'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +58,7 @@ class Monitor:
         self.is_passive = spec.is_passive
         self.restarts = self.exits = self.exits_before_pass = 0
         self.waits_for = self._why_down = ''
-        self._is_inactive = False
+        self._state_if_down = model.UNKNOWN
         self.counters = Counters()
         self.paused_until = self._state_holds_until = NEVER
         self.state = model.UNKNOWN
@@ -103,10 +104,10 @@ class Monitor:
             self._state_holds_until = NEVER
             self.refresh(now, at)
 
-    def explain_down(self, is_inactive: bool, reason: str, now: float, at: float) -> None:
-        """Take note of why the process does not run; an inactive one is meant to be down."""
-        if (is_inactive, reason) != (self._is_inactive, self._why_down):
-            self._is_inactive, self._why_down = is_inactive, reason
+    def explain_down(self, state: str, reason: str, now: float, at: float) -> None:
+        """Take note of why the process does not run, and of the state that follows: UNKNOWN, INACTIVE or STOPPING."""
+        if (state, reason) != (self._state_if_down, self._why_down):
+            self._state_if_down, self._why_down = state, reason
             self._state_holds_until = NEVER
             self.refresh(now, at)
 
@@ -180,7 +181,7 @@ class Monitor:
     def reset_failures(self, now: float) -> None:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
         self.health.reset_failures()
-        self.health.ignore_failures_before(now)
+        self.health.ignore_failures_before(now, IN_HAND)
         self.exits_before_pass = 0
         self._state_holds_until = NEVER
 
@@ -245,9 +246,8 @@ class Monitor:
     def _state_while_down(self) -> str:
         if self.waits_for:
             return model.WAITING
-        if self._is_inactive:
-            return model.INACTIVE
-        return model.UNHEALTHY if self.is_crash_loop() else model.UNKNOWN
+        is_unknown = self._state_if_down == model.UNKNOWN
+        return model.UNHEALTHY if is_unknown and self.is_crash_loop() else self._state_if_down
 
     def is_crash_loop(self) -> bool:
         """Tell whether the last instances ended one after the other, and the check passed on none of them."""
@@ -295,7 +295,7 @@ class Monitor:
         if health.last_outcome == model.PASSED:
             return f'passed {health.successes} in a row'
         if not health.failures:
-            return 'failed, not counted while it is starting'
+            return health.why_not_counted()
         if schedule.failure_window > schedule.failure_threshold:
             threshold = f'{schedule.failure_threshold} of {schedule.failure_window}'
             return f'failed {health.failures_in_window} of the last {schedule.failure_window} (threshold {threshold})'

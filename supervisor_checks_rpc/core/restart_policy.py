@@ -100,8 +100,8 @@ class RestartPolicy:
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
         self._quota_uses: dict[str, _QuotaUse] = {}
-        # Those that the last choice left out for the quota of their group alone.
-        self._queued: set[str] = set()
+        # Those that the last choice left out for the quota of their group alone, with those that use it.
+        self._queued: dict[str, tuple[str, ...]] = {}
         # By group, when one of its processes was restarted last.
         self._last_in_group: dict[str, float] = {}
         # Until then the same requests would get the same answer as the last time.
@@ -113,7 +113,7 @@ class RestartPolicy:
         """Return what is to be carried out now, longest unhealthy first, and what is suspended from now on."""
         chosen: list[RestartRequest] = []
         suspended: list[RestartRequest] = []
-        self._queued = set()
+        self._queued = {}
         in_order = sorted(requests, key=lambda request: (request.since, request.namespec))
         used = self._used_quotas({request.namespec for request in in_order}, now)
         for request in in_order:
@@ -131,7 +131,7 @@ class RestartPolicy:
                 # Before the next of this group is looked at.
                 self._note_in_group(request, now)
             else:
-                self._queued.add(request.namespec)
+                self._queued[request.namespec] = tuple(sorted(used[request.group]))
         self._set_holds_until(in_order, now)
         return chosen, suspended
 
@@ -236,9 +236,9 @@ class RestartPolicy:
         history = self._histories.get(namespec)
         return history.limits if history is not None and history.is_suspended else None
 
-    def is_queued(self, namespec: str) -> bool:
-        """Tell whether only others of its group, which are coming back, kept the process from its restart."""
-        return namespec in self._queued
+    def queued_behind(self, namespec: str) -> tuple[str, ...]:
+        """Return the others of its group, which are coming back, that alone kept the process from its restart."""
+        return self._queued.get(namespec, ())
 
     def restarts_in_window(self, namespec: str, now: float) -> int:
         """Return how many restarts the sliding window of the process holds."""

@@ -9,8 +9,8 @@ from . import model
 from .monitor import Monitor
 
 _WORST_FIRST = (
-    model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.WAITING, model.STARTING, model.HEALTHY, model.PAUSED,
-    model.INACTIVE,
+    model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.WAITING, model.STOPPING, model.STARTING, model.HEALTHY,
+    model.PAUSED, model.INACTIVE,
 )  # fmt: skip
 # States in which a process is set aside: they are no reason to call the whole unhealthy.
 SET_ASIDE = (model.PAUSED, model.INACTIVE)

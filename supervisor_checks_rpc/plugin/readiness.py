@@ -33,17 +33,20 @@ class Readiness:
     """Tells of any process of supervisord whether it is healthy, running or completed.
 
     `is_suspended(namespec)` tells whether our restarts of a process are, `is_restarting(namespec)` whether one is under
-    way. `clock` gives monotonic seconds.
+    way, and `stop_progress(namespec)` how far its stop is, '' while we are not stopping the process. `clock` gives
+    monotonic seconds.
     """
 
     def __init__(
         self, processes: Processes, record: Record, is_suspended: Callable[[str], bool],
-        is_restarting: Callable[[str], bool], clock: Callable[[], float] = time.monotonic,
+        is_restarting: Callable[[str], bool], stop_progress: Callable[[str], str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._processes = processes
         self._record = record
         self._is_suspended = is_suspended
         self._is_restarting = is_restarting
+        self._stop_progress = stop_progress
         self._clock = clock
 
     def subprocess(self, key: Key) -> Any:
@@ -113,9 +116,12 @@ class Readiness:
         """
         key = process.group, process.name
         is_inactive, _ = self.outlook(key)
-        reason = _why_down(self.subprocess(key), process.namespec)
+        progress = self._stop_progress(process.namespec)
+        reason = progress or _why_down(self.subprocess(key), process.namespec)
         for monitor in self._record.monitors_of(process.namespec):
-            monitor.explain_down(is_inactive and not names(monitor.spec.processes, *key), reason, now, at)
+            is_meant = is_inactive and not names(monitor.spec.processes, *key)
+            state = model.STOPPING if progress else model.INACTIVE if is_meant else model.UNKNOWN
+            monitor.explain_down(state, reason, now, at)
 
     def _not_healthy(self, namespec: str) -> str:
         now, at = self._clock(), time.time()

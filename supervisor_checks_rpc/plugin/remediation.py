@@ -380,25 +380,25 @@ class Remediation:
         namespec = monitor.process.namespec
         limits = self.policy.suspended_by(namespec)
         cause = self._cause(monitor) if status.state == model.UNHEALTHY else ''
-        under_way = self.restarts.start_problem(namespec) or self.restarts.stop_progress(namespec)
+        start_problem = self.restarts.start_problem(namespec)
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
-        is_queued = asks and self.policy.is_queued(namespec)
+        others = self.policy.queued_behind(namespec) if asks else ()
         acts = self._acts_on(namespec) if limits else ''
         place = self._steps.place(monitor) if status.state == model.UNHEALTHY else ''
         is_left = namespec in self._stopped_by_operator and self._would_be_revived(monitor.process)
         return replace(
             status,
             reason=status.reason
-            + (f'; {under_way}' if under_way else '')
+            + (f'; {start_problem}' if start_problem else '')
             + (f'; {place}' if place else '')
             + (f'; not restarted: {cause}' if cause else '')
             + (f'; {acts} are suspended: {_in_vain(acts, limits)}' if limits else '')
-            + (f'; {_OUT_OF_TURN}' if is_queued else '')
+            + (f'; waits for {", ".join(others)}; {_OUT_OF_TURN}' if others else '')
             + (f'; {_NOT_REVIVED}' if is_left else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),
             restarts_suspended=limits is not None,
-            next_restart_at=at + backoff_left if asks and not is_queued else None,
+            next_restart_at=at + backoff_left if asks and not others else None,
             cause=cause,
         )
 

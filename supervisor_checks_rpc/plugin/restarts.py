@@ -161,6 +161,10 @@ class Restarts:
         """Tell whether a restart of ours is stopping the process."""
         return namespec in self._under_way and self._under_way[namespec].phase == STOPPING
 
+    def stopping(self) -> list[Process]:
+        """Return the processes that we are stopping."""
+        return [restart.process for restart in self._under_way.values() if restart.phase == STOPPING]
+
     def start_problem(self, namespec: str) -> str:
         """Say why the process could not be started yet, and when that is tried again; '' if nothing is the matter."""
         restart = self._under_way.get(namespec)
@@ -171,11 +175,13 @@ class Restarts:
         return f'cannot start it: {restart.start_problem}; retry {restart.failed_starts} of {retries} in {seconds:.0f}s'
 
     def stop_progress(self, namespec: str) -> str:
-        """Say when a process that we are stopping gets SIGKILL; '' if we are not."""
+        """Say for what we are stopping a process, and when it gets SIGKILL; '' if we are not."""
         restart = self._under_way.get(namespec)
         if restart is None or restart.phase != STOPPING or restart.subprocess.state != ProcessStates.STOPPING:
             return ''
-        return f'stopping, SIGKILL in {span(max(restart.subprocess.delay - time.time(), 0.0))}'
+        what = 'being restarted' if restart.is_wanted else _STOPPED_BY_OPERATOR
+        seconds = max(restart.subprocess.delay - time.time(), 0.0)
+        return f'{namespec} is {what}; stopping, SIGKILL in {span(seconds)}'
 
     def has_work(self) -> bool:
         """Tell whether a restart can go on though no event says so, which is why the loop asks on every turn."""

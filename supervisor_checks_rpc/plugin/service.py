@@ -101,7 +101,9 @@ class HealthService:
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
         self.record = Record(self.config.specs, self.config.settings.history)
-        self._readiness = Readiness(self.processes, self.record, self.is_suspended, self._is_restarting, clock)
+        self._readiness = Readiness(
+            self.processes, self.record, self.is_suspended, self._is_restarting, self._stop_progress, clock
+        )
         self._start_order = StartOrder(supervisord, self.record, self._readiness, self._restart_by_rule, clock)
         self._shutdown = Shutdown(supervisord, self._ring, clock)
         self._remediation = Remediation(
@@ -286,6 +288,9 @@ class HealthService:
     def _is_restarting(self, namespec: str) -> bool:
         return self._remediation.restarts.is_restarting(namespec)
 
+    def _stop_progress(self, namespec: str) -> str:
+        return self._remediation.restarts.stop_progress(namespec)
+
     def _restart_by_rule(self, process: model.Process, reason: str) -> None:
         self._remediation.restarts.request(process, reason)
         self._log_event('restarted', reason, process.group, process.name)
@@ -353,6 +358,8 @@ class HealthService:
             self.record.set_instance(instance, now)
             if not instance.pid:
                 self._readiness.explain_down(instance, now, time.time())
+        for process in self._remediation.restarts.stopping():
+            self._readiness.explain_down(process, now, time.time())
 
     # -- what is known
 

@@ -13,7 +13,7 @@ EXPOSITION = 'supervisor_checks_rpc.worker.exposition:Exposition'
 OPENMETRICS = 'application/openmetrics-text'
 STATES = (
     model.UNKNOWN, model.STARTING, model.HEALTHY, model.UNHEALTHY, model.PAUSED, model.INVALID, model.WAITING,
-    model.INACTIVE,
+    model.INACTIVE, model.STOPPING,
 )  # fmt: skip
 
 # All numbers of a monitor's Counters: `at`, `seconds`, and the counts. Both ends are on one machine.

@@ -36,6 +36,7 @@ _COLOURS = {
     model.INVALID: _RED,
     model.UNKNOWN: _YELLOW,
     model.WAITING: _YELLOW,
+    model.STOPPING: _YELLOW,
     model.STARTING: _YELLOW,
     model.PAUSED: _BLUE,
     model.INACTIVE: _BLUE,

@@ -272,7 +272,7 @@ class Storm:
 
     def _harm(self, kind: str, name: str, chance: random.Random) -> None:
         pid = info_of(self.sv)[name]['pid']
-        signame = chance.choice(['HUP', 'USR1', 'TERM', 'INT']) if kind == 'signal' else 'KILL'
+        signame = chance.choice(['HUP', 'USR1', 'TERM']) if kind == 'signal' else 'KILL'
         self.note(f'{kind} {signame}: {name}')
         self.counts.tried(f'{kind} {signame}')
         if kind == 'signal':

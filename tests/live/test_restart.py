@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from actors import zombies
 from harness import healthcheck
 from harness import program
 from harness import section
+from test_http_health import ask
+from test_supervisorctl import CTL
+from test_supervisorctl import ctl
 
 BAD_NAME, FAILED, NOT_RUNNING, STILL_RUNNING = 10, 30, 70, 91
 
@@ -165,6 +169,36 @@ def test_a_health_restart_kills_after_its_own_time_and_says_when(supervisord, tm
     sv.health.restartProcess('job', False)
     assert '; stopping, SIGKILL in 4:5' in sv.health.getCheckStatus('ok', 'job')['reason']
     os.kill(pid, signal.SIGKILL)
+
+
+def test_what_we_are_stopping_is_shown_as_that_wherever_state_is_shown(supervisord):
+    check = healthcheck('ok', 'tcp', '*', port=1, interval=60)
+    sv = supervisord(CTL + program('job', 'stubborn.py', stopwaitsecs=300) + check)
+    pid = sv.wait_state('job')['pid']
+    sv.wait(lambda: 'ready' in sv.output('job'), what='its handler')
+    sv.health.restartProcess('job', False)
+    expected = re.compile(r'job is being restarted; stopping, SIGKILL in (5:00|4:5\d)')
+    health = sv.health.getHealth()
+    (failing,) = health['failing']
+    assert (health['state'], health['healthy'], health['counts']['stopping']) == ('stopping', False, 1)
+    assert expected.fullmatch(failing['reason'])
+    answer = ask(sv)
+    assert (answer.status, answer.json['failing'][0]['state']) == (503, 'stopping')
+    assert expected.fullmatch(answer.json['failing'][0]['reason'])
+    ((_, state, _, reason, *_),) = ask(sv, '/health/ui/data?seen=').json['rows']
+    assert (state, bool(expected.fullmatch(reason))) == ('stopping', True)
+    status, shown = ctl(sv, 'health')
+    assert (status, ' stopping ' in shown, bool(expected.search(shown))) == (1, True, True)
+    sample = 'supervisor_health_state{check="ok",group="job",process="job",state="stopping"} 1'
+    assert sample in ask(sv, '/metrics').body.decode()
+    # The reason goes on with the time.
+    sv.wait(lambda: sv.health.getHealth()['failing'][0]['reason'] != failing['reason'], what='another second')
+    sv.supervisor.stopProcess('job', False)
+    (failing,) = sv.health.getHealth()['failing']
+    assert (failing['state'], 'is stopped by an operator meanwhile; stopping' in failing['reason']) == ('stopping', True)
+    os.kill(pid, signal.SIGKILL)
+    sv.wait(lambda: sv.health.getHealth()['state'] == 'inactive', what='the end of the stop')
+    assert sv.health.getHealth()['counts']['stopping'] == 0
 
 
 def test_a_process_that_dies_of_itself_in_that_moment_comes_back_once(supervisord):

@@ -645,8 +645,22 @@ def test_failures_right_after_the_machine_stood_still_do_not_count() -> None:
     record.ignore_standstill(100.0)
     run_at(record, 101.0, FAILED)
     assert state(record, 101.0) == UNKNOWN
+    assert record.monitor('ping', 'web').streak() == 'failed, not counted so soon after a standstill'
     run_at(record, 111.0, FAILED)
     assert state(record, 111.0) == UNHEALTHY
+    assert record.monitor('ping', 'web').streak() == 'failed 1 in a row (threshold 1)'
+
+
+def test_a_failure_that_does_not_count_says_why() -> None:
+    record = record_of((spec(start_period=30.0), WEB))
+    record.ignore_standstill(0.0)
+    run_at(record, WEB.started + 5.0, FAILED)
+    monitor = record.monitor('ping', 'web')
+    assert monitor.streak() == 'failed, not counted while it is starting'
+    run_at(record, WEB.started + 40.0, FAILED)
+    assert monitor.streak() == 'failed 1 in a row (threshold 3)'
+    monitor.reset_failures(WEB.started + 41.0)
+    assert monitor.streak() == 'failed, not counted since an operator took it in hand'
 
 
 # -- checks that are waited for

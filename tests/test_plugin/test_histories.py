@@ -740,6 +740,7 @@ def test_one_that_waits_for_others_of_its_group_says_so_and_promises_no_moment()
     bench.act()
     second = bench.record.monitor('ping', 'web:1')
     status = bench.remediation.status(second)
+    assert '; waits for web:0; ' in status.reason
     assert status.reason.endswith('; not restarted yet: others of its group come back first (max_restarting)')
     assert status.next_restart_at is None
     bench.settle()

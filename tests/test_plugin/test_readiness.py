@@ -39,7 +39,7 @@ class World:
         self.subprocesses = {(entry.group, entry.name): entry.subprocess for entry in processes}
         for subprocess in self.subprocesses.values():
             subprocess.laststart, subprocess.config.autostart = 1, False
-        readiness = Readiness(processes, self.record, lambda _: False, lambda _: False, self._clock)
+        readiness = Readiness(processes, self.record, lambda _: False, lambda _: False, lambda _: '', self._clock)
         self.order = StartOrder(
             supervisord, self.record, readiness, lambda process, _reason: self.restarted.append(process.namespec),
             self._clock,

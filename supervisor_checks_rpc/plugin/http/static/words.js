@@ -1,10 +1,10 @@
 // What the page says: pure functions from values to words.
 
-export const STATES = ['unhealthy', 'invalid', 'unknown', 'waiting', 'starting', 'paused', 'healthy', 'inactive', 'unchecked'];
+export const STATES = ['unhealthy', 'invalid', 'unknown', 'waiting', 'stopping', 'starting', 'paused', 'healthy', 'inactive', 'unchecked'];
 
 // Colour is never the only sign.
 export const SIGNS = {
-  unhealthy: '\u2717', invalid: '!', unknown: '?', waiting: '\u29d6', starting: '\u2026', paused: '\u2016',
+  unhealthy: '\u2717', invalid: '!', unknown: '?', waiting: '\u29d6', stopping: '\u21bb', starting: '\u2026', paused: '\u2016',
   healthy: '\u2713', inactive: '\u25cb', unchecked: '\u2013',
 };
 
