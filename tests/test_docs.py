@@ -321,7 +321,7 @@ NO_TROUBLE = (
     'import sys;', '(--', 'An event listener of supervisord for', 'the answer to ', 'the argument of ',
     '… is no text', "can't start new thread",
     'a time is not finite', 'a number is not finite', 'columns of different lengths',
-    'there is at least one address', 'paused ', 'is started now', 'started by an operator', 'restarts reset',
+    'there is at least one address', 'paused ', 'is started now', 'restarts reset',
     'restarts are suspended', '… of …, …s, waiting for', '… characters and', 'passed in a row', 'and 1 child',
     'of at least', 'any more (pid', '(not an option)', ', above that for', 'before the connection was', 'in the first',
     '…, every …: … of …', 'because of it: ', 'healthy last at ', '--at-most … kept', 'message before this one',

@@ -464,7 +464,7 @@ def test_what_waits_travels_together(tmp_path: Path) -> None:
         ({}, 'PPPP', '*...'),
         ({}, 'EEPE', '*.**'),
         ({'start_period': 0}, 'FFFFFF', '..*...'),
-        ({}, 'FFFFPF', '****..'),
+        ({}, 'FFFFPF', '*****.'),
         ({'start_period': 0}, 'FFPFFF', '..*..*'),
         ({'start_period': 0, 'retry_interval': 1.0}, 'PFFFF', '****.'),
         ({'failure_threshold': 1, 'failure_window': 1}, 'PFFPF', '**.**'),
