@@ -176,6 +176,12 @@ def test_colours_do_not_move_columns():
     assert coloured[0] == lines(Screen(60))[0]
 
 
+def test_wide_letters_take_two_columns_and_combining_ones_none():
+    rows = [('\u65e5\u672c', 'x'), ('cafe\u0301', 'x'), ('web', 'x')]
+    made = Table(Screen(), ('PROCESS', 'STATE'), rows)
+    assert [made.line(row) for row in rows] == ['\u65e5\u672c     x', 'cafe\u0301     x', 'web      x']
+
+
 @pytest.mark.parametrize(
     ('is_terminal', 'environ', 'has_colours', 'redraws'),
     [

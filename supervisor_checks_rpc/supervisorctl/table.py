@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from unicodedata import combining
+from unicodedata import east_asian_width
 
 from ..core import model
 from ..core.patterns import matching
@@ -88,7 +90,7 @@ class Table:
     def __init__(self, screen: Screen, titles: Row, rows: Iterable[Row]) -> None:
         self._screen = screen
         self._titles = titles
-        self._widths = [max(map(len, column)) for column in zip(titles, *rows)]
+        self._widths = [max(map(_width, column)) for column in zip(titles, *rows)]
         self._columns = list(range(len(titles)))
         for title in _DISPENSABLE:
             if title in titles and screen.width is not None and screen.width - self._before() < _LEAST_REASON:
@@ -108,8 +110,15 @@ class Table:
         for column in self._columns[:-1]:
             text = row[column]
             parts.append(self._screen.colour(text, text) if self._titles[column] in _COLOURED else text)
-            parts.append(' ' * (self._widths[column] - len(text) + 2))
+            parts.append(' ' * (self._widths[column] - _width(text) + 2))
         return ''.join([*parts, self._screen.cut(row[-1], self._before())]).rstrip()
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal `text` takes: names may be Chinese, or Japanese."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if east_asian_width(letter) in 'WF' else not combining(letter) for letter in text)
 
 
 def status_row(status: Struct, on_failure: str) -> Row:

@@ -182,6 +182,7 @@ def test_the_example_of_file_restarts_whoever_has_a_notification_file_that_is_la
     before = pids(sv)
     (sv.dir / 'notifications' / 'sick').touch()
     sv.wait(lambda: pids(sv)['beats'] not in (0, before['beats']), 30, 'the restart of beats')
+    sv.wait_state('beats')
     assert pids(sv)['mute'] == before['mute']
     assert 'mute' not in said(sv, 'chk')
     assert 'checking everything that has a notification file' in said(sv, 'chk')
