@@ -54,6 +54,7 @@ RUN_BY = {
     'listener: notify': 'tests/live/test_notify.py',
     'template: notify': 'tests/live/test_notify.py',
     'haproxy: health': 'tests/live/test_http_health.py',
+    'haproxy: rolling': 'tests/live/test_rolling.py',
     'docker: health': 'tests/live/test_http_health.py',
     'kubernetes: health': 'tests/live/test_http_health.py',
     'compose: restart': 'tests/live/test_shutdown.py',

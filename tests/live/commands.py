@@ -35,10 +35,10 @@ def free_ports(count: int) -> int:
     """Return the first of `count` free ports in a row, below those that a client may be given meanwhile."""
     while True:
         first = random.randrange(20000, 32000)
-        if all(_is_free(port) for port in range(first, first + count)):
+        if all(is_free(port) for port in range(first, first + count)):
             return first
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(('127.0.0.1', port)) != 0

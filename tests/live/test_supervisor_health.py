@@ -75,7 +75,8 @@ def test_the_check_exits_with_1_whatever_is_wrong(supervisord, tmp_path):
 LINES = (
     'all', '--json', 'web:web_1', 'ok web:web_0', 'history web:web_1', 'run', 'events', 'wait web:web_0',
     'wait --timeout 0 web:*', 'restart --timeout 0 web:web_1', 'pause web:web_0 5m', 'resume web:*', 'reset web:*',
-    'reload', 'wait nobody', 'pause', 'restart --at-once 0 web:*', 'status', 'wbe', '--interval 2', 'help', '--watch --json',
+    'reload', 'wait nobody', 'pause', 'restart --at-once 0 web:*', 'status', 'wbe', '--interval 2', 'help',
+    '--watch --json',
 )  # fmt: skip
 
 
