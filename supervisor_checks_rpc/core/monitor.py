@@ -40,9 +40,9 @@ class Monitor:
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
         '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_state_if_down',
-        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at', 'is_passive',
-        'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process', 'restarts',
-        'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
+        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at',
+        'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process',
+        'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
