@@ -69,9 +69,9 @@ def _text(number: int, began: float) -> bytes:
     names = [['ping'], [['web', f'web_{place:02}'] for place in range(_PROCESSES)]]
     places = [[0, place] for place in range(_PROCESSES)]
     states = str(STATES.index(HEALTHY)) * _PROCESSES
-    up, suspended = '1' * _PROCESSES, '0' * _PROCESSES
+    zeros, up, no = [0] * _PROCESSES, '1' * _PROCESSES, '0' * _PROCESSES
     packed = b64encode(b''.join(counters)).decode()
-    snapshot = Snapshot(0, at, json.dumps([*names, places]), [0] * _PROCESSES, up, suspended, states, packed)
+    snapshot = Snapshot(0, at, json.dumps([*names, places]), zeros, zeros, up, no, no, states, packed)
     return expose(snapshot, is_openmetrics=True).encode()
 
 

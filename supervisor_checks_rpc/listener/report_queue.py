@@ -52,7 +52,8 @@ class LastReport:
         before = before if before and before.process == result.process else None
         in_a_row = before.in_a_row + 1 if before and before.outcome == result.outcome else 1
         has_passed = result.outcome == PASSED or bool(before and before.has_passed)
-        return cls(result.process, result.outcome, in_a_row, has_passed, max(result.began - result.process.started, 0.0))
+        age = max(result.began - result.process.started, 0.0)
+        return cls(result.process, result.outcome, in_a_row, has_passed, age)
 
     def is_urgent(self, schedule: Schedule) -> bool:
         """Tell whether it may change the state, or when the next run is due.

@@ -20,6 +20,7 @@ from uuid import uuid4
 from supervisor import events
 from supervisor.options import make_namespec
 from supervisor.options import split_namespec
+from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
 from ..config import loader
@@ -183,7 +184,8 @@ class HealthService:
         if subprocess.group is not None and self._doorbell:
             group, name = subprocess.group.config.name, subprocess.config.name
             if isinstance(event, events.ProcessStateFatalEvent):
-                self._log_event('fatal', 'supervisord gave up starting it', group, name)
+                cause = printable_line(subprocess.spawnerr or 'unknown cause')
+                self._log_event('fatal', f'supervisord gave up starting it: {cause}', group, name)
             self.processes.note_change(group, name, subprocess)
             self._remediation.process_changed(make_namespec(group, name), subprocess)
             if _is_unexpected_exit(event):
@@ -415,6 +417,11 @@ class HealthService:
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._remediation.policy.suspended_by(namespec) is not None
+
+    def is_fatal(self, process: model.Process) -> bool:
+        """Tell whether supervisord gave up starting the process."""
+        subprocess = None if process.pid else self.processes.subprocess(process)
+        return subprocess is not None and subprocess.state == ProcessStates.FATAL
 
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong with the configuration, one line each; a check for no process is wrong as well."""

@@ -25,8 +25,8 @@ class Snapshot(NamedTuple):
 
     `listener_seen_at` is None when there is nothing that a listener should run. `names` is what stays from one to the
     next, as JSON: the checks, the processes as [group, name], and for each monitor the indexes of its check and its
-    process. Of each process there are its restarts and unexpected exits, and a digit in `up` and in `suspended`, 1 when
-    it is; of each monitor a digit in `states`, its index in STATES, and COUNTERS in `counters`, in base64.
+    process. Of each process there are its restarts and unexpected exits, and a digit in `up`, `fatal` and `suspended`,
+    1 when it is; of each monitor a digit in `states`, its index in STATES, and COUNTERS in `counters`, in base64.
     """
 
     problems: int
@@ -35,6 +35,7 @@ class Snapshot(NamedTuple):
     restarts: list[int]
     exits: list[int]
     up: str
+    fatal: str
     suspended: str
     states: str
     counters: str

@@ -87,6 +87,8 @@ def families(snapshot: Snapshot) -> list[Family]:
             'When the last run of a check on a process began.', _last_runs(monitors, counters)),
         Family('supervisor_health_process_up', 'gauge', '1 while a process that is checked runs.',
             [('', one, float(digit)) for one, digit in zip(labels, snapshot.up)]),
+        Family('supervisor_health_process_fatal', 'gauge', '1 while a process is FATAL: given up by supervisord.',
+            [('', one, float(digit)) for one, digit in zip(labels, snapshot.fatal)]),
         Family('supervisor_health_restarts', 'counter', 'Restarts of a process by its health.',
             [('_total', one, float(count)) for one, count in zip(labels, snapshot.restarts)]),
         Family('supervisor_health_process_exits', 'counter', 'Unexpected exits of a process that is checked.',

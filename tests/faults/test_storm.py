@@ -36,6 +36,7 @@ PART = 'A storm of operators'
 OPERATORS = 5
 # So long at least; --fault-seconds makes it longer.
 SECONDS = float(os.environ.get('STORM_SECONDS', '60'))
+LISTED = 'listed:'
 UP = ('STARTING', 'RUNNING', 'BACKOFF')
 TOLD_TO_RUN, TOLD_TO_STOP = 'run', 'stop'
 # A process that was told to run may be down for so long: a stop that takes stopwaitsecs, a retry, a revival.
@@ -90,11 +91,9 @@ class Model:
 
     @contextlib.contextmanager
     def speaking_to(self, names: list[str]) -> Iterator[None]:
-        for name in names:
-            self.settled[name] = float('inf')
+        self.settled.update(dict.fromkeys(names, float('inf')))
         yield
-        for name in names:
-            self.settled[name] = time.monotonic()
+        self.settled.update(dict.fromkeys(names, time.monotonic()))
 
     def tell(self, names: list[str], what: str) -> None:
         self.told.update(dict.fromkeys(names, what))
@@ -150,9 +149,9 @@ class Storm:
                 self.model.tell(names, TOLD_TO_RUN)
             else:
                 verb = what.split()[0]
-                doors = [lambda: self._ctl(verb, 'all'), lambda: self._many_over_xmlrpc(verb, 'AllProcesses')]
+                doors = [lambda: self._many_by_ctl(verb, 'all'), lambda: self._many_over_xmlrpc(verb, 'AllProcesses')]
                 if verb != 'start':
-                    doors.append(lambda: self._page(f'{verb}all'))
+                    doors.append(lambda: f'{self._page(f"{verb}all")} {LISTED}')
                 self._until_accepted(chance.choice(doors), names, verb)
 
     def _on_group(self, group: str, chance: random.Random) -> None:
@@ -175,7 +174,7 @@ class Storm:
         elif kind == 'group':
             verb = chance.choice(['stop', 'start', 'restart'])
             doors = {
-                'supervisorctl': lambda: self._ctl(verb, f'{group}:*'),
+                'supervisorctl': lambda: self._many_by_ctl(verb, f'{group}:*'),
                 'XML-RPC': lambda: self._many_over_xmlrpc(verb, 'ProcessGroup', group),
             }
             door = chance.choice(sorted(doors))
@@ -204,6 +203,9 @@ class Storm:
         while True:
             said = do()
             infos = info_of(self.sv)
+            # A stop of many says whom it stopped, and leaves out what died just now and is about to be started again.
+            if LISTED in said and all(re.search(rf'\b({name}|{name.split(":")[1]})\b', said) for name in names):
+                said = ''
             self.note(f'  {said!r} -> ' + ' '.join(f'{name} {infos[name]["statename"]}' for name in names))
             states = {infos[name]['statename'] for name in names}
             refused = {'STOPPED', 'STOPPING'} if told == TOLD_TO_RUN else {'EXITED', *UP}
@@ -234,7 +236,12 @@ class Storm:
         results = []
         for each in ('stop', 'start') if verb == 'restart' else (verb,):
             results = getattr(self.sv.supervisor, f'{each}{what}')(*args)
-        return ' '.join(row['description'] for row in results if row['status'] != 80)
+        faults = [row['description'] for row in results if row['status'] != 80]
+        return ' '.join([*faults, LISTED, *(f'{row["group"]}:{row["name"]}' for row in results)])
+
+    def _many_by_ctl(self, verb: str, what: str) -> str:
+        said, _ = supervisorctl(self.sv, verb, what)
+        return f'{said} {LISTED}'
 
     def _multicall(self, verb: str, name: str) -> str:
         verbs = ('stop', 'start') if verb == 'restart' else (verb,)
@@ -306,7 +313,7 @@ class Storm:
                 if not self.reloading.is_set():
                     self._lose(f'no answer: {why!r}')
                 continue
-            for name in before:
+            for name, told in before.items():
                 state = infos[name]['statename'] if name in infos else 'gone'
                 last, since = seen.get(name, ('', 0.0))
                 seen[name] = state, since if state == last else asked
@@ -315,8 +322,8 @@ class Storm:
                     continue
                 down_for = asked - max(seen[name][1], self.model.settled[name])
                 if self.model.is_wrong(name, state, down_for):
-                    self._lose(f'{name} was told to {before[name]} and is {state} (for {down_for:.1f} s)')
-                elif before[name] == TOLD_TO_STOP and infos[name]['start'] != starts.get(name):
+                    self._lose(f'{name} was told to {told} and is {state} (for {down_for:.1f} s)')
+                elif told == TOLD_TO_STOP and infos[name]['start'] != starts.get(name):
                     self._lose(f'{name} was told to stop and was started meanwhile')
 
     def _lose(self, what: str) -> None:
@@ -336,7 +343,8 @@ class Storm:
             if state not in (alive if told == TOLD_TO_RUN else dead):
                 wrong.append(f'{name} was told to {told} and is {state}')
         pids = {info['pid'] for info in infos.values()} - {0}
-        running = {child.pid for child in psutil.Process(self.sv.pid).children() if 'programs/' in ' '.join(child.cmdline())}
+        children = psutil.Process(self.sv.pid).children()
+        running = {child.pid for child in children if 'programs/' in ' '.join(child.cmdline())}
         return wrong + [f'pids {running ^ pids} differ'] * (running != pids) + strays(self.sv)
 
 

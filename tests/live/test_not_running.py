@@ -88,7 +88,7 @@ def test_what_a_restart_of_ours_stops_is_not_inactive(supervisord):
     sv.wait(lambda: 'ready' in sv.output('web'), what='its handler')
     sv.health.restartProcess('web', False)
     sv.wait_state('web', 'STOPPING')
-    assert states(sv) == {'web': 'unknown'}
+    assert states(sv) == {'web': 'stopping'}
     os.kill(pid, signal.SIGKILL)
     sv.wait(lambda: states(sv) == {'web': 'healthy'}, what='its health')
 

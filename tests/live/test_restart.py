@@ -196,7 +196,7 @@ def test_what_we_are_stopping_is_shown_as_that_wherever_state_is_shown(superviso
     sv.supervisor.stopProcess('job', False)
     (failing,) = sv.health.getHealth()['failing']
     assert failing['state'] == 'stopping'
-    assert 'is stopped by an operator meanwhile; stopping' in failing['reason']
+    assert 'job is stopped by an operator meanwhile; stopping, SIGKILL in 4:5' in failing['reason']
     os.kill(pid, signal.SIGKILL)
     sv.wait(lambda: sv.health.getHealth()['state'] == 'inactive', what='the end of the stop')
     assert sv.health.getHealth()['counts']['stopping'] == 0

@@ -111,6 +111,7 @@ class MetricsEndpoint:
             [max([monitor.restarts for monitor in same]) for same in by_process.values()],
             [max([monitor.exits for monitor in same]) for same in by_process.values()],
             ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
+            ''.join(['1' if self._service.is_fatal(same[0].process) else '0' for same in by_process.values()]),
             ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
             ''.join([_STATES[monitor.state] for monitor in monitors]),
             b64encode(_packed([monitor.counters for monitor in monitors])).decode('ascii'),

@@ -69,7 +69,7 @@ def exposed(snapshot: Snapshot, accept: str = OPENMETRICS) -> tuple[str, str]:
 def of_one(check: str, process: list[str], *counters: float) -> Snapshot:
     """Return a snapshot of one check on one process, which is up."""
     names = json.dumps([[check], [process], [[0, 0]]])
-    return Snapshot(0, 1.0, names, [0], [0], '1', '0', '0', b64encode(COUNTERS.pack(*counters)).decode())
+    return Snapshot(0, 1.0, names, [0], [0], '1', '0', '0', '0', b64encode(COUNTERS.pack(*counters)).decode())
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
