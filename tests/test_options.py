@@ -92,7 +92,6 @@ BAD = [
     (opt.TEXT, 5),
     (opt.WORDS, ''),
     (opt.WORDS, ' , '),
-    (opt.WORDS, '"a,b'),
     (opt.WORDS, 5),
     (opt.REGEX, '('),
     (opt.REGEX, 5),

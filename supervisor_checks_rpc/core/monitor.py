@@ -21,6 +21,8 @@ LEASE_GRACE_SECONDS = 16.0
 LATE_START_TOLERANCE_SECONDS = 0.2
 # When the second run of an instance comes that has not passed: so long after its start.
 FIRST_EARLY_RUN_SECONDS = 0.25
+# One exit before the first pass is no crash loop, whatever the threshold.
+LEAST_EXITS_OF_A_LOOP = 2
 NEVER = float('-inf')
 _FOREVER = float('inf')
 
@@ -251,7 +253,7 @@ class Monitor:
 
     def is_crash_loop(self) -> bool:
         """Tell whether the last instances ended one after the other, and the check passed on none of them."""
-        is_loop = self.exits_before_pass >= self.spec.schedule.failure_threshold
+        is_loop = self.exits_before_pass >= max(self.spec.schedule.failure_threshold, LEAST_EXITS_OF_A_LOOP)
         return is_loop and not self.health.has_ever_passed and not self.spec.is_external
 
     def is_checked(self, now: float) -> bool:
@@ -270,7 +272,9 @@ class Monitor:
         if self.state == model.PAUSED:
             return 'paused' if self.paused_until == _FOREVER else 'paused for a time'
         why = self._why_now()
-        if self.state == model.UNHEALTHY and self.is_crash_loop():
+        # Failed runs say more than exits.
+        has_failed = self.health.failures_in_window >= self.spec.schedule.failure_threshold
+        if self.state == model.UNHEALTHY and self.is_crash_loop() and not has_failed:
             return f'{self.exits_before_pass} instances in a row ended before it passed; {why}'
         return why
 

@@ -31,11 +31,16 @@ def names(patterns: Collection[str], group: str, name: str) -> bool:
 
 def _found(patterns: list[str], known: list[tuple[str, str, bool]]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
+    keys = {(group, name) for group, name, _ in known}
     for pattern in patterns:
         wanted_group, colon, wanted_name = pattern.partition(':')
-        if not colon and any((group, name) == (pattern, pattern) for group, name, _ in known):
+        if not colon and (pattern, pattern) in keys:
             wanted_name = pattern
         wanted_name = wanted_name or '*'
+        if not has_magic(f'{wanted_group}{wanted_name}'):
+            # A thousand names of a thousand processes: a look at each of all would take supervisord a second.
+            found.update(keys & {(wanted_group, wanted_name)})
+            continue
         fits_group, fits_name = _fitting(wanted_group), _fitting(wanted_name)
         found.update(
             (group, name)

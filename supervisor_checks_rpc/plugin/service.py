@@ -198,9 +198,9 @@ class HealthService:
     def _note_exit(self, process: model.Process) -> None:
         now, at = self._clock(), time.time()
         for monitor in self.record.monitors_of(process.namespec):
-            state = monitor.state
+            state, was_loop = monitor.state, monitor.is_crash_loop()
             monitor.note_exit(process)
-            is_new = monitor.exits_before_pass == monitor.spec.schedule.failure_threshold
+            is_new = monitor.is_crash_loop() and not was_loop
             if is_new and state != model.UNHEALTHY and monitor.refresh(now, at) == model.UNHEALTHY:
                 self._announcements.announce_crash_loop(monitor)
 

@@ -30,7 +30,7 @@ def test_a_crash_loop_is_found_whatever_the_other_checks_say(supervisord):
         sv.supervisor.stopProcess('asked')
         sv.supervisor.startProcess('asked')
     found = sv.wait(lambda: (one := status(sv, 'loop', 'bad'))['state'] == 'unhealthy' and one, 20, 'the crash loop')
-    assert re.fullmatch(r'bad \(pid \d+\): \d unexpected ends in 60s, expected at most 2', found['reason'])
+    assert re.fullmatch(r'bad \(pid \d+\): \d+ unexpected ends in 60s, expected at most 2', found['reason'])
     assert status(sv, 'alive', 'bad')['state'] != 'unhealthy'
     for name in ('good', 'asked'):
         assert '0 unexpected ends' in sv.health.runCheck('loop', name)['reason']

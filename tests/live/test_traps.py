@@ -37,7 +37,9 @@ METHODS = {
     'beat': ('pulse', 'job', True, 'gar\xe7on \x85'),
     'reportCheck': ('external', 'job', 'h\xe9', 'failed', '\u20ac \x7f', 2**31 - 1),
     'reloadChecks': (),
+    'getEvents': ('', 0),
     'takeDue': ('caf\xe9#1',),
+    'awaitDue': ('caf\xe9#1', -1),
     'report': ('{"generation": "", "results": []}',),
 }
 ODD = [

@@ -367,7 +367,7 @@ def test_a_body_that_drips_takes_its_time_too() -> None:
     ('options', 'problem'),
     [
         ({'port': 80, 'sock_path': '/x'}, 'port: expected either port or sock_path'),
-        ({'sock_path': '/' + 'x' * 200}, "sock_path: cannot use '/xxx"),
+        ({'sock_path': '/' + 'x' * 200}, 'sock_path: cannot use the value (hidden)'),
         ({'sock_path': ''}, "sock_path: cannot use '', expected the path of a Unix socket, of at most 103 bytes"),
         ({'port': 80, 'server_name': 'a'}, 'server_name: expected scheme = https as well'),
         ({'port': 80, 'scheme': 'https', 'server_name': 'a b'}, "server_name: cannot use 'a b', expected the name or"),

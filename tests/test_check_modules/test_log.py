@@ -354,7 +354,7 @@ def test_descriptors_are_closed(path: Path) -> None:
         ({'ready': ''}, "ready: cannot use '', expected a regular expression"),
         ({'fail': '('}, "fail: cannot use '(' (missing ), unterminated subpattern at position 0), expected a regular"),
         ({'fail': 'x', 'file': 'x.log'}, "file: cannot use 'x.log', expected a path that begins with '/'"),
-        ({'fail': 'x', 'file': '/a\0b'}, "file: cannot use '/a\\x00b', expected a path that begins with '/'"),
+        ({'fail': 'x', 'file': '/a\0b'}, "file: cannot use the value (hidden), expected a path that begins with '/'"),
         ({'fail': 'x', 'stream': 'both'}, "stream: cannot use 'both', expected one of: stdout stderr"),
         ({'max_silence': '0'}, "max_silence: cannot use '0', expected a duration above zero"),
         ({'max_silence': '\u20ac'}, 'max_silence: cannot use '),
