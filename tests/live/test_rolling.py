@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import pytest
 
 import documents
-from commands import is_free
 from commands import free_ports
+from commands import is_free
 from harness import Supervisord
 from harness import free_port
 from harness import healthcheck
