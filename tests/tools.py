@@ -20,6 +20,7 @@ PACKAGES = {
     'gunicorn': 'gunicorn',
     'uvicorn': 'uvicorn',
     'redis-server': 'redis-server',
+    'postgres': 'postgresql',
     'chromium': 'chromium',
     'chromedriver': 'chromium-driver',
     'prometheus': 'prometheus',
@@ -40,6 +41,9 @@ def find(name: str) -> str | None:
     if name == 'php-fpm':
         # Debian has its version in the name.
         return next(iter(sorted(glob('/usr/sbin/php-fpm*'))), None)
+    if name == 'postgres':
+        # Not in PATH: it has its version in the folder.
+        return next(iter(sorted(glob('/usr/lib/postgresql/*/bin/postgres'), reverse=True)), None)
     return shutil.which(name, path=_PATH)
 
 

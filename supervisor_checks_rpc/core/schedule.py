@@ -112,7 +112,8 @@ class Schedule(RestartLimits):
     success_threshold: int = _row(opt.integer(1, 1000), 1, 'passes in a row for healthy again')
     stale_after: float = _row(
         opt.POSITIVE_DURATION, 35.0, 'no result for so long: unknown (3 x interval + timeout)',
-        computed_from=lambda values: 3 * values['interval'] + values['timeout'],
+        # The next run begins when a run that hangs has ended.
+        computed_from=lambda values: 3 * max(values['interval'], values['timeout']) + values['timeout'],
     )  # fmt: skip
     on_failure: str = _row(ON_FAILURE, 'restart', 'what an unhealthy process gets; steps: what if that does not help')
     on_suspended: str = _row(SHUTDOWN_OR_NONE, 'none', 'when max_restarts are used up')

@@ -61,6 +61,9 @@ def test_what_a_run_depends_on_reaches_the_worker_and_the_fingerprint(name: str)
 def test_what_is_not_given_is_computed_from_what_is() -> None:
     schedule = schedule_of({'interval': 60.0, 'timeout': 7.0, 'failure_threshold': 2, 'stale_after': None})
     assert (schedule.stale_after, schedule.failure_window) == (187.0, 2)
+    # Two results of runs that hang come twice the timeout after the first of them began.
+    hanging = schedule_of({'interval': 0.5, 'timeout': 2.0, 'stale_after': None})
+    assert hanging.stale_after == 8.0
     assert schedule_of({}) == Schedule()
 
 

@@ -1,7 +1,7 @@
 """graceful.py PORT LINGER: a web service that stops as one behind a load balancer should.
 
-At SIGTERM it serves on for LINGER seconds, so that the load balancer can notice, then it takes no more connections,
-ends the requests that it has, and exits with 0. A request takes 20 ms.
+At SIGTERM it serves on for LINGER seconds, so that the load balancer can notice. Then it takes no more
+connections, ends the requests that it has, and exits with 0. A request takes 20 ms.
 """
 
 from __future__ import annotations
