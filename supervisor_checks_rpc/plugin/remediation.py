@@ -373,6 +373,15 @@ class Remediation:
         self._last_evaluated = None
         self._steps.keep_only(self._record.monitors())
 
+    def reason(self, monitor: Monitor) -> str:
+        """Say why a monitor is in its state, and for whom its process waits with its restart."""
+        return monitor.reason() + self._out_of_turn(monitor, self._clock())
+
+    def _out_of_turn(self, monitor: Monitor, now: float) -> str:
+        others = self.policy.queued_behind(monitor.process.namespec)
+        is_queued = others and self._asks_for_act(monitor, now)
+        return f'; waits for {", ".join(others)}; {_OUT_OF_TURN}' if is_queued else ''
+
     def status(self, monitor: Monitor) -> Status:
         """Return what is known of `monitor` now, with what we did and will do to its process."""
         now, at = self._clock(), time.time()
@@ -383,7 +392,7 @@ class Remediation:
         start_problem = self.restarts.start_problem(namespec)
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
-        others = self.policy.queued_behind(namespec) if asks else ()
+        out_of_turn = self._out_of_turn(monitor, now)
         acts = self._acts_on(namespec)
         place = self._steps.place(monitor) if status.state == model.UNHEALTHY else ''
         is_left = namespec in self._stopped_by_operator and self._would_be_revived(monitor.process)
@@ -394,11 +403,11 @@ class Remediation:
             + (f'; {place}' if place else '')
             + (f'; not restarted: {cause}' if cause else '')
             + (f'; {acts} are suspended: {_in_vain(acts, limits)}' if limits else '')
-            + (f'; waits for {", ".join(others)}; {_OUT_OF_TURN}' if others else '')
+            + out_of_turn
             + (f'; {_NOT_REVIVED}' if is_left else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),
             restarts_suspended=limits is not None,
-            next_restart_at=at + backoff_left if asks and not others else None,
+            next_restart_at=at + backoff_left if asks and not out_of_turn else None,
             cause=cause,
         )
 

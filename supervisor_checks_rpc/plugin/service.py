@@ -399,6 +399,10 @@ class HealthService:
         """Return what is known of `monitor` now."""
         return self._remediation.status(monitor)
 
+    def reason(self, monitor: Monitor) -> str:
+        """Say why a monitor is in its state, in one line."""
+        return self._remediation.reason(monitor)
+
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._remediation.policy.suspended_by(namespec) is not None
