@@ -212,8 +212,8 @@ class HealthNamespaceRPCInterface:
             'healthy': state == model.HEALTHY and not problems,
             'counts': counts,
             'failing': [
-                structs.failing_struct(monitor.spec.name, monitor.process.namespec, monitor.state, monitor.reason())
-                for monitor in failing
+                structs.failing_struct(m.spec.name, m.process.namespec, m.state, self._service.reason(m))
+                for m in failing
             ],
             'problems': [printable_line(problem) for problem in problems],
         }

@@ -26,6 +26,7 @@ _FOREVER = float('inf')
 IS_STARTING = 'failed, not counted while it is starting'
 STOOD_STILL = 'failed, not counted so soon after a standstill'
 IN_HAND = 'failed, not counted since an operator took it in hand'
+BEGINS_AGAIN = 'failed, not counted since what it depends on is well again'
 
 
 class Health:
@@ -33,7 +34,8 @@ class Health:
 
     __slots__ = (
         '_failure_window', '_ignored_because', '_ignored_before', '_is_healthy', '_is_unhealthy', '_last_pass_at',
-        '_last_verdict_at', 'failures', 'has_ever_passed', 'last', 'process', 'schedule', 'successes',
+        '_last_verdict_at', 'counted_failures', 'failures', 'has_ever_passed', 'last', 'process', 'schedule',
+        'successes',
     )  # fmt: skip
 
     def __init__(self, schedule: Schedule, process: Process) -> None:
@@ -41,6 +43,8 @@ class Health:
         self.process = process
         self.successes = 0
         self.failures = 0
+        # All that counted, those before a pass as well.
+        self.counted_failures = 0
         self.last: Result | None = None
         # Of the last runs that counted, whether each failed.
         self._failure_window: deque[bool] = deque(maxlen=schedule.failure_window)
@@ -89,6 +93,7 @@ class Health:
         if self._is_starting(result.began) or result.began < self._ignored_before:
             return
         self.failures += 1
+        self.counted_failures += 1
         self._failure_window.append(True)
         if self.failures_in_window >= self.schedule.failure_threshold:
             self._is_unhealthy = True

@@ -19,7 +19,7 @@ from .model import Result
 LEASE_GRACE_SECONDS = 16.0
 # A run that is leased later than this after its due time moves the times of the next ones; an earlier one does not.
 LATE_START_TOLERANCE_SECONDS = 0.2
-# When the second run of an instance comes that has not passed: so long after its start.
+# How long after the start of an instance its second run begins, if the first did not pass.
 FIRST_EARLY_RUN_SECONDS = 0.25
 # One exit before the first pass is no crash loop, whatever the threshold.
 LEAST_EXITS_OF_A_LOOP = 2
@@ -180,10 +180,10 @@ class Monitor:
 
     # -- results and the state
 
-    def reset_failures(self, now: float) -> None:
+    def reset_failures(self, now: float, why: str = IN_HAND) -> None:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
         self.health.reset_failures()
-        self.health.ignore_failures_before(now, IN_HAND)
+        self.health.ignore_failures_before(now, why)
         self.exits_before_pass = 0
         self._state_holds_until = NEVER
 
@@ -196,6 +196,8 @@ class Monitor:
         self.history.append(result)
         self.counters.add(result)
         self.health.observe(result)
+        if self.health.has_ever_passed:
+            self.exits_before_pass = 0
         self._state_holds_until = NEVER
         self.refresh(now, at)
         if result.outcome != model.PASSED and self._is_leasable and result.process == self.process:
@@ -206,7 +208,7 @@ class Monitor:
         """Have the next run come early: to find when the process is up, or to confirm that it fails."""
         schedule = self.spec.schedule
         if self.health.state(now) == model.STARTING:
-            # Twice as long after the start as this one.
+            # The next run begins when the instance is twice as old as now.
             age = now - self.process.started
             delay = min(max(age, FIRST_EARLY_RUN_SECONDS - age), schedule.start_interval)
         elif self.state != model.UNHEALTHY and self.health.failures:

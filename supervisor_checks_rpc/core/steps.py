@@ -22,7 +22,7 @@ def steps_of(on_failure: str) -> tuple[str, ...]:
 
 
 class _Taken(NamedTuple):
-    """How many steps were taken, and at the last one the instance and its failures in a row."""
+    """How many steps were taken, and at the last one the instance and how many of its failures had counted."""
 
     steps: int
     process: Process
@@ -43,13 +43,14 @@ class Steps:
     def is_due(self, monitor: Monitor) -> bool:
         """Tell whether the last step has had its time to help."""
         taken = self._taken.get(monitor)
-        # The last step repeats within the limits of restarts; a new instance has had the whole threshold since.
+        # A new instance needed the whole threshold to become unhealthy.
         if taken is None or taken.process != monitor.process:
             return True
+        # The last step repeats; the restart policy limits it.
         if taken.steps >= len(steps_of(monitor.spec.schedule.on_failure)):
             return True
-        failures = monitor.health.failures
-        # After a pass that was too few for a recovery, they begin at 1 again.
+        failures = monitor.health.counted_failures
+        # After a pause they are counted from 0 again.
         since = failures - taken.failures if failures >= taken.failures else failures
         return since >= monitor.spec.schedule.failure_threshold
 
@@ -64,7 +65,7 @@ class Steps:
         for monitor in monitors:
             before = self._taken.get(monitor)
             steps = before.steps + 1 if before else 1
-            self._taken[monitor] = _Taken(steps, monitor.process, monitor.health.failures)
+            self._taken[monitor] = _Taken(steps, monitor.process, monitor.health.counted_failures)
 
     def forget(self, monitors: Iterable[Monitor]) -> None:
         """Begin again for these: they are healthy, or an operator took their process in hand."""

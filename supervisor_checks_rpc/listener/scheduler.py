@@ -72,7 +72,7 @@ class Scheduler:
         self._client = client
         self._name = name
         self._path = path
-        # A tick is the seconds between two of its kind; None: a run is due sooner than supervisord said.
+        # An int is a tick: its period in seconds. None: a run is due sooner than supervisord said.
         self._inbox: queue.SimpleQueue[_Reply | int | None] = queue.SimpleQueue()
         # Results that were not collected yet, and how many are to come.
         self._finished: deque[FinishedRun] = deque()
@@ -137,6 +137,8 @@ class Scheduler:
                 self._take_reply(item.method, item.future.result())
             elif item is None:
                 self._ask_at, self._may_wait = min(self._ask_at, now), False
+                # A reply that was under way would plan the next question anew.
+                return
             elif self._ask_at > now + item and not self._questions_under_way:
                 # The next tick would come before our own timer: supervisord may have been reloaded.
                 self._ask_at, self._may_wait = now, False

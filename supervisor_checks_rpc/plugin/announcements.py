@@ -41,7 +41,6 @@ class Announcements:
         elif result.outcome == model.FAILED and _is_logged(monitor.health.failures, monitor.spec.schedule):
             self._log.info(f'{label} {monitor.streak()}: {result.reason}')
 
-
     def announce_crash_loop(self, monitor: Monitor) -> None:
         """Log and notify that a monitor is unhealthy because its instances end before the check passes."""
         self._log.warn(f'health: {monitor.process.namespec}: {monitor.spec.name} is unhealthy: {monitor.reason()}')

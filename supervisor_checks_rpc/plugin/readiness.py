@@ -53,6 +53,10 @@ class Readiness:
         """Return supervisor's object for the process, None when there is none."""
         return self._processes.subprocess(Process(*key, 0))
 
+    def is_restarting(self, key: Key) -> bool:
+        """Tell whether a restart of ours of the process is under way."""
+        return self._is_restarting(Process(*key, 0).namespec)
+
     def instance(self, key: Key) -> Process:
         """Return the instance of the process that runs now, with pid 0 when none does."""
         subprocess = self.subprocess(key)
@@ -82,7 +86,7 @@ class Readiness:
         subprocess, namespec = self.subprocess(key), Process(*key, 0).namespec
         if subprocess is None or subprocess.state != ProcessStates.RUNNING:
             state = _process_state(subprocess)
-            return [('', state, f'{namespec} is {state}')]
+            return [('', state, _why_down(subprocess, namespec) or f'{namespec} is {state}')]
         now, at = self._clock(), time.time()
         monitors = self._record.monitors_of(namespec)
         return [(m.spec.name, m.state, m.reason()) for m in monitors if m.refresh(now, at) != model.HEALTHY]

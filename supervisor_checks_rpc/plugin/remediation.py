@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from typing import NamedTuple
 
 from supervisor import events
 from supervisor.datatypes import signal_number
@@ -32,6 +33,7 @@ from ..core.steps import steps_of
 from ..core.text import printable_line
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
+from .guards import guarded
 from .leftovers import LeftoversLog
 from .operator_actions import is_meant
 from .preparation import Preparations
@@ -46,6 +48,16 @@ from .worker_link import WorkerLink
 REVIVE_AFTER_SECONDS = 2.0
 _NOT_REVIVED = 'not revived: an operator stopped it'
 _OUT_OF_TURN = 'not restarted yet: others of its group come back first (max_restarting)'
+
+
+class _Look(NamedTuple):
+    """What decides whether a monitor asks for an act; `has_failed` is false for one in a crash loop alone."""
+
+    monitor: Monitor
+    changed_at: float
+    is_held_back: bool
+    is_step_due: bool
+    has_failed: bool
 
 
 class Remediation:
@@ -76,9 +88,8 @@ class Remediation:
         self._stopped_by_operator: set[str] = set()
         # The limits of each process, until checks are matched with processes anew.
         self._limits_by_process: dict[str, RestartLimits] = {}
-        # The troubled monitors that `act` looked at last, each with the moment its state changed, whether it was held
-        # back, and whether its next step was due.
-        self._last_evaluated: list[tuple[Monitor, float, bool, bool]] | None = None
+        # What `act` found when it looked at the troubled monitors last.
+        self._last_evaluated: list[_Look] | None = None
         self.policy = RestartPolicy()
         self.restarts = Restarts(
             supervisord, find_subprocess, ring, self._restart_began, self._restart_ended,
@@ -90,14 +101,14 @@ class Remediation:
     # -- from an unhealthy monitor to a restart
 
     def act(self) -> list[Process]:
-        """Restart or signal all processes that need it and may have it now; return those that are suspended now."""
+        """Restart or signal the processes that need it and whose limits allow it; return those it has suspended."""
         if self._supervisord.options.mood != SupervisorStates.RUNNING:
             return []
         now = self._clock()
         troubled = self._record.troubled()
         # Called with every report: with a hundred processes that may not be restarted yet, finding that out again
         # takes supervisord milliseconds.
-        evaluated = [(m, m.state_changed_at, self._hold_back(m), self._steps.is_due(m)) for m in troubled]
+        evaluated = [self._look_at(monitor, now) for monitor in troubled]
         is_as_before = evaluated == self._last_evaluated and now < self.policy.holds_until
         if is_as_before and not any(map(_may_be_revived, troubled)):
             return []
@@ -115,6 +126,11 @@ class Remediation:
                 self._remediate(request, by_process[request.namespec], now)
         self._last_evaluated = evaluated
         return [by_process[request.namespec][0].process for request in suspended]
+
+    def _look_at(self, monitor: Monitor, now: float) -> _Look:
+        has_failed = monitor.health.state(now) == model.UNHEALTHY
+        is_held_back = self._hold_back(monitor)
+        return _Look(monitor, monitor.state_changed_at, is_held_back, self._steps.is_due(monitor), has_failed)
 
     def _in_need(self, troubled: Sequence[Monitor], now: float) -> dict[str, list[Monitor]]:
         """Return the monitors that ask for an act, by process; without processes whose restart is under way."""
@@ -188,20 +204,21 @@ class Remediation:
             self._log.warn(f'health: sending {signal_name} to {process.namespec} (pid {process.pid}): {reason}')
             self._find_subprocess(process).signal(signal_number(signal_name))
             return
+        is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
         self.policy.prepares(request)
         event = ProcessHealthRestartedEvent(process, '', monitors[0].state, reason)
         self._prepared[request.namespec] = request, monitors, event
-        is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
         try:
             timeouts = [m.spec.schedule.stop_timeout for m in monitors if m.spec.schedule.stop_timeout is not None]
-            kills = self._kills_leftovers(process)
+            kills = self.kills_leftovers(process)
             self.restarts.request(process, reason, is_prepared, min(timeouts, default=None), kills)
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
             self._prepared.pop(request.namespec, None)
             self.policy.gave_up(request.namespec)
 
-    def _kills_leftovers(self, process: Process) -> bool:
+    def kills_leftovers(self, process: Process) -> bool:
+        """Tell whether a check of the process has children killed that a stopped instance left behind."""
         return any(monitor.spec.schedule.kill_leftovers for monitor in self._record.monitors_of(process.namespec))
 
     def _restart_began(self, namespec: str) -> None:
@@ -209,8 +226,10 @@ class Remediation:
         request, monitors, event = self._prepared.pop(namespec, (None, (), None))
         if request is not None:
             self.policy.acted(request, self._clock())
-            self._steps.take(monitor for monitor in monitors if monitor.process.pid)
-            events.notify(event)
+            if not request.is_revival:
+                self._steps.take(monitors)
+            # A callback of another plugin that raises would leave the process as it is, in the middle of its restart.
+            guarded(self._log, events.notify)(event)
 
     def _signal(self, monitors: Sequence[Monitor]) -> str | None:
         """Return the signal that is all these checks ask for; None where one asks for a restart."""
@@ -233,9 +252,9 @@ class Remediation:
     def became_fatal(self, namespec: str, subprocess: Any, default: str) -> None:
         """Shut supervisord down for a process that is FATAL, if a check says so, or `default` where it has no check."""
         now = self._clock()
-        monitors = self._record.monitors_of(namespec)
-        wanted = [m.spec.schedule.on_fatal for m in monitors if not m.spec.is_external and now >= m.paused_until]
-        if SHUTDOWN in (wanted if monitors else [default]):
+        own = [monitor for monitor in self._record.monitors_of(namespec) if not monitor.spec.is_external]
+        wanted = {m.spec.schedule.on_fatal for m in own if now >= m.paused_until and not self._cause(m)}
+        if SHUTDOWN in (wanted if own else {default}):
             group, name = subprocess.group.config.name, subprocess.config.name
             reason = f'it is FATAL, and on_fatal says so: {printable_line(subprocess.spawnerr or "")}'
             self._shut_down(Process(group, name, 0), model.UNKNOWN, reason)
@@ -263,14 +282,14 @@ class Remediation:
         subprocess = self._find_subprocess(process)
         return str(getProcessStateDescription(subprocess.get_state())) if subprocess else ''
 
-    def _restart_ended(self, namespec: str, is_up: bool) -> None:
-        """Take note that a restart is over; `is_up` tells whether a new instance was started."""
+    def _restart_ended(self, namespec: str, is_up: bool, has_begun: bool) -> None:
+        """Take note that a restart is over: whether a new instance was started, and whether it began at all."""
         self._prepared.pop(namespec, None)
         if not is_up:
             self.policy.gave_up(namespec)
             return
         monitors = self._record.monitors_of(namespec)
-        for monitor in monitors:
+        for monitor in monitors if has_begun else ():
             monitor.restarts += 1
         subprocess = self._find_subprocess(monitors[0].process) if monitors else None
         # The longest time in which the new instance may be found healthy: it counts as coming up until then.
@@ -285,22 +304,25 @@ class Remediation:
 
         :raises CannotRestart: when it does not run.
         """
-        restart = self.restarts.request(process, reason, kill_leftovers=self._kills_leftovers(process))
+        restart = self.restarts.request(process, reason, kill_leftovers=self.kills_leftovers(process))
         # If a restart is under way that an operator's stop was to end, the last request counts.
         restart.is_wanted = restart.is_by_operator = True
         self._prepared.pop(process.namespec, None)
         monitors = self._record.monitors_of(process.namespec)
         # A drop-in program that found the process unhealthy is no person: its restarts stay within the limits.
         if not any(m.spec.is_external and m.health.last_outcome == model.FAILED for m in monitors):
-            self.policy.reset(process.namespec)
+            self.reset_restarts(process.namespec)
         return restart
+
+    def reset_restarts(self, namespec: str) -> None:
+        """Forget our restarts of the process: no backoff, no suspension, and the first step of `on_failure` is next."""
+        self.policy.reset(namespec)
+        self._steps.forget(self._record.monitors_of(namespec))
 
     def reset(self, namespec: str) -> None:
         """Forget our restarts of the process and its failures so far: an operator took it in hand."""
-        self.policy.reset(namespec)
-        monitors = self._record.monitors_of(namespec)
-        self._steps.forget(monitors)
-        for monitor in monitors:
+        self.reset_restarts(namespec)
+        for monitor in self._record.monitors_of(namespec):
             monitor.reset_failures(self._clock())
 
     def process_changed(self, namespec: str, subprocess: Any) -> None:
@@ -336,6 +358,8 @@ class Remediation:
         # supervisord refuses to start a process that is up, so such a request changes nothing.
         if verb != 'start' or subprocess is None or subprocess.get_state() not in RUNNING_STATES:
             self.reset(process.namespec)
+        if verb == 'signal':
+            self.cancel_if_recovered(process.namespec)
 
     def _would_be_revived(self, process: Process) -> bool:
         """Tell whether a check starts the process again in the state that it is in, unless an operator stops it."""
@@ -346,10 +370,10 @@ class Remediation:
 
     def observe(self, namespec: str, now: float, at: float) -> None:
         """Take note of a result: it may be the recovery that ends a suspension or cancels a restart."""
+        self._steps.forget(m for m in self._record.monitors_of(namespec) if m.refresh(now, at) == model.HEALTHY)
         if not self.policy.knows(namespec):
             return
         self.cancel_if_recovered(namespec)
-        self._steps.forget(m for m in self._record.monitors_of(namespec) if m.refresh(now, at) == model.HEALTHY)
         monitors = [monitor for monitor in self._record.monitors_of(namespec) if _may_act(monitor)]
         states = {monitor.refresh(now, at) for monitor in monitors if _tells_health(monitor, now)}
         self.policy.observe(namespec, states == {model.HEALTHY}, now)
@@ -373,6 +397,15 @@ class Remediation:
         self._last_evaluated = None
         self._steps.keep_only(self._record.monitors())
 
+    def reason(self, monitor: Monitor) -> str:
+        """Say why a monitor is in its state, and for whom its process waits with its restart."""
+        return monitor.reason() + self._out_of_turn(monitor, self._clock())
+
+    def _out_of_turn(self, monitor: Monitor, now: float) -> str:
+        others = self.policy.queued_behind(monitor.process.namespec)
+        is_queued = others and self._asks_for_act(monitor, now)
+        return f'; waits for {", ".join(others)}; {_OUT_OF_TURN}' if is_queued else ''
+
     def status(self, monitor: Monitor) -> Status:
         """Return what is known of `monitor` now, with what we did and will do to its process."""
         now, at = self._clock(), time.time()
@@ -383,7 +416,7 @@ class Remediation:
         start_problem = self.restarts.start_problem(namespec)
         backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
         asks = limits is None and self._asks_for_act(monitor, now)
-        others = self.policy.queued_behind(namespec) if asks else ()
+        out_of_turn = self._out_of_turn(monitor, now)
         acts = self._acts_on(namespec) if limits else ''
         place = self._steps.place(monitor) if status.state == model.UNHEALTHY else ''
         is_left = namespec in self._stopped_by_operator and self._would_be_revived(monitor.process)
@@ -394,11 +427,11 @@ class Remediation:
             + (f'; {place}' if place else '')
             + (f'; not restarted: {cause}' if cause else '')
             + (f'; {acts} are suspended: {_in_vain(acts, limits)}' if limits else '')
-            + (f'; waits for {", ".join(others)}; {_OUT_OF_TURN}' if others else '')
+            + out_of_turn
             + (f'; {_NOT_REVIVED}' if is_left else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),
             restarts_suspended=limits is not None,
-            next_restart_at=at + backoff_left if asks and not others else None,
+            next_restart_at=at + backoff_left if asks and not out_of_turn else None,
             cause=cause,
         )
 

@@ -80,7 +80,7 @@ class Restart:
         self.failed_starts = 0
         self.start_problem = ''
         self.next_start_at = 0.0
-        # Until when the new instance waits for the end of children of the old one; None before they were looked for.
+        # Deadline for the end of the old instance's children, before the new one starts; None until somebody looked.
         self.leftovers_end_at: float | None = None
 
     def is_done(self) -> bool:
@@ -104,14 +104,15 @@ class Restarts:
 
     `find_subprocess` returns supervisor's object for a process, None when it is gone from the configuration. `ring` has
     `advance` called on the loop's next turn. `began(namespec)` is called when a restart begins to stop its process, or
-    to start one that is down, and `ended(namespec, is_up)` when the restart is over. `report_leftovers(process)` is
-    called when a stopped instance has left children behind. `clock` gives monotonic seconds.
+    to start one that is down, and `ended(namespec, is_up, has_begun)` when the restart is over.
+    `report_leftovers(process)` is called when a stopped instance has left children behind. `clock` gives monotonic
+    seconds.
     """
 
     def __init__(
         self, supervisord: Any, find_subprocess: FindSubprocess, ring: Callable[[], None],
-        began: Callable[[str], None], ended: Callable[[str, bool], None], report_leftovers: Callable[[Process], None],
-        clock: Callable[[], float] = time.monotonic,
+        began: Callable[[str], None], ended: Callable[[str, bool, bool], None],
+        report_leftovers: Callable[[Process], None], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
@@ -148,7 +149,11 @@ class Restarts:
         restart = self._under_way[namespec] = Restart(
             process, subprocess, is_prepared, stop_timeout, kill_leftovers, lambda: self.is_restarting(namespec)
         )
-        self._step(restart)
+        try:
+            self._step(restart)
+        except Exception:
+            self._end(restart, 'internal error')
+            raise
         if restart.failure:
             raise CannotRestart(f'{namespec}: {restart.failure}')
         return restart
@@ -191,8 +196,9 @@ class Restarts:
         if restart.phase == RETRYING:
             is_due = not restart.is_wanted or self._clock() >= restart.next_start_at
             return is_due and restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
-        if restart.phase == STOPPING:
-            return restart.leftovers_end_at is not None
+        if restart.leftovers_end_at is not None:
+            is_over = self._clock() >= restart.leftovers_end_at or not leftovers.are_left(restart.process.pid)
+            return is_over and restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
         return restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
 
     def process_changed(self, namespec: str) -> None:
@@ -224,10 +230,11 @@ class Restarts:
             except Exception:
                 # The other restarts go on: their processes may be stopped.
                 name = restart.process.namespec
-                self._under_way.pop(name, None)
-                restart.failure = 'internal error'
                 self._log.critical(f'health: internal error while restarting {name}: {traceback.format_exc()}')
-                self._ended(name, False)
+                if restart.is_wanted and restart.subprocess.state == ProcessStates.STOPPED:
+                    self._start_failed(restart, 'internal error')
+                else:
+                    self._end(restart, 'internal error')
             if time.monotonic() - began > LONGEST_TURN_SECONDS:
                 self._ring()
                 break
@@ -281,7 +288,7 @@ class Restarts:
     def _start(self, restart: Restart) -> None:
         if self._clock() < restart.next_start_at:
             return
-        if restart.phase == STOPPING and self._has_leftovers(restart):
+        if restart.phase != RETRYING and self._has_leftovers(restart):
             return
         if restart.phase == PREPARING:
             self._began(restart.process.namespec)
@@ -293,7 +300,7 @@ class Restarts:
         except Exception as why:
             self._start_failed(restart, printable_line(str(why) or type(why).__name__))
         else:
-            self._ended(namespec, True)
+            self._ended(namespec, True, True)
 
     def _has_leftovers(self, restart: Restart) -> bool:
         """Tell whether the new instance is to wait for the end of children that the old one left behind."""
@@ -333,12 +340,13 @@ class Restarts:
         self._end(restart, restart.failure)
 
     def _end(self, restart: Restart, failure: str) -> None:
+        has_begun = restart.phase != PREPARING
         restart.phase = STARTING
         restart.failure = failure
         self._under_way.pop(restart.process.namespec, None)
         if failure:
             self._log.warn(f'health: did not restart {restart.process.namespec}: {failure}')
-        self._ended(restart.process.namespec, not failure)
+        self._ended(restart.process.namespec, not failure, has_begun)
 
 
 def _is_instance(process: Process, subprocess: Any) -> bool:

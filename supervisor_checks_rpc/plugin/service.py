@@ -294,7 +294,8 @@ class HealthService:
         return self._remediation.restarts.stop_progress(namespec)
 
     def _restart_by_rule(self, process: model.Process, reason: str) -> None:
-        self._remediation.restarts.request(process, reason)
+        kills = self._remediation.kills_leftovers(process)
+        self._remediation.restarts.request(process, reason, kill_leftovers=kills)
         self._log_event('restarted', reason, process.group, process.name)
 
     def _notice_standstill(self) -> None:
@@ -414,6 +415,10 @@ class HealthService:
         """Return what is known of `monitor` now."""
         return self._remediation.status(monitor)
 
+    def reason(self, monitor: Monitor) -> str:
+        """Say why a monitor is in its state, in one line."""
+        return self._remediation.reason(monitor)
+
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._remediation.policy.suspended_by(namespec) is not None
@@ -473,7 +478,7 @@ class HealthService:
         :raises UnknownName: when there is no such process.
         """
         process = self.processes.find(namespec)
-        self._remediation.policy.reset(process.namespec)
+        self._remediation.reset_restarts(process.namespec)
         self._log_event('reset', 'asked for by an operator', process.group, process.name)
         self._note_change(process)
 

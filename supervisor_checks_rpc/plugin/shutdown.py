@@ -32,7 +32,7 @@ _EXIT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class _Exit:
-    """The exit status of this process, 0 where it is Python's own."""
+    """The exit status to end with; 0 leaves it to Python."""
 
     status = 0
 
@@ -64,7 +64,7 @@ class Shutdown:
         _register()
 
     def begin(self, process: Process, state: str, reason: str) -> None:
-        """Tell of the shutdown; it comes when listeners have heard, and after EVENT_SECONDS at the latest."""
+        """Log the shutdown and send its event. It follows when listeners have taken that, or after EVENT_SECONDS."""
         if self._event is not None or self._supervisord.options.mood != SupervisorStates.RUNNING:
             return
         self._log.critical(
@@ -77,11 +77,13 @@ class Shutdown:
 
     def has_work(self) -> bool:
         """Tell whether `advance` has something to do."""
-        return self._event is not None and self._supervisord.options.mood == SupervisorStates.RUNNING
+        if self._event is None or self._supervisord.options.mood != SupervisorStates.RUNNING:
+            return False
+        return self._clock() >= self._event_ends_at or not self._is_event_on_its_way()
 
     def advance(self) -> None:
         """Shut down if listeners have heard of it."""
-        if not self.has_work() or (self._clock() < self._event_ends_at and self._is_event_on_its_way()):
+        if not self.has_work():
             return
         options = self._supervisord.options
         _Exit.status = EXIT_STATUS
@@ -93,7 +95,7 @@ class Shutdown:
         _Exit.status = 0
 
     def _watched(self, get_signal: Callable[[], int | None]) -> Callable[[], int | None]:
-        """Return supervisord's function, which takes the next signal, with a look at what comes."""
+        """Return `get_signal` such that a signal to exit cancels our exit status."""
 
         def watched() -> int | None:
             signum = get_signal()

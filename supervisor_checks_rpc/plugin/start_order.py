@@ -20,6 +20,7 @@ from ..config.start_order import HEALTHY
 from ..config.start_order import Condition
 from ..config.start_order import Dependencies
 from ..core import model
+from ..core.health import BEGINS_AGAIN
 from ..core.model import Key
 from ..core.model import Process
 from ..core.monitor import Monitor
@@ -181,6 +182,8 @@ class StartOrder:
         subprocess = self._readiness.subprocess(key)
         if subprocess is None or not subprocess.pid or subprocess.state not in _UP:
             return
+        if self._readiness.is_restarting(key):
+            return
         now = {other: self._readiness.instance(other) for other in others}
         up = {other: instance for other, instance in now.items() if instance.pid}
         pid, before = self._started_with.get(key, (0, {}))
@@ -287,7 +290,7 @@ class StartOrder:
         now = self._clock()
         for monitor in self._record.monitors_of(namespec):
             if not monitor.spec.schedule.act_anyway:
-                monitor.reset_failures(now)
+                monitor.reset_failures(now, BEGINS_AGAIN)
                 monitor.refresh(now, time.time())
 
     def _may_be_held_back(self, monitor: Monitor) -> bool:

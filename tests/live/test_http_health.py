@@ -284,6 +284,7 @@ def test_head_says_the_same_without_the_body(of_all_kinds):
 
 def test_its_size_has_a_bound(supervisord):
     many = program('many', 'sleeper.py', autostart='false', numprocs=1200, process_name='%(process_num)d')
+    # What a check has by a wildcard, and was never started, would be inactive.
     named = ', '.join(f'many:{number}' for number in range(1200))
     sv = supervisord(many + healthcheck('port', 'tcp', named, port=1), inet=True)
     answer = ask(sv, over='inet')

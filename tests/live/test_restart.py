@@ -202,6 +202,24 @@ def test_what_we_are_stopping_is_shown_as_that_wherever_state_is_shown(superviso
     assert sv.health.getHealth()['counts']['stopping'] == 0
 
 
+def test_one_that_waits_for_another_of_its_group_says_for_whom_wherever_state_is_shown(supervisord):
+    pair = {'numprocs': 2, 'process_name': '%(program_name)s_%(process_num)d'}
+    check = healthcheck(
+        'bad', 'command', 'job:*', command='false', interval='0.2s', timeout='2s', start_period=0, failure_threshold=1,
+    )  # fmt: skip
+    sv = supervisord(CTL + program('job', 'stubborn.py', stopwaitsecs=300, **pair) + check, listener='')
+    said = 'false exited with status 1, expected 0; waits for job:job_0; not restarted yet: others of its group '
+    sv.wait(lambda: said in str(sv.health.getHealth()['failing']), what='its turn')
+    stopping, waiting = sv.health.getHealth()['failing']
+    assert (stopping['state'], waiting['process']) == ('stopping', 'job:job_1')
+    assert said in ask(sv).json['failing'][1]['reason']
+    assert said in ask(sv, '/health/ui/data?seen=').json['rows'][1][3]
+    assert said in sv.health.getCheckStatus('bad', 'job:job_1')['reason']
+    assert said in ctl(sv, 'health')[1]
+    for pid in (sv.process('job:job_0')['pid'], sv.process('job:job_1')['pid']):
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_a_process_that_dies_of_itself_in_that_moment_comes_back_once(supervisord):
     sv, pid, waiting = stopping(supervisord, autorestart='true')
     os.kill(pid, signal.SIGKILL)

@@ -150,6 +150,20 @@ def test_a_recovery_begins_again(supervisord, tmp_path):
     assert 'shutting down' not in sv.log()
 
 
+@pytest.mark.parametrize('method', ['restartProcess', 'resetRestarts'])
+def test_an_operator_who_takes_it_in_hand_begins_again(supervisord, tmp_path, method):
+    check, sick = unless(tmp_path, 'ill', on_failure='signal USR1, shutdown', failure_threshold=5)
+    sv = supervisord(web_that_ignores(tmp_path) + check, listener='')
+    for count in (1, 2):
+        healthy(sv)
+        sick.touch()
+        sv.wait(lambda n=count: sv.log().count('sending SIGUSR1') == n, what='the signal')
+        getattr(sv.health, method)('web')
+        sick.unlink()
+    healthy(sv)
+    assert 'shutting down' not in sv.log()
+
+
 def test_used_up_restarts(supervisord, tmp_path):
     check, sick = unless(tmp_path, 'ill', max_restarts=1, on_suspended='shutdown')
     sv = supervisord(WEB + check, listener='')
@@ -159,12 +173,14 @@ def test_used_up_restarts(supervisord, tmp_path):
     assert 'web: 1 restarts in 600s did not help: ill failed' in sv.log()
 
 
-@pytest.mark.parametrize('place', ['check', 'plugin', 'plugin, without a check'])
+@pytest.mark.parametrize('place', ['check', 'plugin', 'plugin, without a check', 'plugin, without a check of its own'])
 def test_a_process_that_is_fatal(supervisord, place):
     web = section('program:web', {'command': 'sleep 1.5', 'startretries': 0, 'startsecs': 3})
     options = {'on_fatal': 'shutdown'} if place == 'check' else {}
     check = healthcheck('port', 'tcp', 'web', port=1, **options) if 'without' not in place else ''
     sv = supervisord(web + check, health='' if place == 'check' else 'on_fatal = shutdown')
+    if place.endswith('own'):
+        sv.health.reportCheck('other', 'web', 'script', 'passed', 'well', 60)
     assert end_of(sv) == EXIT_STATUS
     assert 'exit status 75: web: it is FATAL, and on_fatal says so: Exited too quickly' in sv.log()
 

@@ -5,6 +5,7 @@ Work and size are bounded whatever is asked for, because supervisord's only thre
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -81,7 +82,8 @@ class HealthEndpoint:
             checks = _expected(filters['checks'], known.union(record.specs))
             monitors = [monitor for monitor in monitors if monitor.spec.name in checks]
             unmatched = [spec for spec in unmatched if spec.name in checks]
-        return _verdict(monitors, unmatched, [] if name or filters else list(self._service.problems()))
+        problems = [] if name or filters else list(self._service.problems())
+        return _verdict(monitors, unmatched, problems, self._service.reason)
 
     def _wanted(self, patterns: list[str]) -> set[tuple[str, str]]:
         processes = [(entry.group, entry.name, entry.is_listener) for entry in self._service.processes]
@@ -102,9 +104,11 @@ def _expected(checks: list[str], known: set[str]) -> list[str]:
     return checks
 
 
-def _verdict(monitors: list[Monitor], unmatched: list[CheckSpec], problems: list[str]) -> Reply:
+def _verdict(
+    monitors: list[Monitor], unmatched: list[CheckSpec], problems: list[str], reason: Callable[[Monitor], str]
+) -> Reply:
     state, counts, failing = summarized(monitors, len(unmatched))
-    rows = [(m.spec.name, m.process.namespec, m.state, m.reason()) for m in failing[:_MOST_SHOWN]]
+    rows = [(m.spec.name, m.process.namespec, m.state, reason(m)) for m in failing[:_MOST_SHOWN]]
     rows += [(spec.name, '', model.INVALID, spec.error.splitlines()[0]) for spec in unmatched[:_MOST_SHOWN]]
     if not monitors and not unmatched:
         problems = [*problems, 'nothing is checked here']

@@ -118,7 +118,7 @@ class StatusData:
         return [
             monitor.state,
             round(monitor.since, 1),
-            printable_line(monitor.reason()),
+            printable_line(self._service.reason(monitor)),
             monitor.process.pid,
             monitor.health.failures,
             monitor.restarts,

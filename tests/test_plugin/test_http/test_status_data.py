@@ -39,7 +39,8 @@ class Stage:
         self.subprocesses: dict[str, Any] = {}
         self.have(count)
         service: Any = SimpleNamespace(
-            monitors=self.record.monitors, record=self.record, status=self._status, processes=self
+            monitors=self.record.monitors, record=self.record, status=self._status, processes=self,
+            reason=lambda monitor: monitor.reason(),
         )
         self.board = StatusData(service, self._clock)
 
