@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import sys
 
 import pytest
 
+import documents
 from harness import healthcheck
 from harness import program
 from test_supervisorctl import BEAT
@@ -167,3 +169,41 @@ def test_a_check_imports_little():
         '', 'core', 'core.text', 'supervisorctl', 'supervisorctl.calls', 'supervisorctl.main', 'supervisorctl.server',
         'supervisorctl.usage',
     }  # fmt: skip
+
+
+# -- the pages
+
+
+def test_what_the_page_on_waiting_does_in_a_container(supervisord):
+    """Each command after the name of the service, and the probe of the Compose file."""
+    check = healthcheck('ok', 'command', 'api:*', command='true')
+    sv = supervisord(group('api', startsecs=0) + check + CTL, listener='')
+    sv.wait_state('api:api_1')
+    for mark in ('command: wait', 'command: rolling'):
+        before = {sv.process(f'api:api_{number}')['pid'] for number in (0, 1)}
+        words = shlex.split(documents.block(mark))
+        assert words[:6] == ['docker', 'compose', 'exec', '-T', 'shop', 'supervisor_health']
+        assert run(sv, shlex.join(words[6:]))[0] == 0
+        after = {sv.process(f'api:api_{number}')['pid'] for number in (0, 1)}
+        assert len(before & after) == (2 if mark == 'command: wait' else 0)
+    text = documents.block('compose: wait')
+    (probe,) = re.findall(r'test: (\[.*])', text)
+    assert json.loads(probe) == ['CMD', 'supervisor_health']
+    assert 'condition: service_healthy' in text
+    assert run(sv) == (0, 'healthy: 2 healthy\n', '')
+
+
+def test_a_container_is_healthy_once_all_that_waits_is_started(supervisord, tmp_path):
+    command = documents.block('docker: start-order').partition(' CMD ')[2].split()
+    assert command == ['supervisor_health']
+    ill = tmp_path / 'ill'
+    ill.touch()
+    sv = supervisord(
+        program('db', 'sleeper.py') + program('web', 'sleeper.py', autostart='false', depends_on='db')
+        + healthcheck('db', 'command', 'db', command=f'test ! -e {ill}', on_failure='none')
+        + healthcheck('web', 'command', 'web', command='true') + CTL,
+        listener='',
+    )  # fmt: skip
+    sv.wait(lambda: run(sv)[0] == 1 and 'waiting' in run(sv, 'web')[1], what='a process that waits')
+    ill.unlink()
+    sv.wait(lambda: run(sv)[0] == 0, 20, 'health')
