@@ -19,13 +19,13 @@ from ..core.summary import SET_ASIDE
 from ..core.text import decoded
 from . import table
 from .calls import CALL_ERRORS
-from .calls import REPLY_TIMEOUT
 from .calls import reply_timeout
 from .console import CALLERS
 from .console import Console
 from .console import completed
 from .outcomes import Outcomes
 from .rolling import Rolling
+from .server import REPLY_TIMEOUT
 from .table import Struct
 from .table import namespec
 from .usage import BAD_NAME

@@ -9,11 +9,11 @@ from typing import Any
 from typing import NamedTuple
 
 from .calls import CALL_ERRORS
-from .calls import REPLY_TIMEOUT
 from .calls import reply_timeout
 from .commands import Commands
 from .console import Console
 from .console import OutputClosed
+from .server import REPLY_TIMEOUT
 from .usage import GENERIC
 from .usage import SUCCESS
 from .usage import Problem

@@ -1,6 +1,6 @@
 """supervisor_health: the commands of `supervisorctl health` as a program of its own, and a health check of a container.
 
-It starts in half the time of supervisorctl. Each import costs: what only the commands need is imported for them.
+It starts in a third of the time of supervisorctl. Each import costs: what only the commands need is imported for them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from getopt import GetoptError
 from getopt import getopt
 from typing import Any
 
-from .calls import CALL_ERRORS
-from .calls import REPLY_TIMEOUT
-from .calls import reply_timeout
+from .server import REPLY_TIMEOUT
 from .server import Server
 from .server import find_server
 from .usage import COMMANDS
@@ -89,16 +87,33 @@ def _command(words: list[str], server: Server) -> int:
 def _check(server: Server) -> int:
     """Print the health of all in one line."""
     try:
-        with reply_timeout(REPLY_TIMEOUT):
-            health = server.ask('getHealth')
-    except CALL_ERRORS as why:
-        _say(str(of_error(why, server.url, server.password)).splitlines()[0])
+        health = server.look() or _ask(server)
+    except OSError as why:
+        _say(str(of_error(why, server.url)))
+        return GENERIC
+    except Problem as why:
+        _say(str(why).splitlines()[0])
         return GENERIC
     except KeyboardInterrupt:
         _say('interrupted')
         return GENERIC
     _say(_line(health))
     return SUCCESS if health['healthy'] else GENERIC
+
+
+def _ask(server: Server) -> Any:
+    """Return the health of all as XML-RPC has it, whose faults say what is wrong.
+
+    :raises Problem: when there is none.
+    """
+    from .calls import CALL_ERRORS
+    from .calls import reply_timeout
+
+    try:
+        with reply_timeout(REPLY_TIMEOUT):
+            return server.ask('getHealth')
+    except CALL_ERRORS as why:
+        raise of_error(why, server.url, server.password) from None
 
 
 def _line(health: dict[str, Any]) -> str:

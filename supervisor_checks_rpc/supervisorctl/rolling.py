@@ -9,10 +9,10 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
-from .calls import REPLY_TIMEOUT
 from .calls import reply_timeout
 from .console import completed
 from .outcomes import Outcomes
+from .server import REPLY_TIMEOUT
 from .table import Struct
 from .table import namespec
 from .usage import BAD_NAME

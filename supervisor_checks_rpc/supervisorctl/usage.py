@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
-import xmlrpc.client
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 from ..core.text import is_password_hash
+
+if TYPE_CHECKING:
+    import xmlrpc.client
 
 # Exit statuses of supervisorctl (supervisor/supervisorctl.py, LSBInitExitStatuses and LSBStatusExitStatuses).
 SUCCESS = 0
@@ -118,6 +121,8 @@ def of_fault(label: str, fault: xmlrpc.client.Fault) -> Problem:
 
 def of_error(why: Exception, url: str, password: str = '') -> Problem:
     """Return the problem that an error of a call means, in supervisorctl's own words (Controller.upcheck)."""
+    import xmlrpc.client
+
     if isinstance(why, xmlrpc.client.Fault):
         return of_fault('health', why)
     if isinstance(why, xmlrpc.client.ProtocolError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import sys
 
 import pytest
 
+import documents
 from harness import healthcheck
 from harness import program
 from test_supervisorctl import BEAT
@@ -55,7 +57,7 @@ def test_without_a_command_it_is_a_health_check(sv):
 def test_the_check_exits_with_1_whatever_is_wrong(supervisord, tmp_path):
     """Docker knows 0 and 1."""
     sv = supervisord(WEB + CTL)
-    assert run(sv) == (1, 'no checks: no [healthcheck:NAME] section is for any process\n', '')
+    assert run(sv) == (1, 'nothing is checked here\n', '')
     gone = f'unix://{tmp_path}/no.sock'
     assert run(sv, '', '-s', gone) == (1, f'{gone} no such file\n', '')
     assert run(sv, '', '-c', f'{tmp_path}/no.conf')[::2] == (
@@ -158,12 +160,50 @@ def test_a_check_imports_little():
     """No supervisor, and nothing of ours that only the commands need."""
     code = (
         'import sys; from supervisor_checks_rpc.supervisorctl import main\n'
-        'print(*(name for name in sys.modules if name.startswith(("supervisor", "psutil", "requests", "argparse"))))'
+        'print(*(name for name in sys.modules if name.startswith(("supervisor", "psutil", "requests", "http."))))'
     )
     command = [sys.executable, '-c', code]
     done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=30, check=True)
     loaded = {name.replace('supervisor_checks_rpc', '', 1).lstrip('.') for name in done.stdout.split()}
     assert loaded == {
-        '', 'core', 'core.text', 'supervisorctl', 'supervisorctl.calls', 'supervisorctl.main', 'supervisorctl.server',
+        '', 'core', 'core.text', 'supervisorctl', 'supervisorctl.main', 'supervisorctl.server',
         'supervisorctl.usage',
     }  # fmt: skip
+
+
+# -- the pages
+
+
+def test_what_the_page_on_waiting_does_in_a_container(supervisord):
+    """Each command after the name of the service, and the probe of the Compose file."""
+    check = healthcheck('ok', 'command', 'api:*', command='true')
+    sv = supervisord(group('api', startsecs=0) + check + CTL, listener='')
+    sv.wait_state('api:api_1')
+    for mark in ('command: wait', 'command: rolling'):
+        before = {sv.process(f'api:api_{number}')['pid'] for number in (0, 1)}
+        words = shlex.split(documents.block(mark))
+        assert words[:6] == ['docker', 'compose', 'exec', '-T', 'shop', 'supervisor_health']
+        assert run(sv, shlex.join(words[6:]))[0] == 0
+        after = {sv.process(f'api:api_{number}')['pid'] for number in (0, 1)}
+        assert len(before & after) == (2 if mark == 'command: wait' else 0)
+    text = documents.block('compose: wait')
+    (probe,) = re.findall(r'test: (\[.*])', text)
+    assert json.loads(probe) == ['CMD', 'supervisor_health']
+    assert 'condition: service_healthy' in text
+    assert run(sv) == (0, 'healthy: 2 healthy\n', '')
+
+
+def test_a_container_is_healthy_once_all_that_waits_is_started(supervisord, tmp_path):
+    command = documents.block('docker: start-order').partition(' CMD ')[2].split()
+    assert command == ['supervisor_health']
+    ill = tmp_path / 'ill'
+    ill.touch()
+    sv = supervisord(
+        program('db', 'sleeper.py') + program('web', 'sleeper.py', autostart='false', depends_on='db')
+        + healthcheck('db', 'command', 'db', command=f'test ! -e {ill}', on_failure='none')
+        + healthcheck('web', 'command', 'web', command='true') + CTL,
+        listener='',
+    )  # fmt: skip
+    sv.wait(lambda: run(sv)[0] == 1 and 'waiting' in run(sv, 'web')[1], what='a process that waits')
+    ill.unlink()
+    sv.wait(lambda: run(sv)[0] == 0, 20, 'health')
