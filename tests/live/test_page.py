@@ -197,7 +197,8 @@ def test_what_a_service_says_is_text(supervisord: Start, browser: Browser) -> No
 
 def test_a_thousand_rows_can_be_found_and_sorted(supervisord: Start, browser: Browser) -> None:
     many = program('many', 'sleeper.py', numprocs=50, process_name='p%(process_num)02d')
-    checks = ''.join(healthcheck(f'check-{number:02}', 'tcp', 'many:*', port=1) for number in range(20))
+    named = ', '.join(f'many:p{number:02}' for number in range(50))
+    checks = ''.join(healthcheck(f'check-{number:02}', 'tcp', named, port=1) for number in range(20))
     sv = supervisord(many + checks, health=f'{IDLE}\non_failure = none', inet=True)
     sv.wait_state('many:p49')
     report(sv, 'passed')
@@ -608,7 +609,8 @@ def test_a_process_of_any_name_is_still_asked_for_by_its_name(supervisord: Start
 
 def test_only_what_happened_is_told_again(supervisord: Start) -> None:
     jobs = program('jobs', 'sleeper.py', numprocs=4, process_name='p%(process_num)d')
-    checks = ''.join(healthcheck(f'check-{number:02}', 'tcp', 'jobs:*', port=1) for number in range(30))
+    named = ', '.join(f'jobs:p{number}' for number in range(4))
+    checks = ''.join(healthcheck(f'check-{number:02}', 'tcp', named, port=1) for number in range(30))
     sv = supervisord(jobs + checks, health=f'{IDLE}\non_failure = none', inet=True)
     sv.wait_state('jobs:p3')
     report(sv, 'passed')
