@@ -138,6 +138,7 @@ class Scheduler:
             elif item is None:
                 self._ask_at, self._may_wait = min(self._ask_at, now), False
                 # A reply that was under way would plan the next question anew.
+                self._collect()
                 return
             elif self._ask_at > now + item and not self._questions_under_way:
                 # The next tick would come before our own timer: supervisord may have been reloaded.
