@@ -578,6 +578,11 @@ def replies(sv: Supervisord, hear: Say) -> None:
         command = [sys.executable, '-m', 'supervisor.supervisorctl', '-c', ctl_conf(sv), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         hear('what supervisorctl says', done.stdout + done.stderr)
+    login = f'http://i:{SECRETS["inet"]}@127.0.0.1:{sv.port}'
+    for arguments in ([], ['history'], ['nonsense'], ['-s', login], ['-s', url], ['-s', url, 'run']):
+        command = [sys.executable, '-m', 'supervisor_checks_rpc.supervisorctl.main', '-c', ctl_conf(sv), *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        hear('what supervisorctl says', done.stdout + done.stderr)
     command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(sv.conf)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     hear('what --test-config says', done.stdout + done.stderr)

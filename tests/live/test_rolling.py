@@ -57,7 +57,7 @@ class Load:
     @property
     def lost(self) -> int:
         """How many requests were not answered with 200."""
-        return self.answers.total() - self.answers['200']
+        return sum(self.answers.values()) - self.answers['200']
 
     def _ask(self) -> None:
         while not self._end.wait(0.01):
@@ -122,7 +122,7 @@ def under_load(sv: Supervisord, port: int, line: str) -> tuple[Load, float, str]
         sv.wait(lambda: load.answers['200'] > at_the_end + 20, 20, 'answers at the end')
     assert done.returncode == 0, done
     assert not {*pids(sv)} & {*before}
-    print(f'{line}: {load.answers.total()} requests, {load.lost} lost: {dict(load.answers)}; {took:.1f} s')
+    print(f'{line}: {sum(load.answers.values())} requests, {load.lost} lost: {dict(load.answers)}; {took:.1f} s')
     return load, took, done.stdout
 
 
