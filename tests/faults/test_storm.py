@@ -37,6 +37,7 @@ OPERATORS = 5
 # So long at least; --fault-seconds makes it longer.
 SECONDS = float(os.environ.get('STORM_SECONDS', '60'))
 LISTED = 'listed:'
+KINDS = ('verbs', 'verbs', 'verbs', 'group', 'signal', 'kill', 'pause', 'update', 'health restart')
 UP = ('STARTING', 'RUNNING', 'BACKOFF')
 TOLD_TO_RUN, TOLD_TO_STOP = 'run', 'stop'
 # A process that was told to run may be down for so long: a stop that takes stopwaitsecs, a retry, a revival.
@@ -156,21 +157,12 @@ class Storm:
 
     def _on_group(self, group: str, chance: random.Random) -> None:
         names = [f'{group}:{name}' for name in GROUPS[group]]
-        kind = chance.choice(['verb', 'verb', 'verb', 'group', 'signal', 'kill', 'pause', 'update', 'health restart'])
+        kind = chance.choice(KINDS)
         one = chance.choice(names)
-        if kind == 'verb':
-            verb = chance.choice(['stop', 'start', 'restart'])
-            doors = {
-                'supervisorctl': lambda: self._ctl(verb, one),
-                'XML-RPC': lambda: self._over_xmlrpc(verb, one, wait=True),
-                'web page': lambda: self._page(verb, one),
-                'multicall': lambda: self._multicall(verb, one),
-            }
-            if verb == 'stop' or self.model.told[one] == TOLD_TO_RUN:
-                # Of what is told while an own stop is under way, supervisord says nothing, and does nothing.
-                doors['XML-RPC, no wait'] = lambda: self._over_xmlrpc(verb, one, wait=False)
-            door = chance.choice(sorted(doors))
-            self._tell(f'{verb} by {door}', doors[door], [one], verb)
+        if kind == 'verbs':
+            # One at once after the other: an own stop may be under way, or ours.
+            for _ in range(chance.choice([1, 1, 2, 4])):
+                self._on_one(one, chance)
         elif kind == 'group':
             verb = chance.choice(['stop', 'start', 'restart'])
             doors = {
@@ -188,6 +180,20 @@ class Storm:
             self._pause(one, chance)
         else:
             self._harm(kind, one, chance)
+
+    def _on_one(self, one: str, chance: random.Random) -> None:
+        verb = chance.choice(['stop', 'start', 'restart'])
+        doors = {
+            'supervisorctl': lambda: self._ctl(verb, one),
+            'XML-RPC': lambda: self._over_xmlrpc(verb, one, wait=True),
+            'web page': lambda: self._page(verb, one),
+            'multicall': lambda: self._multicall(verb, one),
+        }
+        if verb == 'stop' or self.model.told[one] == TOLD_TO_RUN:
+            # Of what is told while an own stop is under way, supervisord says nothing, and does nothing.
+            doors['XML-RPC, no wait'] = lambda: self._over_xmlrpc(verb, one, wait=False)
+        door = chance.choice(sorted(doors))
+        self._tell(f'{verb} by {door}', doors[door], [one], verb)
 
     def _tell(self, what: str, do: Callable[[], object], names: list[str], verb: str) -> None:
         self.note(f'{what}: {" ".join(names)}')
