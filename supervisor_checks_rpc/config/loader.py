@@ -139,7 +139,7 @@ def _config_of(path: str, file: ConfFile) -> Config:
     problems.extend(map(one_line, wrong))
     return Config(
         path, tuple(specs), tuple(problems), settings, True, told, _logins(file), dependencies, _all_told(file, known),
-        str(values['on_fatal']),
+        values.get('on_fatal') or 'none',
     )  # fmt: skip
 
 

@@ -24,7 +24,9 @@ from supervisor_checks_rpc.config.loader import Config
 from supervisor_checks_rpc.config.settings import SERVICE_OPTIONS
 from supervisor_checks_rpc.config.settings import Settings
 from supervisor_checks_rpc.core.model import CheckSpec
+from supervisor_checks_rpc.core.schedule import SCHEDULE_OPTIONS
 from supervisor_checks_rpc.core.schedule import Schedule
+from supervisor_checks_rpc.options import Option
 from world import without_privileges
 
 WEB = '[healthcheck:web]\ntype = tcp\nprocesses = web\nport = 80\n'
@@ -121,6 +123,14 @@ def test_stale_after_is_computed_from_defaults_as_well(files: Files) -> None:
 def test_the_plugin_section_holds_the_defaults_of_all_checks(files: Files) -> None:
     loaded = files.load(PLUGIN + 'interval = 20s\nfailure_threshold = 7\n' + WEB + WEB.replace(':web', ':api'))
     assert [(spec.schedule.interval, spec.schedule.failure_threshold) for spec in loaded.specs] == [(20.0, 7)] * 2
+
+
+@pytest.mark.parametrize('option', SCHEDULE_OPTIONS, ids=lambda option: option.name)
+def test_a_wrong_default_is_one_problem_and_the_checks_go_on(files: Files, option: Option) -> None:
+    loaded = files.load(PLUGIN + f'{option.name} = \x01\n' + WEB)
+    (problem,) = loaded.problems
+    assert problem.startswith(f'[rpcinterface:health] {option.name}: cannot use ')
+    assert (loaded.is_readable, [spec.error for spec in loaded.specs]) == (True, [''])
 
 
 def test_a_check_overrides_a_default(files: Files) -> None:
