@@ -127,7 +127,7 @@ def test_the_plugin_section_holds_the_defaults_of_all_checks(files: Files) -> No
 
 @pytest.mark.parametrize('option', SCHEDULE_OPTIONS, ids=lambda option: option.name)
 def test_a_wrong_default_is_one_problem_and_the_checks_go_on(files: Files, option: Option) -> None:
-    loaded = files.load(PLUGIN + f'{option.name} = \x01\n' + WEB)
+    loaded = files.load(PLUGIN + f'{option.name} = "\x01\n' + WEB)
     (problem,) = loaded.problems
     assert problem.startswith(f'[rpcinterface:health] {option.name}: cannot use ')
     assert (loaded.is_readable, [spec.error for spec in loaded.specs]) == (True, [''])
