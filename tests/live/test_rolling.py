@@ -31,7 +31,7 @@ from test_supervisorctl import ENV
 
 COUNT = 4
 CLIENTS = 4
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 2.0
 
 
 class Load:
