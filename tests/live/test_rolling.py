@@ -31,11 +31,12 @@ from test_supervisorctl import ENV
 
 COUNT = 4
 CLIENTS = 4
-LINGER_SECONDS = 1.0
+# How long a process serves on after SIGTERM, and how often each client asks.
+LINGER_SECONDS, PACE_SECONDS = 2.0, 0.04
 
 
 class Load:
-    """Clients that ask one request after the other, and what came of each."""
+    """Clients that ask again and again at a steady pace, and what came of each request."""
 
     def __init__(self, port: int) -> None:
         self.answers: collections.Counter[str] = collections.Counter()
@@ -60,7 +61,9 @@ class Load:
         return sum(self.answers.values()) - self.answers['200']
 
     def _ask(self) -> None:
-        while not self._end.wait(0.01):
+        due = time.monotonic()
+        while not self._end.wait(max(due - time.monotonic(), 0)):
+            due = max(due + PACE_SECONDS, time.monotonic())
             try:
                 with contextlib.closing(http.client.HTTPConnection('127.0.0.1', self._port, timeout=20)) as connection:
                     connection.request('GET', '/work')
