@@ -1,4 +1,4 @@
-"""Learns from supervisord, with the moment itself, that a run is due sooner than it said: a process was started.
+"""Is told by supervisord at once when a run is due sooner than announced: a process was started.
 
 The events of the listener's section do not tell, unless it lists more of them than ticks.
 """

@@ -16,7 +16,7 @@ from ..core.model import CheckSpec
 from ..core.model import Process
 from .worker_link import WorkerLink
 
-LISTING = 'supervisor_checks_rpc.worker.leftovers:Leftovers'
+CHECK_TYPE = 'supervisor_checks_rpc.worker.leftovers_check:Leftovers'
 
 
 def are_left(pid: int) -> bool:
@@ -46,7 +46,7 @@ class LeftoversLog:
 
     def report(self, process: Process) -> None:
         """Log a second from now which children of the stopped instance still run, if there are any."""
-        pending = self._worker().submit(CheckSpec('leftovers', LISTING, ()), process, None)
+        pending = self._worker().submit(CheckSpec('leftovers', CHECK_TYPE, ()), process, None)
         if pending is None:
             return
 

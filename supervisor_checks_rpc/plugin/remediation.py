@@ -143,9 +143,9 @@ class Remediation:
     def _is_shut_down(self, needs: Iterable[Sequence[Monitor]]) -> bool:
         """Shut supervisord down if that is the next step about a process; tell whether it is."""
         for monitors in needs:
-            doomed = [monitor for monitor in monitors if monitor.process.pid and self._steps.next(monitor) == SHUTDOWN]
-            if doomed:
-                self._shut_down(doomed[0].process, model.UNHEALTHY, self._reason(doomed))
+            at_shutdown = [one for one in monitors if one.process.pid and self._steps.next(one) == SHUTDOWN]
+            if at_shutdown:
+                self._shut_down(at_shutdown[0].process, model.UNHEALTHY, self._reason(at_shutdown))
                 return True
         return False
 
@@ -240,7 +240,7 @@ class Remediation:
     def _suspend(self, request: RestartRequest, monitors: Sequence[Monitor]) -> None:
         acts = self._acts_on(request.namespec)
         done = 'signalled' if acts == 'signals' else 'restarted'
-        reason = f'{_in_vain(acts, request.limits)}: {self._reason(monitors)}'
+        reason = f'{_why_suspended(acts, request.limits)}: {self._reason(monitors)}'
         self._log.critical(
             f'health: {request.namespec} is suspended, not {done} until its recovery, a restart by an operator or '
             f'health.resetRestarts: {reason}'
@@ -426,7 +426,7 @@ class Remediation:
             + (f'; {start_problem}' if start_problem else '')
             + (f'; {place}' if place else '')
             + (f'; not restarted: {cause}' if cause else '')
-            + (f'; {acts} are suspended: {_in_vain(acts, limits)}' if limits else '')
+            + (f'; {acts} are suspended: {_why_suspended(acts, limits)}' if limits else '')
             + out_of_turn
             + (f'; {_NOT_REVIVED}' if is_left else ''),
             restarts_in_window=self.policy.restarts_in_window(namespec, now),
@@ -454,6 +454,6 @@ def _tells_health(monitor: Monitor, now: float) -> bool:
     return now >= monitor.paused_until and not has_error
 
 
-def _in_vain(acts: str, limits: RestartLimits) -> str:
+def _why_suspended(acts: str, limits: RestartLimits) -> str:
     return f'{limits.max_restarts} {acts} in {limits.restart_window:g}s did not help'
 

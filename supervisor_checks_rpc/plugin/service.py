@@ -88,8 +88,9 @@ class HealthService:
         self._doorbell: Doorbell | None = None
         self._standstill = StandstillWatch(self.log, clock)
         self._listener_watch = ListenerWatch(self.log, clock())
-        # Counts how often a run was due sooner than listeners were told. They ask again at that moment.
+        # How often a run became due before listeners would ask again; awaitDue tells them.
         self.due_count = 0
+        # When they will ask, in monotonic seconds.
         self._listeners_ask_at = -math.inf
         self._announcements = Announcements(self.log)
         self.event_log = EventLog()

@@ -58,8 +58,8 @@ class StartOrder:
         self._to_look_at: list[Key] = []
         # Waiting processes whose conditions cannot hold unless an operator acts. None after a change: not known.
         self._stuck: set[Key] | None = None
-        # Processes that an operator stopped before we started them; true where that may have been supervisorctl's
-        # `update`.
+        # Processes that an operator stopped before we started them. True: by group, as supervisorctl's `update` does
+        # before it replaces one; then the new group waits again.
         self._taken_off: dict[Key, bool] = {}
         # Why we could not start a process, so that it is logged once.
         self._start_errors: dict[Key, str] = {}
