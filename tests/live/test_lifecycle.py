@@ -191,9 +191,9 @@ def test_reloads_with_calls_in_flight_leave_nothing_behind(supervisord, port, by
     assert outcome(sv) == 'passed'
 
 
-# One caller, who asks, and the listener; the doorbell; the worker; two servers.
+# One caller, who asks, and the listener, with a connection for awaitDue; the doorbell; the worker; two servers.
 AT_REST = [
-    'Channel socket', 'Channel socket', 'Doorbell socket', '_Child socket', 'supervisor_af_inet_http_server socket',
+    *['Channel socket'] * 3, 'Doorbell socket', '_Child socket', 'supervisor_af_inet_http_server socket',
     'supervisor_af_unix_http_server socket',
 ]  # fmt: skip
 

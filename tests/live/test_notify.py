@@ -121,7 +121,9 @@ def test_a_hung_service_is_told_of_with_its_restart_and_its_recovery(watched) ->
 
     def sections(sv: Supervisord) -> str:
         service = program('web', 'web.py', port, sv.dir / 'mode', '--heal')
-        return service + healthcheck('web-ping', 'http', 'web', port=port, url='/ping', **{**FAST, 'timeout': '0.5s'})
+        # The first run of the new instance comes before it listens.
+        soon = {'timeout': '0.5s', 'start_period': '10s'}
+        return service + healthcheck('web-ping', 'http', 'web', port=port, url='/ping', **{**FAST, **soon})
 
     with servers.tcp(hook) as server:
         sv = watched(server, sections=sections, flags='--gather 4s')

@@ -216,11 +216,11 @@ def test_a_thousand_rows_can_be_found_and_sorted(supervisord: Start, browser: Br
     browser.click('#find')
     browser.keys('p07 check-1')
     assert len(browser.run(shown)) == 10
-    until_row(browser, 'many:p07', 'check-10', state='inactive', why='not running')
+    until_row(browser, 'many:p07', 'check-10', state='unknown', why='not running')
     browser.click('.chip.healthy')
     assert browser.run(shown) == []
     assert browser.texts('#nothing') == ['Nothing here is like that.']
-    browser.click('.chip.inactive')
+    browser.click('.chip.unknown')
     assert len(browser.run(shown)) == 10
 
 
@@ -623,7 +623,7 @@ def test_only_what_happened_is_told_again(supervisord: Start) -> None:
     sv.supervisor.stopProcess('jobs:p3')
     after = data(sv, quiet['seen'])
     rows = [(row[0], row[1]) for row in after['rows'] if row[0] < 10]
-    assert rows == [(3, 'inactive'), (7, 'inactive'), (9, 'paused')]
+    assert rows == [(3, 'unknown'), (7, 'unknown'), (9, 'paused')]
     assert (len(after['rows']), after['states']) == (31, '2220')
     for mark in ('x', whole['seen'].partition('@')[0] + '@x', '@', whole['seen'].replace('-', '+'), 'x' * 5000):
         assert len(data(sv, mark)['rows']) == 120
