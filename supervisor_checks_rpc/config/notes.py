@@ -60,5 +60,5 @@ def ends_supervisord(sections: Mapping[str, Section]) -> Iterator[str]:
         if name.startswith(LISTENER) and events & _STOPS and _ENDS.search(section.raw.get('command', '')):
             yield one_line(
                 f'[{name}] events: {" ".join(sorted(events & _STOPS))} comes with each health restart, which would end '
-                'supervisord; on_fatal = shutdown takes its place, and on_suspended = shutdown for what no restart cures'
+                'supervisord; on_fatal = shutdown takes its place, and on_suspended = shutdown where no restart helps'
             )
