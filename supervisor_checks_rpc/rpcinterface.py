@@ -402,7 +402,7 @@ class HealthNamespaceRPCInterface:
         @param string listener  Name of the listener, '#', and its pid
         @return string result   JSON: version, path, generation, max_concurrent, wait (seconds), checks, processes, runs
         """
-        return self._service.take_due(printable_line(listener))
+        return self._service.listeners.take_due(printable_line(listener))
 
     @_published
     def awaitDue(self, listener: str, seen: int) -> Any:
@@ -412,9 +412,9 @@ class HealthNamespaceRPCInterface:
         @param int seen         What the last call returned, -1 for the first
         @return int result      Another number than `seen` if so
         """
-        ends_at = time.monotonic() + LONGEST_AWAIT_SECONDS
+        listeners, ends_at = self._service.listeners, time.monotonic() + LONGEST_AWAIT_SECONDS
         return deferred(
-            lambda: self._service.due_count != seen or time.monotonic() >= ends_at, lambda: self._service.due_count
+            lambda: listeners.due_count != seen or time.monotonic() >= ends_at, lambda: listeners.due_count
         )
 
     @_published
@@ -424,7 +424,7 @@ class HealthNamespaceRPCInterface:
         @param string results  JSON: generation, results, rest, and listener to have what takeDue returns as well
         @return string result  JSON: taken (how many), wait (seconds), due (what takeDue returns, or null)
         """
-        return self._service.report(results)
+        return self._service.listeners.report(results)
 
 
 def check_struct(spec: CheckSpec) -> structs.Struct:

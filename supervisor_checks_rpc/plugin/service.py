@@ -9,13 +9,11 @@ and so a new service.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 from supervisor import events
 from supervisor.options import make_namespec
@@ -24,31 +22,28 @@ from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
 from ..config import loader
-from ..config import sections
-from ..config import unmatched
 from ..core import model
 from ..core.event_log import Event
 from ..core.event_log import EventLog
 from ..core.model import Result
 from ..core.monitor import Monitor
-from ..core.patterns import matching
 from ..core.record import Record
 from ..core.text import printable_line
 from ..core.text import printable_name
 from ..errors import HealthError
 from ..errors import UnknownName
-from ..protocol import listener_messages
 from .announcements import Announcements
 from .channel import Channel
 from .doorbell import Doorbell
 from .events import ProcessHealthEvent
 from .guards import guarded
+from .listeners import Listeners
+from .matching import Matching
 from .on_demand import OnDemandRuns
 from .operator_actions import OperatorWatch
 from .operator_actions import wrap_methods
 from .processes import Processes
 from .processes import ended_instance
-from .processes import running_instance
 from .readiness import Readiness
 from .remediation import Remediation
 from .restarts import Restart
@@ -57,7 +52,6 @@ from .start_order import StartOrder
 from .stop_replies import OurStops
 from .waits import Wait
 from .waits import Waits
-from .watches import ListenerWatch
 from .watches import StandstillWatch
 from .worker_link import PendingRun
 from .worker_link import WorkerLink
@@ -82,27 +76,19 @@ class HealthService:
         self.log = supervisord.options.logger
         self._clock = clock
         self.processes = Processes(supervisord, clock)
-        self._unmatched: dict[str, str] = {}
-        # Group and name of each process at the last match.
-        self._members: set[tuple[str, str]] = set()
         self._doorbell: Doorbell | None = None
         self._standstill = StandstillWatch(self.log, clock)
-        self._listener_watch = ListenerWatch(self.log, clock())
-        # How often a run became due before listeners would ask again; awaitDue tells them.
-        self.due_count = 0
-        # When they will ask, in monotonic seconds.
-        self._listeners_ask_at = -math.inf
         self._announcements = Announcements(self.log)
         self.event_log = EventLog()
-        # A listener reads the file again when the generation changes: it may have changed with it.
-        self.generation = ''
-        self._earlier_generations: set[str] = set()
         self.config = loader.Config('')
         self._take_config(_load(supervisord.options, _path(supervisord.options)))
         self._on_demand = OnDemandRuns(
             self.log, lambda: supervisord.options.pidhistory, self.processes, lambda: self.config.settings
         )
         self.record = Record(self.config.specs, self.config.settings.history)
+        self._matching = Matching(self.log, self.processes, self.record, clock)
+        self.listeners = Listeners(self.log, self.record, self._refresh_instances, self._take_in, self._act, clock)
+        self.listeners.configure(self.config)
         self._readiness = Readiness(
             self.processes, self.record, self.is_suspended, self._is_restarting, self._stop_progress, clock
         )
@@ -132,9 +118,6 @@ class HealthService:
     def _take_config(self, loaded: loader.Config) -> None:
         known_problems = self.config.problems
         self.config = loaded
-        self._earlier_generations |= {self.generation} - {''}
-        self.generation = uuid4().hex
-        self._fingerprints = {spec.name: sections.fingerprint(spec) for spec in loaded.specs}
         for problem in loaded.problems:
             if problem not in known_problems:
                 self.log.error(f'health: {printable_name(problem)}')
@@ -217,8 +200,7 @@ class HealthService:
             self._match()
 
     def _on_tick(self, _event: object) -> None:
-        if self._doorbell and {(entry.group, entry.name) for entry in self.processes} != self._members:
-            # Another plugin added members to a group, or removed some: no event tells.
+        if self._doorbell and self._matching.is_outdated():
             self._match()
         self._refresh_instances()
         for worker in self._on_demand:
@@ -230,8 +212,7 @@ class HealthService:
             self._readiness.explain_down(process, now, at)
         before = [(monitor, monitor.state, monitor.health.last) for monitor in self.record.passive]
         self.record.fail_silent(now, at)
-        has_work = any(monitor.needs_listener(now) for monitor in self.record.monitors())
-        self._listener_watch.look(has_work, now)
+        self.listeners.look(now)
         for monitor, state, last in before:
             self._announcements.announce(monitor, state, last)
         self._remediation.act()
@@ -248,16 +229,7 @@ class HealthService:
         for worker in self._on_demand:
             worker.replace_if_late()
         parts = (self._start_order, self.waits, self._shutdown, self._remediation.restarts)
-        return self._is_due_early() or any(part.has_work() for part in parts)
-
-    def _is_due_early(self) -> bool:
-        """Tell whether a run has become due before the moment at which listeners ask again."""
-        now = self._clock()
-        if now >= self._listeners_ask_at or self.record.wait(now) > 0:
-            return False
-        self._listeners_ask_at = now
-        self.due_count += 1
-        return True
+        return self.listeners.is_due_early() or any(part.has_work() for part in parts)
 
     def _advance(self) -> None:
         # Otherwise a new instance would count as healthy because the one before it was.
@@ -313,46 +285,9 @@ class HealthService:
 
     def _match(self) -> None:
         """Find anew which processes each check is for."""
-        entries = list(self.processes)
-        known = {(entry.group, entry.name): entry.subprocess for entry in entries}
-        self._members = set(known)
-        names = [(entry.group, entry.name, entry.is_listener) for entry in entries]
-        matched = {spec.name: matching(spec.processes, names) for spec in self.config.specs}
-        self.record.keep_external({make_namespec(*key) for key in known})
-        external = {(process.group, process.name) for process in self.record.external()} & known.keys()
-        watched = sorted(external.union(*matched.values()))
-        logs: dict[tuple[str, str], set[str]] = {}
-        for spec in self.config.specs:
-            for key in matched[spec.name] if spec.logs else ():
-                logs.setdefault(key, set()).update(spec.of(key).logs)
-        for key, names_of_logs in logs.items():
-            self.processes.note_logs(known[key], names_of_logs, is_starting=False)
-        instances = {key: running_instance(*key, known[key]) for key in watched}
-        self.record.match(
-            {check: [instances[key] for key in keys] for check, keys in matched.items()}, self._clock(), time.time()
-        )
-        for key in watched:
-            self.processes.note_change(*key, known[key])
-        self._remediation.forget_all_but({process.namespec for process in instances.values()})
-        self._log_unmatched(matched)
+        self._remediation.forget_all_but(self._matching.match(self.config.specs))
         self._note_change()
         self._refresh_instances()
-
-    def _log_unmatched(self, matched: dict[str, set[tuple[str, str]]]) -> None:
-        """Log each check that is for no process, when that is new, and no `update` is to add one."""
-        before = self._unmatched
-        self._unmatched = {
-            spec.name: unmatched.problem(spec)
-            for spec in self.config.specs
-            if not spec.error and not matched[spec.name]
-        }
-        new = [name for name, problem in self._unmatched.items() if problem != before.get(name)]
-        configured = self.processes.configured() if new else []
-        for number, name in enumerate(new):
-            spec = self.record.specs[name]
-            if not matching(spec.processes, configured):
-                hint = unmatched.hint(spec, configured) if number < unmatched.MOST_HINTS else ''
-                self.log.warn(f'health: {printable_name(self._unmatched[name] + hint)}')
 
     def _refresh_instances(self) -> None:
         """Tell the record which instance of each process runs now."""
@@ -370,10 +305,6 @@ class HealthService:
     def is_stopping(self) -> bool:
         """Tell whether supervisord is shutting down or reloading."""
         return bool(self._supervisord.options.mood < SupervisorStates.RUNNING)
-
-    def listener_seen_at(self) -> float:
-        """Return when a listener last asked for work, in monotonic seconds."""
-        return self._listener_watch.seen_at
 
     def monitors(self) -> list[Monitor]:
         """Return all monitors as of now, sorted by check and process."""
@@ -431,7 +362,7 @@ class HealthService:
 
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong with the configuration, one line each; a check for no process is wrong as well."""
-        return (*self.config.problems, *self._unmatched.values())
+        return (*self.config.problems, *self._matching.problems())
 
     def summary(self) -> tuple[str, dict[str, int], list[Monitor]]:
         """Return the worst state, how many monitors are in each, and those that are neither healthy nor paused."""
@@ -543,6 +474,7 @@ class HealthService:
         if loaded.settings != self.config.settings:
             self._on_demand.close()
         self._take_config(loaded)
+        self.listeners.configure(loaded)
         self.record.configure(loaded.specs, loaded.settings.history)
         self._match()
         self._remediation.cancel_unwanted()
@@ -556,39 +488,6 @@ class HealthService:
         }
 
     # -- what listeners and other programs report
-
-    def take_due(self, listener: str) -> str:
-        """Lease all runs that are due to `listener`; return them as JSON."""
-        self._refresh_instances()
-        now = self._listener_watch.seen_at = self._clock()
-        runs = self.record.take_due(listener, now)
-        wait = self.record.wait(now)
-        self._listeners_ask_at = now + wait
-        limit = self.config.settings.max_concurrent
-        return listener_messages.dump_due(self.config.path, self.generation, limit, wait, runs, self._fingerprints)
-
-    def report(self, text: str) -> str:
-        """Take in results of leased runs, act on them, and return as JSON how many counted and when to ask again.
-
-        To a listener that asks for it, lease what is due in the same reply: it saves a turn of supervisord's loop.
-        That comes after the results, since the next runs of what was reported may be due already.
-
-        :raises BadMessage: when `text` is no report.
-        """
-        generation, results, listener = listener_messages.load_report(text, self.record.leased)
-        self._refresh_instances()
-        # Runs of an earlier generation were leased by the same record, but for other definitions: they count for
-        # nothing.
-        current = results if generation == self.generation else []
-        if generation in self._earlier_generations:
-            self.record.forget(lease for lease, _, _ in results)
-        now, at = self._clock(), time.time()
-        taken = sum(self._take_in(lease, monitor, result, now, at) for lease, monitor, result in current)
-        self._act()
-        due = self.take_due(listener) if listener else ''
-        wait = self.record.wait(now)
-        self._listeners_ask_at = now + wait
-        return listener_messages.dump_taken(taken, wait, due)
 
     def _take_in(self, lease: int, monitor: Monitor, result: Result, now: float, at: float) -> bool:
         """Record the result of a leased run; return whether the lease was still out."""

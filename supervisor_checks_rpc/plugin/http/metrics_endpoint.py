@@ -101,7 +101,7 @@ class MetricsEndpoint:
         if monitors != self._monitors or not self._names:
             self._keep_names(monitors)
         has_work = any(monitor.needs_listener(now) for monitor in monitors)
-        seen_at = round(at - now + self._service.listener_seen_at(), 3) if has_work else None
+        seen_at = round(at - now + self._service.listeners.seen_at, 3) if has_work else None
         is_suspended, by_process = self._service.is_suspended, self._by_process
         return Snapshot(
             len(self._service.problems()),
