@@ -16,6 +16,7 @@ from supervisor_checks_rpc.check_modules import built_in
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.core.model import CheckSpec, Process
 from supervisor_checks_rpc.errors import HealthError, explain
+import supervisor_checks_rpc.check_modules.memory
 import concurrent.futures.thread, ctypes, encodings.idna, gettext, locale, pwd, shutil, socket, subprocess, textwrap
 from supervisor_checks_rpc.listener import main as listener
 from supervisor_checks_rpc.programs import main as programs, check_runner
