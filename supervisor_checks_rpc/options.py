@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -128,6 +129,13 @@ def _meant(name: str, among: tuple[str, ...]) -> str:
     if _ELSEWHERE.get(name) in among:
         return _ELSEWHERE[name]
     return next(iter(get_close_matches(name, among, 1)), '')
+
+
+def none_given(values: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Return a problem line if none of the options `names` has a value."""
+    if any(values[name] is not None for name in names):
+        return []
+    return [f'{names[0]}: expected at least one of {" ".join(names)}']
 
 
 def quoted(value: object, redact: Callable[[str], str] = str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -88,30 +89,16 @@ class ComplexCheck(BaseCheck):
     @classmethod
     def logs(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the logs that the members read."""
-        from . import built_in
-        from . import is_custom
-
-        found: set[str] = set()
-        for member in values['checks']:
-            if not is_custom(member.type):
-                check_class = built_in(member.type)
-                found.update(check_class.logs(check_class.parse(split(check_class.OPTIONS, member.options)[0])[0]))
-        return tuple(sorted(found))
+        return tuple(sorted({log for _, check, own in _built_in_members(values) for log in check.logs(own)}))
 
     @classmethod
     def problems_of_number(cls, values: Mapping[str, Any], name: str, number: int) -> list[str]:
         """Return what is wrong if a member takes for a port what is the `process_num` in the name of a process."""
-        from . import built_in
-        from . import is_custom
-
-        found: list[str] = []
-        for member in values['checks']:
-            if not is_custom(member.type):
-                check_class = built_in(member.type)
-                own, _ = split(check_class.OPTIONS, member.options)
-                lines = check_class.problems_of_number(check_class.parse(own)[0], name, number)
-                found.extend(f'checks: {member.name}: {line}' for line in lines)
-        return found
+        return [
+            f'checks: {member.name}: {line}'
+            for member, check, own in _built_in_members(values)
+            for line in check.problems_of_number(own, name, number)
+        ]
 
     def _validate_config(self) -> None:
         super()._validate_config()
@@ -160,6 +147,18 @@ def _run(name: str, check: BaseCheck, process: Process, deadline: Deadline, samp
     except Exception as broken:
         return _Answer(name, ERROR, explain(broken), sample)
     return _Answer(name, PASSED, measured.note, measured.sample)
+
+
+def _built_in_members(values: Mapping[str, Any]) -> Iterator[tuple[Member, type[BaseCheck], dict[str, Any]]]:
+    """Yield each member of a built-in type, with its class and the values of its own options."""
+    from . import built_in
+    from . import is_custom
+
+    for member in values['checks']:
+        if not is_custom(member.type):
+            check_class = built_in(member.type)
+            own, _ = split(check_class.OPTIONS, member.options)
+            yield member, check_class, check_class.parse(own)[0]
 
 
 def _problems_of(member: Member) -> list[str]:

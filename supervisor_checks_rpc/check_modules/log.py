@@ -57,9 +57,7 @@ class LogCheck(BaseCheck):
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the options as a whole."""
-        if any(values[name] is not None for name in _NEEDED):
-            return []
-        return [f'{_NEEDED[0]}: expected at least one of {" ".join(_NEEDED)}']
+        return opt.none_given(values, _NEEDED)
 
     @classmethod
     def schedule_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:

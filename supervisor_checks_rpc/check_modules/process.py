@@ -68,10 +68,7 @@ class ProcessCheck(BaseCheck):
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the options as a whole."""
-        names = [option.name for option in cls.OPTIONS]
-        if any(values[name] is not None for name in names):
-            return []
-        return [f'{names[0]}: expected at least one of {" ".join(names)}']
+        return opt.none_given(values, [option.name for option in cls.OPTIONS])
 
     @classmethod
     def schedule_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:

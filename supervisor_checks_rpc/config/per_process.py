@@ -37,11 +37,11 @@ def names_of(known: Iterable[Program]) -> dict[Key, Names]:
     """Return the expansions of each process that these programs make."""
     return {
         (program.group, process): {
-            'program_name': program.section.partition(':')[2].strip(), 'group_name': program.group,
+            'program_name': program.name, 'group_name': program.group,
             'process_name': process, 'process_num': number,
         }
         for program in known
-        for number, process in enumerate(program.processes, program.first_number)
+        for number, process in program.numbered()
     }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import check_modules
@@ -30,14 +29,12 @@ def refused(spec: CheckSpec, known: Collection[Program], names: Collection[Membe
     check_class = check_modules.built_in(spec.type)
     values, _ = check_class.parse(spec.options)
     for program in known:
-        named = [(name, number) for name, number in _numbered(program) if (program.group, name) in found]
+        named = [
+            (name, number)
+            for number, name in program.numbered()
+            if 0 < number < _LEAST and (program.group, name) in found
+        ]
         lines = [check_class.problems_of_number(values, name, number) for name, number in named[:_LOOKED_AT]]
         if lines and all(lines):
             return replace(spec, error=one_line(f'[{SECTION}{spec.name}] {lines[0][0]}'))
     return spec
-
-
-def _numbered(program: Program) -> Iterator[tuple[str, int]]:
-    for number, name in enumerate(program.processes, program.first_number):
-        if 0 < number < _LEAST:
-            yield name, number

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -32,6 +33,15 @@ class Program(NamedTuple):
     group: str
     processes: tuple[str, ...]
     first_number: int = 0
+
+    @property
+    def name(self) -> str:
+        """What `%(program_name)s` stands for."""
+        return self.section.partition(':')[2].strip()
+
+    def numbered(self) -> Iterator[tuple[int, str]]:
+        """Yield the `process_num` and the name of each process."""
+        return enumerate(self.processes, self.first_number)
 
     @property
     def is_listener(self) -> bool:

@@ -85,8 +85,7 @@ class Notifier:
         self._learn_what_is_unhealthy()
         while True:
             with self._changed:
-                while not self._is_ending and self._gather.due_at() > self._clock():
-                    wait = self._gather.due_at() - self._clock()
+                while not self._is_ending and (wait := self._gather.due_at() - self._clock()) > 0:
                     self._changed.wait(min(wait, threading.TIMEOUT_MAX))
                 batch = self._gather.take(self._clock())
             if batch.news:

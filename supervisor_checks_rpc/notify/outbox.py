@@ -77,11 +77,10 @@ class Outbox:
         """Send what comes, until `end`."""
         while True:
             with self._changed:
-                while self._wait() > 0:
+                while (wait := self._wait()) > 0:
                     if self._is_ending:
                         return
-                    wait = self._wait()
-                    self._changed.wait(None if wait == math.inf else wait)
+                    self._changed.wait(min(wait, threading.TIMEOUT_MAX))
             self.step()
 
     def _wait(self) -> float:

@@ -9,7 +9,6 @@ from supervisor import events
 from ..core import model
 from ..core.model import Result
 from ..core.monitor import Monitor
-from ..core.schedule import Schedule
 from .events import ProcessHealthHealthyEvent
 from .events import ProcessHealthUnhealthyEvent
 
@@ -34,19 +33,24 @@ class Announcements:
             self._log.info(f'{label} is healthy, {monitor.streak()}: {result.reason}')
             events.notify(ProcessHealthHealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
         elif changed_to == model.UNHEALTHY:
-            self._log.warn(f'{label} is unhealthy, {monitor.streak()}: {result.reason}')
-            events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
-        elif monitor.state == model.STARTING:
-            return  # it is not up yet, and asked more and more often
-        elif result.outcome == model.FAILED and _is_logged(monitor.health.failures, monitor.spec.schedule):
+            self._announce_unhealthy(monitor, f', {monitor.streak()}', result.reason)
+        elif result.outcome == model.FAILED and _is_logged(monitor):
             self._log.info(f'{label} {monitor.streak()}: {result.reason}')
 
     def announce_crash_loop(self, monitor: Monitor) -> None:
         """Log and notify that a monitor is unhealthy because its instances end before the check passes."""
-        self._log.warn(f'health: {monitor.process.namespec}: {monitor.spec.name} is unhealthy: {monitor.reason()}')
-        events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, monitor.reason()))
+        self._announce_unhealthy(monitor, '', monitor.reason())
+
+    def _announce_unhealthy(self, monitor: Monitor, streak: str, reason: str) -> None:
+        self._log.warn(f'health: {monitor.process.namespec}: {monitor.spec.name} is unhealthy{streak}: {reason}')
+        events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, reason))
 
 
-def _is_logged(failures: int, schedule: Schedule) -> bool:
-    """Tell whether a failure is logged: each up to the threshold, then the 4th, 8th, 16th … lest they fill the log."""
-    return failures <= schedule.failure_threshold or failures & (failures - 1) == 0
+def _is_logged(monitor: Monitor) -> bool:
+    """Tell whether a failure is logged: each up to the threshold, then the 4th, 8th, 16th … lest they fill the log.
+
+    Those of a process that is not up yet are not: its runs come early, and fail until it is.
+    """
+    failures = monitor.health.failures
+    is_new = failures <= monitor.spec.schedule.failure_threshold or failures & (failures - 1) == 0
+    return is_new and monitor.state != model.STARTING

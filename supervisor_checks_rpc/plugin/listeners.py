@@ -76,8 +76,7 @@ class Listeners:
         self._refresh()
         now = self._watch.seen_at = self._clock()
         runs = self._record.take_due(listener, now)
-        wait = self._record.wait(now)
-        self._ask_at = now + wait
+        wait = self._note_wait(now)
         limit = self._config.settings.max_concurrent
         return listener_messages.dump_due(self._config.path, self._generation, limit, wait, runs, self._fingerprints)
 
@@ -100,6 +99,10 @@ class Listeners:
         taken = sum(self._take_in(lease, monitor, result, now, at) for lease, monitor, result in current)
         self._act()
         due = self.take_due(listener) if listener else ''
+        return listener_messages.dump_taken(taken, self._note_wait(now), due)
+
+    def _note_wait(self, now: float) -> float:
+        """Return after how many seconds the listener is to ask again, and take note of that moment."""
         wait = self._record.wait(now)
         self._ask_at = now + wait
-        return listener_messages.dump_taken(taken, wait, due)
+        return wait

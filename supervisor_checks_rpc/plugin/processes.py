@@ -21,6 +21,7 @@ from ..core.model import STREAMS
 from ..core.model import Key
 from ..core.model import LogStart
 from ..core.model import Process
+from ..core.text import printable_line
 from ..errors import UnknownName
 
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
@@ -149,6 +150,11 @@ def _log_start(path: str, is_starting: bool) -> LogStart:
 def ended_instance(group: str, name: str, subprocess: Any) -> Process:
     """Return the instance of a process whose end supervisord tells of just now (supervisor/process.py, finish)."""
     return Process(group, name, subprocess.pid, getattr(subprocess, 'health_started', 0.0))
+
+
+def spawn_error(subprocess: Any) -> str:
+    """Return what supervisord says of why it could not start the process, or of how it ended, in one line."""
+    return printable_line(subprocess.spawnerr or 'unknown cause')
 
 
 def is_down_for_good(subprocess: Any) -> bool:

@@ -19,11 +19,11 @@ from ..core.monitor import LEASE_GRACE_SECONDS
 from ..core.monitor import Monitor
 from ..core.patterns import names
 from ..core.record import Record
-from ..core.text import printable_line
 from ..core.text import span
 from .processes import Processes
 from .processes import is_down_for_good
 from .processes import running_instance
+from .processes import spawn_error
 
 # The exit status of a process that a signal ended (supervisor/options.py, decode_wait_status).
 _BY_SIGNAL = -1
@@ -181,7 +181,7 @@ def _why_down(subprocess: Any, namespec: str) -> str:
         how = 'by a signal' if subprocess.exitstatus == _BY_SIGNAL else f'with status {subprocess.exitstatus}'
         return f'{namespec} exited {how}'
     if state in (ProcessStates.BACKOFF, ProcessStates.FATAL):
-        return f'{namespec} is {_process_state(subprocess)}: {printable_line(subprocess.spawnerr or "unknown cause")}'
+        return f'{namespec} is {_process_state(subprocess)}: {spawn_error(subprocess)}'
     return ''
 
 

@@ -30,7 +30,6 @@ from ..core.steps import RESTART
 from ..core.steps import SHUTDOWN
 from ..core.steps import Steps
 from ..core.steps import steps_of
-from ..core.text import printable_line
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
 from .guards import guarded
@@ -38,6 +37,7 @@ from .leftovers import LeftoversLog
 from .operator_actions import is_meant
 from .preparation import Preparations
 from .processes import is_down_for_good
+from .processes import spawn_error
 from .restarts import CannotRestart
 from .restarts import FindSubprocess
 from .restarts import Restart
@@ -256,19 +256,19 @@ class Remediation:
         wanted = {m.spec.schedule.on_fatal for m in own if now >= m.paused_until and not self._cause(m)}
         if SHUTDOWN in (wanted if own else {default}):
             group, name = subprocess.group.config.name, subprocess.config.name
-            reason = f'it is FATAL, and on_fatal says so: {printable_line(subprocess.spawnerr or "")}'
+            reason = f'it is FATAL, and on_fatal says so: {spawn_error(subprocess)}'
             self._shut_down(Process(group, name, 0), model.UNKNOWN, reason)
 
     def _reason(self, monitors: Sequence[Monitor]) -> str:
         process = monitors[0].process
         if not process.pid:
             return f'it is {self._process_state(process)}, and revive says so'
-        return '; '.join(
-            ' '.join(filter(None, [
-                f'{monitor.spec.name} {monitor.streak()}: {monitor.reason()}', f'({place})' if place else '',
-            ]))
-            for monitor in monitors for place in [self._steps.place(monitor)]
-        )  # fmt: skip
+        return '; '.join(map(self._failure, monitors))
+
+    def _failure(self, monitor: Monitor) -> str:
+        """Say how a check fails, and which step that leads to where `on_failure` has several."""
+        place = self._steps.place(monitor)
+        return f'{monitor.spec.name} {monitor.streak()}: {monitor.reason()}' + (f' ({place})' if place else '')
 
     def _acts_on(self, namespec: str) -> str:
         """Say in words what the checks of the process have done to it."""

@@ -193,12 +193,12 @@ class Restarts:
         return any(self._can_go_on(restart) for restart in self._under_way.values())
 
     def _can_go_on(self, restart: Restart) -> bool:
+        is_down = restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
         if restart.phase == RETRYING:
-            is_due = not restart.is_wanted or self._clock() >= restart.next_start_at
-            return is_due and restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
+            return is_down and (not restart.is_wanted or self._clock() >= restart.next_start_at)
         if restart.leftovers_end_at is not None:
             is_over = self._clock() >= restart.leftovers_end_at or not leftovers.are_left(restart.process.pid)
-            return is_over and restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
+            return is_down and is_over
         return restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
 
     def process_changed(self, namespec: str) -> None:

@@ -44,6 +44,7 @@ from .operator_actions import OperatorWatch
 from .operator_actions import wrap_methods
 from .processes import Processes
 from .processes import ended_instance
+from .processes import spawn_error
 from .readiness import Readiness
 from .remediation import Remediation
 from .restarts import Restart
@@ -167,14 +168,12 @@ class HealthService:
         # A process has no group while its group is being removed.
         if subprocess.group is not None and self._doorbell:
             group, name = subprocess.group.config.name, subprocess.config.name
-            if isinstance(event, events.ProcessStateFatalEvent):
-                cause = printable_line(subprocess.spawnerr or 'unknown cause')
-                self._log_event('fatal', f'supervisord gave up starting it: {cause}', group, name)
             self.processes.note_change(group, name, subprocess)
             self._remediation.process_changed(make_namespec(group, name), subprocess)
             if _is_unexpected_exit(event):
                 self._note_exit(ended_instance(group, name, subprocess))
             if isinstance(event, events.ProcessStateFatalEvent):
+                self._log_event('fatal', f'supervisord gave up starting it: {spawn_error(subprocess)}', group, name)
                 self._remediation.became_fatal(make_namespec(group, name), subprocess, self.config.on_fatal)
             self._start_order.note_change()
             self.waits.note_change((group, name))

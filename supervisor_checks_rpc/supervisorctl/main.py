@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from getopt import GetoptError
 from getopt import getopt
 from typing import Any
@@ -48,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         sys.exit(_run(sys.argv[1:] if argv is None else list(argv)))
     except BrokenPipeError:
-        # The reader has left: Python would complain at its exit about what was not written.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from .console import Console
+
+        Console(sys.stdout).abandon()
         sys.exit(GENERIC)
 
 

@@ -138,27 +138,16 @@ def test_the_steps_are_taken_one_after_the_other(supervisord, tmp_path):
     assert log.count('sending SIGUSR1') == log.count('health: restarting web') == 1
 
 
-def test_a_recovery_begins_again(supervisord, tmp_path):
+@pytest.mark.parametrize('method', ['', 'restartProcess', 'resetRestarts'])
+def test_a_recovery_and_an_operator_begin_again(supervisord, tmp_path, method):
     check, sick = unless(tmp_path, 'ill', on_failure='signal USR1, shutdown', failure_threshold=5)
     sv = supervisord(web_that_ignores(tmp_path) + check, listener='')
     for count in (1, 2):
         healthy(sv)
         sick.touch()
         sv.wait(lambda n=count: sv.log().count('sending SIGUSR1') == n, what='the signal')
-        sick.unlink()
-    healthy(sv)
-    assert 'shutting down' not in sv.log()
-
-
-@pytest.mark.parametrize('method', ['restartProcess', 'resetRestarts'])
-def test_an_operator_who_takes_it_in_hand_begins_again(supervisord, tmp_path, method):
-    check, sick = unless(tmp_path, 'ill', on_failure='signal USR1, shutdown', failure_threshold=5)
-    sv = supervisord(web_that_ignores(tmp_path) + check, listener='')
-    for count in (1, 2):
-        healthy(sv)
-        sick.touch()
-        sv.wait(lambda n=count: sv.log().count('sending SIGUSR1') == n, what='the signal')
-        getattr(sv.health, method)('web')
+        if method:
+            getattr(sv.health, method)('web')
         sick.unlink()
     healthy(sv)
     assert 'shutting down' not in sv.log()
