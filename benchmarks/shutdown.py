@@ -34,7 +34,7 @@ def _seconds(count: int, signum: int, health: str | None) -> float:
         stage.programs(1, autostart='false').replace(f'program:{stage.GROUP}', f'program:off{number}')
         for number in range(count)
     )
-    # supervisord stops those of the highest number first.
+    # supervisord stops groups in descending order of priority: the stopped ones, with 999, come first.
     sv = Supervisord(stage.programs(1, priority=1) + stopped, health=health, options='loglevel = info')
     try:
         sv.start(60)

@@ -61,7 +61,7 @@ class BaseCheck:
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with `values`, converted by OPTIONS, as a whole: one line, beginning with the key."""
+        """Return a line, which begins with the key, for each wrong combination of `values`, which OPTIONS converted."""
         return []
 
     @classmethod
@@ -71,12 +71,12 @@ class BaseCheck:
 
     @classmethod
     def schedule_defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return options that every check takes whose default is another with these options of the type."""
+        """Return the options of every check that have another default if these options of the type are given."""
         return {}
 
     @classmethod
     def problems_of_number(cls, values: Mapping[str, Any], name: str, number: int) -> list[str]:
-        """Return what is wrong if `values` take for a port what is the `process_num` in the name of a process."""
+        """Return a problem line if `values` read `number`, the `process_num` of the process `name`, as a port."""
         from .transport.port_option import problems_of_number
 
         return problems_of_number(values.get('port'), name, number)

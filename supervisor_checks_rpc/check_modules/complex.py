@@ -93,7 +93,7 @@ class ComplexCheck(BaseCheck):
 
     @classmethod
     def problems_of_number(cls, values: Mapping[str, Any], name: str, number: int) -> list[str]:
-        """Return what is wrong if a member takes for a port what is the `process_num` in the name of a process."""
+        """Return a problem line for each member that reads `number`, the `process_num` of the process, as a port."""
         return [
             f'checks: {member.name}: {line}'
             for member, check, own in _built_in_members(values)

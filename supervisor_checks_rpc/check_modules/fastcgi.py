@@ -60,7 +60,7 @@ class FastCGICheck(BaseCheck):
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with the options as a whole."""
+        """Return a problem line for each wrong combination of options."""
         return either_problem(values)
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:

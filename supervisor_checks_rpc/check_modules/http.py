@@ -121,7 +121,7 @@ class HTTPCheck(BaseCheck):
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with the options as a whole."""
+        """Return a problem line for each wrong combination of options."""
         problems = either_problem(values)
         if values['port'] is None and problems:
             problems = [f'port: required and missing, expected {PORT.expected}, or a sock_path']

@@ -56,7 +56,7 @@ class LogCheck(BaseCheck):
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with the options as a whole."""
+        """Return a problem line for each wrong combination of options."""
         return opt.none_given(values, _NEEDED)
 
     @classmethod

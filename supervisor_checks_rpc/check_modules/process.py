@@ -67,7 +67,7 @@ class ProcessCheck(BaseCheck):
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with the options as a whole."""
+        """Return a problem line for each wrong combination of options."""
         return opt.none_given(values, [option.name for option in cls.OPTIONS])
 
     @classmethod

@@ -73,7 +73,7 @@ class XMLRPCCheck(BaseCheck):
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with the options as a whole."""
+        """Return a problem line for each wrong combination of options."""
         given = [name for name in ('port', 'sock_path', 'sock_dir') if values[name] is not None]
         found = []
         if len(given) != 1:

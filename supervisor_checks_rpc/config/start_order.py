@@ -65,7 +65,7 @@ class _Names:
 
     def __init__(self, known: Iterable[Program]) -> None:
         self._all = members(known)
-        # By group and by name of the process: a name without wildcards need not be compared with all.
+        # Processes by group and by name: only a name with wildcards is compared with all of them.
         self._by_word: dict[str, list[Member]] = {}
         for process in self._all:
             for word in {process[0], process[1]}:

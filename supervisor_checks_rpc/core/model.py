@@ -87,8 +87,8 @@ class CheckSpec:
     section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure. `logs`
     are those that a run reads: `stdout` or `stderr` of the process, or a path.
 
-    A section whose options are others for each process has `variants`; what is run is one of these. `options` then hold
-    what stands in the file.
+    A section with expansions such as %(process_num)d has `variants`: for each process a check, which is what runs. Its
+    `options` are as they stand in the file.
     """
 
     name: str
@@ -105,7 +105,7 @@ class CheckSpec:
     variants: Mapping[Key, CheckSpec] = field(default_factory=dict)
 
     def of(self, key: Key) -> CheckSpec:
-        """Return the check as it is for the process of this group and name."""
+        """Return the check with its option values for one process, given by group and name."""
         if not self.is_per_process or self.error:
             return self
         unknown = f'[healthcheck:{self.name}] no program of the file makes {Process(*key, 0).namespec}'

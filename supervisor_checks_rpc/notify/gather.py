@@ -51,7 +51,7 @@ class Gather:
         self._dropped = 0
 
     def add(self, news: News, now: float) -> None:
-        """Take `news` for the next message."""
+        """Add `news` to the next message."""
         if not self._news:
             self._first_at = now
         self._dropped += len(self._news) == self._news.maxlen
@@ -62,7 +62,7 @@ class Gather:
         return max(self._first_at + self._seconds, self._limit.free_at())
 
     def take(self, now: float) -> Batch:
-        """Return what was gathered, and begin anew."""
+        """Return the gathered news as one batch, and start an empty one."""
         kept_back = max(min(now, self._limit.free_at()) - (self._first_at + self._seconds), 0.0)
         batch = Batch(tuple(self._news), kept_back, self._dropped)
         self._limit.use(now)

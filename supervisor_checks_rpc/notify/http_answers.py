@@ -28,7 +28,7 @@ class Answer:
 
 
 def watch_requests() -> None:
-    """Have all that this process sends with requests be seen by `answers`."""
+    """Wrap `requests.Session.send`, so that `answers` sees each answer that this process gets."""
     import requests
 
     plain: Callable[..., requests.Response] = requests.Session.send
@@ -48,7 +48,7 @@ def watch_requests() -> None:
 
 @contextmanager
 def answers() -> Iterator[list[Answer]]:
-    """Yield a list that holds, after each request of this thread in the `with` block, the answer to the last one."""
+    """Yield a list. In the `with` block it holds the answer to the last request of this thread, and is empty before."""
     seen: list[Answer] = []
     _local.seen = seen
     try:

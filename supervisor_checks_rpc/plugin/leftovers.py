@@ -38,14 +38,14 @@ def kill(pid: int) -> None:
 
 
 class LeftoversLog:
-    """Logs which children of a stopped instance still run; a worker looks for them."""
+    """Logs the children of a stopped instance that still run. A worker process finds them."""
 
     def __init__(self, log: Any, worker: Callable[[], WorkerLink]) -> None:
         self._log = log
         self._worker = worker
 
     def report(self, process: Process) -> None:
-        """Log a second from now which children of the stopped instance still run, if there are any."""
+        """After a second, log which children of the stopped instance still run; log nothing if none does."""
         pending = self._worker().submit(CheckSpec('leftovers', CHECK_TYPE, ()), process, None)
         if pending is None:
             return

@@ -175,7 +175,7 @@ class Readiness:
 
 
 def _why_down(subprocess: Any, namespec: str) -> str:
-    """Say why a process does not run, '' where there is no more to say than that."""
+    """Return the reason why a process does not run, '' if supervisord knows none."""
     state = subprocess.state if subprocess else None
     if state == ProcessStates.EXITED:
         how = 'by a signal' if subprocess.exitstatus == _BY_SIGNAL else f'with status {subprocess.exitstatus}'

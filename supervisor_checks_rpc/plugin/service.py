@@ -154,7 +154,7 @@ class HealthService:
             self._doorbell = None
 
     def _is_next_group_stopped(self) -> bool:
-        """Tell whether supervisord, which stops one group on a turn of its loop, would sleep for nothing now."""
+        """Tell whether the group that supervisord stops next is stopped already: its loop need not sleep."""
         groups = self._supervisord.stop_groups
         return bool(groups) and not groups[-1].get_unstopped_processes()
 

@@ -40,12 +40,12 @@ class OurStops:
         return group is not None and self._is_stopping(make_namespec(group.config.name, subprocess.config.name))
 
     def is_up(self, subprocess: Any) -> bool:
-        """Tell whether a stop of many has to wait for the process: it runs, or we are stopping it."""
+        """Tell whether a stop of a group, or of all, waits for the process: it runs, or a restart of ours stops it."""
         return isRunning(subprocess) or self.has(subprocess)
 
 
 def stop_process(original: Method, stops_of: Callable[[Any], OurStops | None]) -> Method:
-    """Return stopProcess that waits for our stop where supervisord says NOT_RUNNING."""
+    """Return a stopProcess that waits for the stop of our restart, where `original` raises NOT_RUNNING."""
 
     @wraps(original)
     def stopProcess(self: Any, name: Any, wait: Any = True) -> Any:
@@ -69,7 +69,7 @@ def stop_process(original: Method, stops_of: Callable[[Any], OurStops | None]) -
 
 
 def stop_many(original: Method, stops_of: Callable[[Any], OurStops | None]) -> Method:
-    """Return stopProcessGroup or stopAllProcesses that leaves out nothing that we are stopping."""
+    """Return a stopProcessGroup or stopAllProcesses that also waits for processes that our restarts stop."""
 
     @wraps(original)
     def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +89,7 @@ def stop_many(original: Method, stops_of: Callable[[Any], OurStops | None]) -> M
 
 
 def start_process(original: Method, stops_of: Callable[[Any], OurStops | None]) -> Method:
-    """Return startProcess that waits for our stop, and for the start that comes after it."""
+    """Return a startProcess that waits for our restart of the process, where one is stopping it."""
 
     @wraps(original)
     def startProcess(self: Any, name: Any, wait: Any = True) -> Any:

@@ -209,7 +209,7 @@ class Waits:
 
     def _end_those_over(self, target: _Target, now: float) -> None:
         if target.outcome().is_healthy:
-            # A result that was fresh at the last look may be stale by now, and nothing noted that.
+            # A result also turns stale with time alone, without a call of note_change.
             self._look_at_all(target)
         outcome = target.outcome()
         over = [wait for wait in target.waits.values() if outcome.is_final or wait.ends <= now]

@@ -1,4 +1,4 @@
-"""How supervisorctl prints while it works, and calls at the same time."""
+"""Output of the commands, and calls of supervisord in several threads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OutputClosed(Exception):
 
 
 class Console:
-    """Prints lines to a standard output, each at once."""
+    """Writes lines to a standard output, and flushes it after each."""
 
     def __init__(self, stdout: Any, environ: Mapping[str, str] = os.environ) -> None:
         self._stdout = stdout

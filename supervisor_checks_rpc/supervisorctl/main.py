@@ -35,7 +35,7 @@ SUPERVISOR_USERNAME and SUPERVISOR_PASSWORD of the environment, else those of th
 
 Without a command it prints one line and exits 0 if all are healthy, else 1: HEALTHCHECK CMD {PROGRAM}
 """
-# What begins a command without a name, `supervisor_health --watch`.
+# The options of the command that has no name, as in `supervisor_health --watch`.
 _OF_COMMAND = ('json', *(one[2:] for one in COMMANDS[''].flags), *(f'{one[2:]}=' for one in COMMANDS[''].options))
 
 

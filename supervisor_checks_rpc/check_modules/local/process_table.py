@@ -95,7 +95,7 @@ def in_session(session: int) -> list[psutil.Process]:
         with suppress(OSError, psutil.Error):
             if pid != session and os.getsid(pid) == session:
                 handle = psutil.Process(pid)
-                # The handle holds its start time from now on; the pid may have been another's before.
+                # The handle has the start time of the process now. Before that, the pid may have changed its process.
                 if os.getsid(pid) == session:
                     found.append(handle)
     return found

@@ -1,4 +1,4 @@
-"""Options for a path and for what its reply must be, and the judgement; the checks http and fastcgi share them."""
+"""Options for a path and for the expected reply, and the tests of a reply; http and fastcgi share them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STATUSES = opt.Kind('status codes such as 200,302 or 200-299', statuses, show=la
 
 
 def insist_on_status(status: int, expected: Statuses) -> None:
-    """Raise CheckFailed for a status that is not expected."""
+    """Raise CheckFailed if `status` is not one of `expected`."""
     if status not in expected:
         raise CheckFailed(f'status {status}, expected {expected.text}')
 
@@ -55,7 +55,7 @@ def insist_on_status(status: int, expected: Statuses) -> None:
 def insist_on_body(
     text: str, wanted: re.Pattern[str] | None, unwanted: re.Pattern[str] | None, deadline: Deadline
 ) -> None:
-    """Raise CheckFailed if `wanted` is not found in a body, or `unwanted` is."""
+    """Raise CheckFailed unless `text` matches `wanted` and does not match `unwanted`; None is not looked for."""
     if wanted is not None and SEARCHER.search(wanted, text, deadline) is None:
         raise CheckFailed(f"body does not match '{excerpt(wanted.pattern)}', begins with '{excerpt(text)}'")
     if unwanted is not None:
