@@ -104,11 +104,11 @@ class HealthService:
 
     def status(self, monitor: Monitor) -> model.Status:
         """Return what is known of `monitor` now."""
-        return self._parts.remediation.status(monitor)
+        return self._parts.remediation.reports.status(monitor)
 
     def reason(self, monitor: Monitor) -> str:
         """Say why a monitor is in its state, in one line."""
-        return self._parts.remediation.reason(monitor)
+        return self._parts.remediation.reports.reason(monitor)
 
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
