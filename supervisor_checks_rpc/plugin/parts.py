@@ -17,12 +17,14 @@ from ..core.event_log import EventLog
 from ..core.model import Process
 from ..core.record import Record
 from .announcements import Announcements
+from .causes import Causes
 from .doorbell import Doorbell
 from .matching import Matching
 from .on_demand import OnDemandRuns
 from .processes import Processes
 from .readiness import Readiness
 from .remediation import Remediation
+from .restart_with import RestartWith
 from .shutdown import Shutdown
 from .start_order import StartOrder
 from .waits import Waits
@@ -49,11 +51,13 @@ class Parts:
         self.readiness = Readiness(
             self.processes, self.record, self.is_suspended, self._is_restarting, self._stop_progress, clock
         )
-        self.start_order = StartOrder(supervisord, self.record, self.readiness, self._restart_by_rule, clock)
+        causes = Causes(self.record, self.readiness, clock)
+        restart_with = RestartWith(self.log, self.readiness, self._restart_by_rule)
+        self.start_order = StartOrder(supervisord, self.record, self.readiness, causes, restart_with, clock)
         self.shutdown = Shutdown(supervisord, self.ring, clock)
         self.remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self.ring,
-            self.start_order.cause, self.start_order.hold_back, self.shutdown.begin, clock,
+            causes.cause, causes.hold_back, self.shutdown.begin, clock,
         )  # fmt: skip
         self.waits = Waits(self.readiness, self.start_order, clock)
         self.matching = Matching(self.log, self.processes, self.record, clock)
