@@ -48,7 +48,7 @@ class EventList:
     def _follow(self, process: str, events: list[Struct]) -> None:
         """Print `events` and those to come; with --json, each is a document of one line."""
         rows = [table.event_row(event) for event in events]
-        lines = table.Table(self._output.console.screen, table.EVENTS, rows or [_TYPICAL_EVENT])
+        lines = table.Table(self._output.console.screen, table.EVENTS, [*rows, _TYPICAL_EVENT])
         self._output.line(lines.heading())
         last, trouble = 0, ''
         while True:
