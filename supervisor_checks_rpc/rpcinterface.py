@@ -8,6 +8,8 @@ through system.methodHelp and system.methodSignature.
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -449,6 +451,12 @@ def _shown(option: Option, value: Any) -> Any:
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
 
 
+def _log_any_character() -> None:
+    """Have standard output, where supervisord logs with -n, escape what its encoding lacks: else the line is lost."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
+
+
 def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface | None:
     """Return the interface, as supervisord asks for it with the options of `[rpcinterface:health]`.
 
@@ -458,6 +466,7 @@ def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespac
     service = getattr(supervisord, 'health_service', None)
     if service is None:
         try:
+            _log_any_character()
             service = HealthService(supervisord)
             install_when_running(supervisord, service)
         except Exception:

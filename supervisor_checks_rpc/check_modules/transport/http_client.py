@@ -90,7 +90,14 @@ class Reply:
     def header(self, name: str) -> str | None:
         """Return what the header says, None if it is not there; several of that name are joined."""
         found = self._response.headers.get_all(name)
-        return None if found is None else ', '.join(map(str, found))
+        if found is None:
+            return None
+        text = ', '.join(map(str, found))
+        try:
+            # http.client reads headers as Latin-1, whatever they are.
+            return text.encode('latin-1').decode('utf-8')
+        except ValueError:
+            return text
 
     def text(self) -> str:
         """Return the body, up to BODY_CAP.
@@ -170,7 +177,6 @@ class Client:
             raise CheckFailed('cannot follow the redirect: its Location is no URL') from None
 
     def _following(self, request: Request, reply: http.client.HTTPResponse) -> Request:
-        # http.client reads headers as Latin-1, whatever they are.
         location = reply.headers['Location'].encode('latin-1').decode('utf-8')
         url: str = urljoin(request.url, location)
         scheme = urlsplit(url).scheme
