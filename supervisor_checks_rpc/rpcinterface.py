@@ -25,12 +25,12 @@ from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
 from .options import Option
+from .plugin.configuration import CannotReload
 from .plugin.guards import deferred
 from .plugin.http.handlers import install_when_running
 from .plugin.restarts import CannotRestart
-from .plugin.service import CannotReload
+from .plugin.results import TooManyExternalChecks
 from .plugin.service import HealthService
-from .plugin.service import TooManyExternalChecks
 from .plugin.worker_link import MAX_PENDING
 from .protocol import encoding
 from .protocol import structs
@@ -364,7 +364,7 @@ class HealthNamespaceRPCInterface:
         @param string message  A line that says how it is
         @return boolean result Always true unless error
         """
-        self._service.beat(check, process, ok, message)
+        self._service.results.beat(self._service.monitor(check, process), ok, message)
         return True
 
     @_published
@@ -384,7 +384,8 @@ class HealthNamespaceRPCInterface:
         if stale_after < 1:
             raise incorrect(f'stale_after must be 1 or more, not {stale_after}')
         lines = printable_line(check), printable_line(type), process, outcome, printable_line(reason)
-        self._service.report_check(self._service.result_now(*lines), stale_after)
+        results = self._service.results
+        results.report_check(results.result_now(*lines), stale_after)
         return True
 
     @_published
