@@ -1,0 +1,94 @@
+"""TLS as a check asks for it: its options, and the certificates and keys that they name."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from typing import NamedTuple
+
+from ... import options as opt
+from ...core.text import excerpt
+from ...errors import InvalidCheckConfig
+from . import sockets
+from .addresses import HOST
+
+CA_FILE = opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones')
+CERTIFICATE_OPTIONS = (
+    opt.Option('server_name', HOST, help='the name to ask for and to verify in the certificate (= host)'),
+    opt.Option('cert_file', opt.TEXT, help='the certificate to show, with its key unless there is a key_file'),
+    opt.Option('key_file', opt.TEXT, help='the key of cert_file'),
+)
+
+
+def key_problem(values: Mapping[str, Any]) -> list[str]:
+    """Return a line if there is a key without its certificate."""
+    alone = values['key_file'] is not None and values['cert_file'] is None
+    return ['key_file: expected a cert_file as well'] if alone else []
+
+
+@dataclass(frozen=True)
+class TLS:
+    """What a check says about TLS."""
+
+    verify: bool = True
+    ca_file: str | None = None
+    server_name: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+    def context(self, authorities: str | None = None) -> ssl.SSLContext:
+        """Return the context of a connection; `authorities` is the file of those to trust without a `ca_file`.
+
+        :raises InvalidCheckConfig: when a file cannot be used.
+        """
+        trusted = _file('ca_file', self.ca_file or authorities) if self.verify else None
+        return _loaded(self.verify, trusted, _file('cert_file', self.cert_file), _file('key_file', self.key_file))
+
+
+class _File(NamedTuple):
+    """A file as it was when it was looked at."""
+
+    path: str
+    mtime_ns: int
+    inode: int
+
+
+def _file(option: str, path: str | None) -> _File | None:
+    if path is None:
+        return None
+    try:
+        stat = os.stat(path)
+    except OSError as why:
+        raise unusable(option, path, why) from None
+    return _File(path, stat.st_mtime_ns, stat.st_ino)
+
+
+@functools.lru_cache(maxsize=16)
+def _loaded(verify: bool, authorities: _File | None, certificate: _File | None, key: _File | None) -> ssl.SSLContext:
+    # Reading a bundle takes longer than the whole run, but a renewed one must count from the next run on.
+    if not verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        try:
+            context = ssl.create_default_context(cafile=authorities.path if authorities else None)
+        except OSError as why:
+            raise unusable('ca_file', authorities.path if authorities else '', why) from None
+    if certificate is not None:
+        try:
+            # Without a password OpenSSL would ask the terminal for that of a key.
+            context.load_cert_chain(certificate.path, key.path if key else None, password='')
+        except OSError as why:
+            raise unusable('cert_file', certificate.path, why) from None
+    context.sslsocket_class = sockets.DeadlineTLSSocket
+    return context
+
+
+def unusable(option: str, path: str, why: OSError) -> InvalidCheckConfig:
+    """Return the error that the file at `path`, which an option names, cannot be used."""
+    return InvalidCheckConfig(f"{option}: cannot use '{excerpt(path)}': {why.strerror or why}")
