@@ -115,6 +115,11 @@ class ComplexCheck(BaseCheck):
 
         self._members = [(m, create(m.type, m.options)) for m in self._config['checks']]
 
+    def prepare(self) -> None:
+        """Import what the members need."""
+        for _, check in self._members:
+            check.prepare()
+
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Run all members, and count."""
         samples = sample if isinstance(sample, dict) else {}

@@ -45,7 +45,7 @@ def spawn_worker(user: str | None, max_concurrent: int, memory: int | None = Non
 
 
 def is_broken(result: Result) -> bool:
-    """Tell by a result whether the worker of an isolated check that sent it can run nothing more, and is to be replaced.
+    """Tell by a result whether the worker of an isolated check can run nothing more, and is to be replaced.
 
     A run hangs in it, and may be using up a CPU; or it has no memory or no thread left.
     """

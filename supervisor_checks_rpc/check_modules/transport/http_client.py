@@ -30,13 +30,13 @@ from ...errors import CheckFailed
 from . import sockets
 from .addresses import shown
 from .expectations import BODY_CAP
-from .http_connection import TLS
 from .http_connection import Address
 from .http_connection import Connector
 from .http_connection import days_left
 from .http_connection import head_of
 from .http_exchange import exchange
 from .http_exchange import verdicts
+from .tls import TLS
 
 MAX_REDIRECTS = 10
 DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}

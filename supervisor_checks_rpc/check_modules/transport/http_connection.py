@@ -6,7 +6,6 @@ Imported by the first check that runs, never by supervisord, because it imports 
 from __future__ import annotations
 
 import functools
-import os
 import socket
 import ssl
 import time
@@ -15,7 +14,6 @@ from http.client import HTTP_PORT
 from http.client import HTTPS_PORT
 from http.client import HTTPConnection
 from typing import Any
-from typing import NamedTuple
 from urllib.parse import unquote
 from urllib.parse import urlsplit
 
@@ -25,8 +23,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from ...core.deadline import Deadline
 from ...core.text import excerpt
 from ...errors import CheckFailed
-from ...errors import InvalidCheckConfig
 from . import sockets
+from .tls import TLS
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,6 @@ class Address:
         """Return where a redirect from here to `url` leads: here, if it names the same host and port."""
         there = Address.of(url)
         return self if (self.host, self.port, self.is_tls) == (there.host, there.port, there.is_tls) else there
-
-
-@dataclass(frozen=True)
-class TLS:
-    """What a check says about TLS."""
-
-    verify: bool = True
-    ca_file: str | None = None
-    server_name: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
 
 
 class _Writer(HTTPConnection):
@@ -101,7 +88,7 @@ class Connector:
         :raises HealthError: when there is none.
         """
         tls = self._tls if address.is_ours else TLS(self._tls.verify, self._tls.ca_file)
-        context = _tls_context(tls) if address.is_tls else None
+        context = tls.context(DEFAULT_CA_BUNDLE_PATH) if address.is_tls else None
         with sockets.prefixed_errors('cannot connect: '):
             sock = (
                 sockets.connect_unix(address.path, deadline)
@@ -140,52 +127,3 @@ def _secured(
     assert isinstance(secured, sockets.DeadlineTLSSocket)
     secured.deadline = deadline
     return secured
-
-
-class _File(NamedTuple):
-    """A file as it was when it was looked at."""
-
-    path: str
-    mtime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, option: str, path: str) -> _File:
-        try:
-            stat = os.stat(path)
-        except OSError as why:
-            raise _unusable(option, path, why) from None
-        return cls(path, stat.st_mtime_ns, stat.st_ino)
-
-
-def _tls_context(tls: TLS) -> ssl.SSLContext:
-    authorities = _File.of('ca_file', tls.ca_file or DEFAULT_CA_BUNDLE_PATH) if tls.verify else None
-    certificate = _File.of('cert_file', tls.cert_file) if tls.cert_file else None
-    key = _File.of('key_file', tls.key_file) if tls.key_file else None
-    return _loaded(authorities, certificate, key)
-
-
-@functools.lru_cache(maxsize=16)
-def _loaded(authorities: _File | None, certificate: _File | None, key: _File | None) -> ssl.SSLContext:
-    # Reading a bundle takes longer than the whole run, but a renewed one must count from the next run on.
-    if authorities is None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        try:
-            context = ssl.create_default_context(cafile=authorities.path)
-        except OSError as why:
-            raise _unusable('ca_file', authorities.path, why) from None
-    if certificate is not None:
-        try:
-            # Without a password OpenSSL would ask the terminal for that of a key.
-            context.load_cert_chain(certificate.path, key.path if key else None, password='')
-        except OSError as why:
-            raise _unusable('cert_file', certificate.path, why) from None
-    context.sslsocket_class = sockets.DeadlineTLSSocket
-    return context
-
-
-def _unusable(option: str, path: str, why: OSError) -> InvalidCheckConfig:
-    return InvalidCheckConfig(f"{option}: cannot use '{excerpt(path)}': {why.strerror or why}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import ssl
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +17,20 @@ from ...errors import InvalidCheckConfig
 from . import sockets
 from .addresses import HOST
 
-CA_FILE = opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones')
-CERTIFICATE_OPTIONS = (
+OPTIONS = (
+    opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones'),
     opt.Option('server_name', HOST, help='the name to ask for and to verify in the certificate (= host)'),
     opt.Option('cert_file', opt.TEXT, help='the certificate to show, with its key unless there is a key_file'),
     opt.Option('key_file', opt.TEXT, help='the key of cert_file'),
 )
 
 
-def key_problem(values: Mapping[str, Any]) -> list[str]:
-    """Return a line if there is a key without its certificate."""
-    alone = values['key_file'] is not None and values['cert_file'] is None
-    return ['key_file: expected a cert_file as well'] if alone else []
+def problems(values: Mapping[str, Any], names: Iterable[str], is_on: bool, switch: str) -> list[str]:
+    """Return a line for each option of `names` that needs TLS, which `switch` turns on; and for a key by itself."""
+    found = [f'{name}: expected {switch} as well' for name in names if values[name] is not None and not is_on]
+    if values['key_file'] is not None and values['cert_file'] is None:
+        found.append('key_file: expected a cert_file as well')
+    return found
 
 
 @dataclass(frozen=True)
