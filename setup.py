@@ -82,6 +82,7 @@ setup(
     cmdclass={'sdist': SdistWithTests},
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={
+        'grpc': ['grpcio'],
         'notify': ['apprise'],
         'test': [
             'aiosmtpd',
@@ -94,6 +95,8 @@ setup(
             'prometheus_client',
             'gunicorn',
             'uvicorn',
+            'grpcio',
+            'grpcio-health-checking',
             'ruff',
             'mypy',
             'types-requests',

@@ -46,6 +46,7 @@ RUN_BY = {
     'doctest: *': 'tests/live/test_docs_examples.py',
     'cron: health': 'tests/live/test_docs_examples.py',
     'python: ask': 'tests/live/test_docs_examples.py',
+    'python: grpc': 'tests/test_check_modules/test_grpc.py',
     'python: notify': 'tests/live/test_docs_examples.py',
     'python: custom': 'tests/live/test_docs_examples.py',
     'python: old': 'tests/live/test_docs_examples.py',

@@ -71,7 +71,7 @@ def build_spec(
         '\n'.join(one_line(f'[{SECTION}{name}] {line}') for line in problems),
         ttl=ttl,
     )
-    return spec if _names_members(spec.type, own) else _with_logs(spec)
+    return spec if _names_members(spec.type, own) else _with_needs(spec)
 
 
 def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
@@ -96,22 +96,18 @@ def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
     options = {**spec.options, 'checks': json.dumps(members)}
     problems = problems or check_modules.built_in(spec.type).parse(options)[1]
     error = '\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems)
-    return _with_logs(replace(spec, options=options, error=error))
+    return _with_needs(replace(spec, options=options, error=error))
 
 
-def _with_logs(spec: CheckSpec) -> CheckSpec:
-    if spec.error or check_modules.is_custom(spec.type):
+def _with_needs(spec: CheckSpec) -> CheckSpec:
+    """Return the spec with what its runs need beside its options: logs, a worker process for itself."""
+    if spec.error:
         return spec
+    if check_modules.is_custom(spec.type):
+        return replace(spec, is_isolated=True)
     check_class = check_modules.built_in(spec.type)
-    return replace(spec, logs=check_class.logs(check_class.parse(spec.options)[0]))
-
-
-def runs_custom_code(spec: CheckSpec) -> bool:
-    """Tell whether the check runs custom code, which must have a process of its own."""
-    if spec.type == 'complex' and not spec.error:
-        members = check_modules.built_in(spec.type).parse(spec.options)[0]['checks']
-        return any(check_modules.is_custom(member.type) for member in members)
-    return check_modules.is_custom(spec.type)
+    values = check_class.parse(spec.options)[0]
+    return replace(spec, logs=check_class.logs(values), is_isolated=check_class.is_isolated(values))
 
 
 def fingerprint(spec: CheckSpec) -> str:

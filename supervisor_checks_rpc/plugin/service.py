@@ -139,7 +139,7 @@ class HealthService:
     # -- runs on demand
 
     def worker(self, key: str = '') -> WorkerLink:
-        """Return the link to the worker of that key: '' for all built-in checks, a section's name for custom code."""
+        """Return the link to the worker of that key: '' for most checks, a section's name if it is isolated."""
         return self._parts.worker(key)
 
     def run(self, monitor: Monitor) -> PendingRun | None:
