@@ -22,6 +22,8 @@ from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
 from ..config import loader
+from ..config import sections
+from ..config.start_order import Condition
 from ..core import model
 from ..core.event_log import Event
 from ..core.event_log import EventLog
@@ -349,6 +351,14 @@ class HealthService:
     def reason(self, monitor: Monitor) -> str:
         """Say why a monitor is in its state, in one line."""
         return self._remediation.reason(monitor)
+
+    def options(self, monitor: Monitor) -> dict[str, Any]:
+        """Return the options of the check of `monitor`, without its secrets."""
+        return {} if monitor.spec.is_external else sections.shown(monitor.spec)
+
+    def needs(self, key: model.Key) -> list[tuple[Condition, str]]:
+        """Return what a process depends on, each condition with what is missing for it, '' when it holds."""
+        return self._start_order.needs(key)
 
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""

@@ -61,16 +61,20 @@ def show(browser: Browser, sv: Supervisord, rows: int = 1) -> None:
 
 
 def row(browser: Browser, process: str, check: str) -> dict[str, Any] | None:
-    """Return what the row of a check on a process says, None when there is none."""
+    """Return what the row of a check on a process says, with the line of the process above; None if there is no row."""
     found: dict[str, Any] | None = browser.run(
         """
         const [process, check] = arguments;
-        const tr = [...document.querySelectorAll('#rows > tr')].find((tr) => tr.row
-          && tr.querySelector('.name').textContent === process && tr.querySelector('.check').textContent === check);
+        const tr = [...document.querySelectorAll('#rows > tr')].find((tr) => tr.row?.process
+          && tr.row.process.namespec === process && tr.querySelector('.check').textContent === check);
         if (!tr) return null;
-        const text = (name) => tr.querySelector(`.${name}`).textContent;
+        const above = [...document.querySelectorAll('#rows > .several')]
+          .find((one) => one.row.process === tr.row.process);
+        const text = (name) => tr.querySelector(`.${name}`)?.textContent ?? '';
+        const withAbove = (name) => text(name) + (above?.querySelector(`.${name}`).textContent ?? '');
         return {
-          state: text('badge'), why: text('why'), next: text('next'), instance: text('instance'), since: text('since'),
+          state: text('badge'), why: text('why'), next: withAbove('next'), instance: withAbove('instance'),
+          since: text('since'),
           results: tr.querySelector('svg')?.ariaLabel ?? '', buttons: [...tr.querySelectorAll('.action button')]
             .filter((button) => button.checkVisibility()).map((button) => button.textContent),
           marks: (tr.querySelector('svg .begun')?.getAttribute('d') ?? '').split('v18').length - 1,
@@ -95,6 +99,13 @@ def until_row(browser: Browser, process: str, check: str, timeout: float = 15, *
 def press(browser: Browser, process: str, button: str) -> None:
     """Press a button of the first row of a process, as a person does who found it."""
     browser.click(f'button[aria-label^="{button} "][aria-label$="{process}"]')
+
+
+def answer(browser: Browser, is_yes: bool) -> str:
+    """Answer the question that stands in the place of a button, and return it."""
+    (asked,) = browser.texts('.question > span')
+    browser.click('.question .yes' if is_yes else '.question .no')
+    return asked
 
 
 def report(sv: Supervisord, outcome: str, reason: str = 'as the test has it') -> None:
@@ -202,10 +213,13 @@ def test_a_thousand_rows_can_be_found_and_sorted(supervisord: Start, browser: Br
     sv = supervisord(many + checks, health=f'{IDLE}\non_failure = none', inet=True)
     sv.wait_state('many:p49')
     report(sv, 'passed')
-    show(browser, sv, 1000)
+    show(browser, sv)
     # Not what is laid out: rows out of sight are not.
-    shown = 'return [...document.querySelectorAll("#rows > tr:not([hidden]) .name")].map((name) => name.textContent)'
+    checks = "[...document.querySelectorAll('#rows > tr')].filter((tr) => tr.row.check)"
+    shown = f'return {checks}.map((tr) => tr.row.process.namespec)'
     assert browser.texts('#verdict') == ['all 1000 healthy']
+    assert browser.texts('#rows > tr .process') == ['many 50 processes']
+    browser.click('#folding')
     names = browser.run(shown)
     assert (names[0], names[-1], len(names)) == ('many:p00', 'many:p49', 1000)
     browser.click('[data-sort=process]')
@@ -248,10 +262,10 @@ def test_each_button_does_what_it_says(supervisord: Start, browser: Browser) -> 
 
     before = sv.process('web')['pid']
     press(browser, 'web', 'Restart')
-    assert browser.answer(is_yes=False) == 'Restart web?'
+    assert answer(browser, is_yes=False) == 'Restart web?'
     press(browser, 'web', 'Restart')
     assert sv.process('web')['pid'] == before
-    assert browser.answer(is_yes=True) == 'Restart web?'
+    assert answer(browser, is_yes=True) == 'Restart web?'
     sv.wait(lambda: sv.process('web')['pid'] not in (0, before), what='the restart')
     assert 'asked for on the page /health/' in sv.log()
     until_row(browser, 'web', 'ping', state='healthy')
@@ -266,7 +280,7 @@ def test_each_button_does_what_it_says(supervisord: Start, browser: Browser) -> 
     sv.supervisor.stopProcess('web')
     until_row(browser, 'web', 'ping', instance='STOPPED')
     press(browser, 'web', 'Restart')
-    browser.answer(is_yes=True)
+    answer(browser, is_yes=True)
     browser.wait(lambda: [t for t in browser.texts('#message') if 'web: cannot restart: web is not running' in t])
     assert [line for line in browser.complaints() if '409' not in line] == []
 
@@ -569,8 +583,8 @@ def test_it_asks_nobody_but_its_supervisord(supervisord: Start, browser: Browser
 
 # -- HTTP
 
-SCRIPTS = ('page', 'view', 'table', 'detail', 'words')
-PARTS = ('', 'ui/page.css', 'ui/icon.svg', *(f'ui/{name}.js' for name in SCRIPTS))
+SCRIPTS = ('page', 'view', 'tree', 'table', 'detail', 'happened', 'buttons', 'words')
+PARTS = ('ui/page.css', 'ui/icon.svg', *(f'ui/{name}.js' for name in SCRIPTS))
 ALWAYS = {
     'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff', 'X-Frame-Options': 'DENY',
     'Referrer-Policy': 'no-referrer', 'Cross-Origin-Resource-Policy': 'same-origin',

@@ -81,6 +81,10 @@ class StatusData:
         text = '' if text == ',' else text
         yield f'{text}],"complete":{_dump(self._is_current(monitors))}}}\n'.encode('ascii')
 
+    def is_of_this_life(self, seen: str) -> bool:
+        """Tell whether the mark `seen` is of this life of supervisord."""
+        return seen.startswith(f'{self._life}-')
+
     def _refresh(self) -> str:
         """Bring processes and monitors up to now; return the states of the processes, a digit for each."""
         names, states = [], []
