@@ -84,6 +84,8 @@ setup(
     extras_require={
         'notify': ['apprise'],
         'test': [
+            # The tests take axe.min.js from it; it has no release for Python 3.9.
+            'axe-core-python; python_version >= "3.10"',
             'aiosmtpd',
             'apprise',
             'build',

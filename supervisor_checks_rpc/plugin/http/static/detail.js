@@ -80,7 +80,7 @@ export class Detail {
       const outcomes = newest.map((result) => result.outcome);
       parts.push(tableOf(COLUMNS, rows, outcomes, newest.map((result) => moment(result.at)), 'Last results'));
     }
-    const options = Object.entries(status.options);
+    const options = Object.entries(status.options).filter(([, value]) => value !== '');
     if (options.length) {
       const list = document.createElement('dl');
       for (const [name, value] of options) {
@@ -114,8 +114,9 @@ export class Detail {
         const status = this.sources.statusOf(name);
         const badge = text('span', `badge ${status}`, status);
         badge.dataset.sign = SIGNS[status];
-        item.append(text('span', 'node', ''));
-        item.lastChild.append(name, ' ', badge);
+        const one = text('span', 'node', '');
+        one.append(name, ' ', badge);
+        item.append(one, ' ');
       }
       if (node.more) item.append(` and ${node.more} more`);
       if (node.needs.length) item.append(this.graph(node.needs));

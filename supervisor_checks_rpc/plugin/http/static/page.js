@@ -26,10 +26,9 @@ let misses = 0;
 let isAsking = false;
 let isImpatient = false;
 let timer = 0;
-const view = new View();
-const happened = new Happened($('happened'));
-
 const now = () => Date.now() / 1000 + ahead;
+const view = new View(now);
+const happened = new Happened($('happened'));
 
 // -- what has changed
 
@@ -93,7 +92,6 @@ function show(changes) {
   for (const line of view.tree.lines()) {
     line.isAllowed = token !== '';
     line.refresh();
-    line.age(now());
     if (line.detail) line.detail.refresh();
   }
   $('pausing').hidden = token === '';
@@ -102,6 +100,7 @@ function show(changes) {
   if (!isFirst && !changes.whole) announce(changed);
   summarize(changes.problems.length);
   if (changes.whole || !view.isInHand()) view.tidy();
+  view.age();
   seen = changes.seen;
 }
 
@@ -214,7 +213,7 @@ function start() {
   });
   setInterval(() => {
     if (document.hidden) return;
-    for (const line of view.rows) line.age(now());
+    view.age();
     if (misses) freshen($('freshness').title);
   }, 1000);
   poll();

@@ -145,7 +145,7 @@ export class Tree {
     const found = [];
     const sorted = (things) => [...things].sort((a, b) => order(a.rows, b.rows));
     // Whether what is below a line is shown: each thing there, by its rows.
-    const below = (line, rows) => !line || isLooking || this.folds.isOpen(this.key(line)) || this.folds.shows(this.key(line), rows);
+    const below = (line, rows) => !line || isLooking || this.folds.shows(this.key(line), rows);
     const addProcess = (process) => {
       const rows = process.rows.filter(isWanted);
       if (!rows.length) return;
@@ -161,10 +161,13 @@ export class Tree {
       found.push(one.line);
       for (const process of sorted(one.processes)) if (below(one.line, process.rows)) addProcess(process);
     }
+    return found;
+  }
+
+  tellFolds(isLooking) {
     for (const line of this.heads) {
       if (line.made) line.opener.setAttribute('aria-expanded', String(isLooking || this.folds.isOpen(this.key(line))));
     }
-    return found;
   }
 }
 

@@ -7,7 +7,9 @@ import { SIGNS, STATES } from './words.js';
 const $ = (id) => document.getElementById(id);
 
 export class View {
-  constructor() {
+  // `now` tells the time of supervisord, in seconds since the epoch.
+  constructor(now) {
+    this.now = now;
     this.tree = new Tree();
     this.order = 'state';
     this.isReversed = false;
@@ -84,6 +86,8 @@ export class View {
     const isLooking = words.length > 0 || this.wanted.size > 0;
     const shown = this.tree.shown((row) => row.matches(words, this.wanted), isLooking, inOrder);
     this.place(shown);
+    this.tree.tellFolds(isLooking);
+    this.age();
     $('nothing').hidden = shown.length > 0;
     $('nothing').textContent = this.rows.length ? 'Nothing here is like that.' : 'There are no processes.';
     $('folding').hidden = !this.tree.heads.length;
@@ -94,6 +98,10 @@ export class View {
       else header.parentElement.removeAttribute('aria-sort');
     }
     this.goTo(shown.includes(this.current) ? this.current : shown[0]);
+  }
+
+  age() {
+    for (const row of this.rows) row.age(this.now());
   }
 
   place(lines) {

@@ -4,7 +4,7 @@ export const STATES = ['unhealthy', 'invalid', 'unknown', 'waiting', 'stopping',
 
 // Colour is never the only sign.
 export const SIGNS = {
-  unhealthy: '\u2717', invalid: '!', unknown: '?', waiting: '\u29d6', stopping: '\u21bb', starting: '\u2026', paused: '\u2016',
+  unhealthy: '\u2717', invalid: '!', unknown: '?', waiting: '\u25d4', stopping: '\u21bb', starting: '\u2026', paused: '\u2016',
   healthy: '\u2713', inactive: '\u25cb', unchecked: '\u2013',
 };
 
