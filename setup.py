@@ -85,6 +85,8 @@ setup(
         'grpc': ['grpcio'],
         'notify': ['apprise'],
         'test': [
+            # The tests take axe.min.js from it; it has no release for Python 3.9.
+            'axe-core-python; python_version >= "3.10"',
             'aiosmtpd',
             'apprise',
             'build',

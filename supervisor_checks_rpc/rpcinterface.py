@@ -26,13 +26,13 @@ from .core.monitor import Monitor
 from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
-from .options import Option
 from .plugin.configuration import CannotReload
 from .plugin.guards import deferred
 from .plugin.http.handlers import install_when_running
 from .plugin.restarts import CannotRestart
 from .plugin.results import TooManyExternalChecks
 from .plugin.service import HealthService
+from .plugin.waits import wait_struct
 from .plugin.worker_link import MAX_PENDING
 from .protocol import encoding
 from .protocol import structs
@@ -291,21 +291,11 @@ class HealthNamespaceRPCInterface:
         def subscribe(caller: Callable[[], None]) -> None:
             wait.call_when_done = caller
 
-        def answer() -> structs.Struct:
-            is_healthy, is_useless, failing = wait.outcome
-            return {
-                'healthy': is_healthy,
-                'waited': round(wait.waited, 3),
-                'useless': is_useless and not is_healthy,
-                'failing': [
-                    {**structs.failing_struct(check, name, state, reason), 'inactive': is_inactive}
-                    for name, check, state, reason, is_inactive in failing
-                ],
-            }
-
         if wait.is_done:
-            return answer()
-        return deferred(lambda: wait.is_done, answer, subscribe, lambda: self._service.waits.forget(wait))
+            return wait_struct(wait)
+        return deferred(
+            lambda: wait.is_done, lambda: wait_struct(wait), subscribe, lambda: self._service.waits.forget(wait)
+        )
 
     @_published
     def pause(self, check: str, process: str, seconds: int) -> Any:
@@ -438,14 +428,11 @@ def check_struct(spec: CheckSpec) -> structs.Struct:
         'processes': [printable_line(pattern) for pattern in spec.processes],
         'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
     }
-    struct.update({option.name: _shown(option, value) for option, value in sections.listed(spec)})
+    struct.update({name: _option(value) for name, value in sections.shown(spec).items()})
     return struct
 
 
-def _shown(option: Option, value: Any) -> Any:
-    if option.secret:
-        return '(hidden)'
-    shown = option.kind.show(value)
+def _option(shown: Any) -> Any:
     if isinstance(shown, int) and not isinstance(shown, bool):
         return shown if shown < 2**31 else float(shown)
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))

@@ -28,6 +28,7 @@ COMMON_OPTIONS = (
     Option('processes', opt.WORDS, opt.REQUIRED, 'group:name with shell wildcards, or a bare name'),
     *SCHEDULE_OPTIONS,
 )
+HIDDEN = '(hidden)'
 # How `checks` of a complex check begins when it is JSON and not names of sections.
 _JSON = ('{', '[')
 _COMMON_NAMES = frozenset(option.name for option in COMMON_OPTIONS)
@@ -142,6 +143,11 @@ def listed(spec: CheckSpec) -> list[tuple[Option, Any]]:
             elif option.name in values:
                 pairs.append((option, values[option.name]))
     return [(option, value) for option, value in pairs if value is not None]
+
+
+def shown(spec: CheckSpec) -> dict[str, Any]:
+    """Return the options of a check by name, as people may see them: of a secret only that it is set."""
+    return {option.name: HIDDEN if option.secret else option.kind.show(value) for option, value in listed(spec)}
 
 
 def one_line(text: str) -> str:

@@ -15,6 +15,8 @@ from supervisor.options import split_namespec
 from supervisor.states import ProcessStates
 
 from ..config import loader
+from ..config import sections
+from ..config.start_order import Condition
 from ..core import model
 from ..core.event_log import Event
 from ..core.monitor import Monitor
@@ -109,6 +111,14 @@ class HealthService:
     def reason(self, monitor: Monitor) -> str:
         """Say why a monitor is in its state, in one line."""
         return self._parts.remediation.reports.reason(monitor)
+
+    def options(self, monitor: Monitor) -> dict[str, Any]:
+        """Return the options of the check of `monitor`, without its secrets."""
+        return {} if monitor.spec.is_external else sections.shown(monitor.spec)
+
+    def needs(self, key: model.Key) -> list[tuple[Condition, str]]:
+        """Return what a process depends on, each condition with what is missing for it, '' when it holds."""
+        return self._parts.start_order.needs(key)
 
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
