@@ -237,11 +237,14 @@ def test_keys_of_a_result_and_of_a_status():
     assert status.split() == [key for key in more if key not in results]
 
 
+RPC_METHODS = 'plugin/rpc_methods.py'
+
+
 def test_faults():
     stated = {name.strip('`'): int(code) for code, name, _ in rows(section(METHODS, 'Faults'))}
     assert stated.pop('OVERLOADED') == rpcinterface.Faults.OVERLOADED
     assert stated == {name: getattr(SupervisorFaults, name) for name in stated}
-    source = (ROOT / 'supervisor_checks_rpc' / 'rpcinterface.py').read_text()
+    source = ''.join((ROOT / 'supervisor_checks_rpc' / name).read_text() for name in ('rpcinterface.py', RPC_METHODS))
     assert set(re.findall(r'SupervisorFaults\.(\w+)', source)) == stated.keys()
 
 
