@@ -21,6 +21,8 @@ PACKAGES = {
     'uvicorn': 'uvicorn',
     'redis-server': 'redis-server',
     'postgres': 'postgresql',
+    'mariadbd': 'mariadb-server-core',
+    'mariadb': 'mariadb-client-core',
     'chromium': 'chromium',
     'chromedriver': 'chromium-driver',
     'prometheus': 'prometheus',

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from harness import Supervisord
 from harness import free_port
@@ -13,6 +20,31 @@ from recipes import Recipe
 from tools import tool
 
 Create = Callable[..., Supervisord]
+# Databases do not run as root.
+USER = pwd.getpwnam('nobody') if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+
+
+def as_user(*command: object) -> None:
+    owner = {'user': USER.pw_uid, 'group': USER.pw_gid, 'extra_groups': []} if os.geteuid() == 0 else {}
+    subprocess.run(list(map(str, command)), cwd='/', capture_output=True, check=True, timeout=60, **owner)
+
+
+def folder_of_user(recipe: Recipe) -> Path:
+    """Return a folder where the database may write."""
+    folder = recipe.folder / 'data'
+    folder.mkdir()
+    os.chown(folder, USER.pw_uid, USER.pw_gid)
+    return folder
+
+
+@contextlib.contextmanager
+def connections(count: int, port: int, first: bytes = b'') -> Iterator[None]:
+    """Hold so many connections, which send `first` and no more."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection(('127.0.0.1', port)))
+            client.sendall(first)
+        yield
 
 
 # -- Redis
@@ -77,3 +109,93 @@ def test_redis_that_loads_is_told_and_not_restarted(supervisord: Create) -> None
     recipe.sv.wait(loads, what='a Redis that loads')
     recipe.wait_healthy()
     assert recipe.sv.health.getProcessStatus('redis')[0]['restarts'] == 0
+
+
+# -- PostgreSQL
+
+HELLO = b'\0\0\0\x29\0\3\0\0user\0postgres\0database\0postgres\0\0'
+
+
+def postgres(supervisord: Create, *, is_standby: bool = False) -> tuple[Recipe, int]:
+    """One that asks for a password, and its port; a standby takes no connections."""
+    server = Path(tool('postgres'))
+    recipe, port = Recipe(supervisord, 'postgresql'), free_port()
+    folder = folder_of_user(recipe)
+    data, secret = folder / 'main', folder / 'password'
+    secret.write_text('s3cret')
+    secret.chmod(0o644)
+    authenticated = ('-A', 'scram-sha-256', f'--pwfile={secret}', '-U', 'postgres')
+    as_user(server.with_name('initdb'), '-D', data, *authenticated, '-N', '-E', 'UTF8', '--locale=C')
+    if is_standby:
+        (data / 'standby.signal').touch()
+    options = f'-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c max_connections=4 -c max_wal_senders=0'
+    recipe.replace({
+        '/usr/lib/postgresql/15/bin/postgres -D /var/lib/postgresql/15/main':
+            f'{server} -D {data} {options} -c superuser_reserved_connections=0 -c hot_standby=off',
+        'user = postgres': f'user = {USER.pw_name}',
+        '5432': port,
+        'stop_timeout = 20s': 'stop_timeout = 1s',
+    })  # fmt: skip
+    return recipe, port
+
+
+@pytest.mark.slow
+def test_postgresql_that_hangs_and_one_with_too_many_clients(supervisord: Create) -> None:
+    recipe, port = postgres(supervisord)
+    recipe.start()
+    pid = recipe.pid('postgres')
+    with connections(20, port, HELLO):
+        told = r"got 'E.*C53300.*sorry, too many clients already"
+        recipe.wait_reason('postgres-ready', 'postgres', told)
+        assert recipe.sv.health.getCheckStatus('postgres', 'postgres')['state'] == 'healthy'
+    recipe.wait_healthy()
+    assert recipe.pid('postgres') == pid
+    os.kill(pid, signal.SIGSTOP)
+    recipe.wait_reason('postgres', 'postgres', r"within 1s, got ''$")
+    recipe.wait_restarted('postgres', pid)
+    # Our connections are none that it has something to say of.
+    said = recipe.sv.output('postgres', 'stderr')
+    assert 'FATAL' not in said.replace('FATAL:  sorry, too many clients already', '')
+
+
+def test_postgresql_that_is_starting_is_told_and_not_restarted(supervisord: Create) -> None:
+    recipe, _ = postgres(supervisord, is_standby=True)
+    recipe.replace({'on_failure = none': 'on_failure = none\nstart_period = 1s'})
+    recipe.start(is_healthy=False)
+    recipe.wait_reason('postgres-ready', 'postgres', "got 'E.*C57P03.*the database system is not accepting connections")
+    alive = recipe.sv.health.getCheckStatus('postgres', 'postgres')
+    assert (alive['state'], alive['restarts']) == ('healthy', 0)
+
+
+# -- MariaDB
+
+
+@pytest.mark.slow
+def test_mariadb_that_hangs_and_one_with_too_many_clients(supervisord: Create) -> None:
+    server, client = tool('mariadbd'), tool('mariadb')
+    recipe, port = Recipe(supervisord, 'mariadb'), free_port()
+    folder = folder_of_user(recipe)
+    small = '--innodb-log-file-size=4M --innodb-buffer-pool-size=8M --innodb-flush-log-at-trx-commit=0 --skip-log-bin'
+    where = f'--no-defaults --datadir={folder}/main {small} --innodb-data-file-path=ibdata1:1M:autoextend'
+    as_user('mariadb-install-db', *where.split(), f'--user={USER.pw_name}', '--skip-test-db', '--skip-name-resolve')
+    listens = f'--port={port} --bind-address=127.0.0.1 --socket={folder}/s.sock --pid-file={folder}/pid'
+    recipe.replace({
+        '/usr/sbin/mariadbd --user=mysql':
+            f'{server} {where} {listens} --user={USER.pw_name} --max-connections=10',
+        'mariadb --connect-timeout=3': f'{client} --no-defaults -S {folder}/s.sock --connect-timeout=1',
+        'user = mysql': f'user = {USER.pw_name}',
+        'interval = 20s': 'timeout = 2s',
+        'stop_timeout = 30s': 'stop_timeout = 1s',
+    })  # fmt: skip
+    recipe.start()
+    pid = recipe.pid('mariadb')
+    with contextlib.ExitStack() as stack:
+        # The check has its own at times.
+        recipe.wait_reason(
+            'mariadb', 'mariadb', '^mariadb exited with status 1, expected 0: ERROR .*1040.*Too many connections',
+            meanwhile=lambda: stack.enter_context(connections(4, port)),
+        )  # fmt: skip
+        recipe.wait_restarted('mariadb', pid)
+    pid = recipe.pid('mariadb')
+    os.kill(pid, signal.SIGSTOP)
+    recipe.wait_reason('mariadb', 'mariadb', 'expected 0: ERROR 2013 .*Lost connection to server')
