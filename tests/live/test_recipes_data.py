@@ -10,30 +10,37 @@ import socket
 import subprocess
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness import Supervisord
 from harness import free_port
+from harness import is_running
 from recipes import Recipe
 from tools import tool
 
 Create = Callable[..., Supervisord]
 # Databases do not run as root.
 USER = pwd.getpwnam('nobody') if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+RABBIT = next((one for one in pwd.getpwall() if one.pw_name == 'rabbitmq' and os.geteuid() == 0), USER)
 
 
-def as_user(*command: object) -> None:
-    owner = {'user': USER.pw_uid, 'group': USER.pw_gid, 'extra_groups': []} if os.geteuid() == 0 else {}
-    subprocess.run(list(map(str, command)), cwd='/', capture_output=True, check=True, timeout=60, **owner)
+def as_user(*command: object, user: pwd.struct_passwd = USER, env: Mapping[str, str] = os.environ) -> None:
+    owner = {'user': user.pw_uid, 'group': user.pw_gid, 'extra_groups': []} if os.geteuid() == 0 else {}
+    environment = {**os.environ, **env}
+    subprocess.run(
+        list(map(str, command)), cwd='/', capture_output=True, check=True, timeout=60, env=environment, **owner
+    )  # fmt: skip
 
 
-def folder_of_user(recipe: Recipe) -> Path:
+def folder_of_user(recipe: Recipe, user: pwd.struct_passwd = USER) -> Path:
     """Return a folder where the database may write."""
     folder = recipe.folder / 'data'
     folder.mkdir()
-    os.chown(folder, USER.pw_uid, USER.pw_gid)
+    os.chown(folder, user.pw_uid, user.pw_gid)
     return folder
 
 
@@ -199,3 +206,40 @@ def test_mariadb_that_hangs_and_one_with_too_many_clients(supervisord: Create) -
     pid = recipe.pid('mariadb')
     os.kill(pid, signal.SIGSTOP)
     recipe.wait_reason('mariadb', 'mariadb', 'expected 0: ERROR 2013 .*Lost connection to server')
+
+
+# -- RabbitMQ
+
+
+@pytest.mark.slow
+def test_rabbitmq_with_an_alarm_and_one_that_hangs(supervisord: Create) -> None:
+    tool('rabbitmq-server')
+    recipe, port = Recipe(supervisord, 'rabbitmq'), free_port()
+    folder = folder_of_user(recipe, RABBIT)
+    (folder / 'rabbitmq.conf').write_text(
+        f'listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.file = false\nlog.connection.level = error\n'
+    )
+    names = {
+        'HOME': str(folder), 'ERL_EPMD_ADDRESS': '127.0.0.1', 'ERL_EPMD_PORT': str(free_port()),
+        'RABBITMQ_DIST_PORT': str(free_port()), 'RABBITMQ_NODENAME': 'test@localhost',
+        'RABBITMQ_CONFIG_FILE': f'{folder}/rabbitmq.conf', 'RABBITMQ_MNESIA_BASE': f'{folder}/mnesia',
+        'RABBITMQ_LOG_BASE': f'{folder}/log', 'RABBITMQ_ENABLED_PLUGINS_FILE': f'{folder}/plugins',
+        # Less of the CPU for waiting.
+        'ERL_FLAGS': '+S 1 +sbwt none +sbwtdcpu none +sbwtdio none',
+    }  # fmt: skip
+    recipe.replace({
+        'HOME="/var/lib/rabbitmq"': ','.join(f'{name}="{value}"' for name, value in names.items()),
+        '5672': port,
+        'user = rabbitmq': f'user = {RABBIT.pw_name}',
+        'stop_timeout = 30s': 'stop_timeout = 1s',
+        'interval = 5m\ntimeout = 1m': 'timeout = 30s\nfailure_threshold = 1',
+    })  # fmt: skip
+    recipe.start(timeout=100)
+    as_user('/usr/lib/rabbitmq/bin/rabbitmqctl', 'set_disk_free_limit', str(10**15), user=RABBIT, env=names)
+    recipe.wait_reason('rabbitmq-alarms', 'rabbitmq', '^rabbitmq-diagnostics exited with status .*', 60)
+    assert recipe.sv.health.getCheckStatus('rabbitmq', 'rabbitmq')['state'] == 'healthy'
+    (broker,) = (one for one in psutil.Process(recipe.pid('rabbitmq')).children(True) if one.name() == 'beam.smp')
+    broker.send_signal(signal.SIGSTOP)
+    recipe.wait_reason('rabbitmq', 'rabbitmq', "no match for 'RabbitMQ' within 1s, got ''$")
+    recipe.sv.wait(lambda: not is_running(broker), what='the end of the broker')
+    assert 'client unexpectedly closed' not in recipe.sv.output('rabbitmq')
