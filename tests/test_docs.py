@@ -89,7 +89,7 @@ FROM_SUPERVISOR = {
 }
 SUPERVISORS_OWN = {
     'autostart', 'command', 'events', 'numprocs', 'port', 'process_name', 'user', 'chmod', 'stdout_logfile',
-    'stdout_logfile_maxbytes', 'stderr_logfile', 'stderr_logfile_maxbytes',
+    'stdout_logfile_maxbytes', 'stderr_logfile', 'stderr_logfile_maxbytes', 'stopsignal',
 }  # fmt: skip
 NOBODY = Process('group', 'name', 1)
 
