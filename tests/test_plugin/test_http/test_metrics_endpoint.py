@@ -121,14 +121,14 @@ def service(tmp_path: Path) -> Iterator[Callable[..., HealthService]]:
         conf = tmp_path / 'supervisord.conf'
         conf.write_text(f'[rpcinterface:health]\nsupervisor.rpcinterface_factory = x:y\n{checks}')
         created = HealthService(Supervisord(str(conf), *processes))
-        created._match()
+        created._parts.match()
         made.append(created)
         return created
 
     yield make
     for each in made:
-        each._on_stopping(None)
-        for pid in each._supervisord.options.pidhistory:
+        each._parts.on_demand.close()
+        for pid in each._parts.supervisord.options.pidhistory:
             os.waitpid(pid, 0)
 
 
