@@ -24,7 +24,6 @@ from urllib.parse import urlunsplit
 import requests
 from requests.models import REDIRECT_STATI
 from requests.structures import CaseInsensitiveDict
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from requests.utils import get_encoding_from_headers
 
 from ... import __version__
@@ -85,7 +84,7 @@ class Request:
 
         :raises HealthError: when there is none.
         """
-        context = self.tls.context(DEFAULT_CA_BUNDLE_PATH) if self.tls else None
+        context = self.tls.context() if self.tls else None
         with sockets.prefixed_errors('cannot connect: '):
             sock = self.endpoint.connect(deadline)
         if self.tls is None or context is None:

@@ -1,4 +1,4 @@
-"""TLS as a check asks for it: its options, the files that they name, and a connection that has it."""
+"""TLS on a connection with a deadline, and the options of a check that say how."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ class TLS:
         """Return what holds for a host that only a redirect names: it gets no client certificate."""
         return TLS(self.verify, self.ca_file)
 
-    def context(self, authorities: str | None = None) -> ssl.SSLContext:
-        """Return the context of a connection; `authorities` is the file of those to trust without a `ca_file`.
+    def context(self) -> ssl.SSLContext:
+        """Return the context of a connection.
 
         :raises InvalidCheckConfig: when a file cannot be used.
         """
-        trusted = _file('ca_file', self.ca_file or authorities) if self.verify else None
-        return _loaded(self.verify, trusted, _file('cert_file', self.cert_file), _file('key_file', self.key_file))
+        authorities = _File.of('ca_file', self.ca_file or _usual_authorities()) if self.verify else None
+        certificate = _File.of('cert_file', self.cert_file) if self.cert_file else None
+        key = _File.of('key_file', self.key_file) if self.key_file else None
+        return _context(authorities, certificate, key)
 
 
 def secured(sock: sockets.DeadlineSocket, context: ssl.SSLContext, name: str) -> sockets.DeadlineTLSSocket:
@@ -86,6 +88,13 @@ def days_left(sock: socket.socket) -> list[float]:
     return [(ssl.cert_time_to_seconds(str(certificate['notAfter'])) - time.time()) / 86400]
 
 
+def _usual_authorities() -> str:
+    # Not at the top: supervisord imports this module for its options, and must not import requests.
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    return DEFAULT_CA_BUNDLE_PATH
+
+
 class _File(NamedTuple):
     """A file as it was when it was looked at."""
 
@@ -93,29 +102,27 @@ class _File(NamedTuple):
     mtime_ns: int
     inode: int
 
-
-def _file(option: str, path: str | None) -> _File | None:
-    if path is None:
-        return None
-    try:
-        stat = os.stat(path)
-    except OSError as why:
-        raise _unusable(option, path, why) from None
-    return _File(path, stat.st_mtime_ns, stat.st_ino)
+    @classmethod
+    def of(cls, option: str, path: str) -> _File:
+        try:
+            stat = os.stat(path)
+        except OSError as why:
+            raise _unusable(option, path, why) from None
+        return cls(path, stat.st_mtime_ns, stat.st_ino)
 
 
 @functools.lru_cache(maxsize=16)
-def _loaded(verify: bool, authorities: _File | None, certificate: _File | None, key: _File | None) -> ssl.SSLContext:
+def _context(authorities: _File | None, certificate: _File | None, key: _File | None) -> ssl.SSLContext:
     # Reading a bundle takes longer than the whole run, but a renewed one must count from the next run on.
-    if not verify:
+    if authorities is None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     else:
         try:
-            context = ssl.create_default_context(cafile=authorities.path if authorities else None)
+            context = ssl.create_default_context(cafile=authorities.path)
         except OSError as why:
-            raise _unusable('ca_file', authorities.path if authorities else '', why) from None
+            raise _unusable('ca_file', authorities.path, why) from None
     if certificate is not None:
         try:
             # Without a password OpenSSL would ask the terminal for that of a key.
