@@ -83,8 +83,11 @@ setup(
     cmdclass={'sdist': SdistWithTests},
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={
+        'grpc': ['grpcio'],
         'notify': ['apprise'],
         'test': [
+            # The tests take axe.min.js from it; it has no release for Python 3.9.
+            'axe-core-python; python_version >= "3.10"',
             'aiosmtpd',
             'apprise',
             'build',
@@ -95,6 +98,8 @@ setup(
             'prometheus_client',
             'gunicorn',
             'uvicorn',
+            'grpcio',
+            'grpcio-health-checking',
             'ruff',
             'mypy',
             'types-requests',

@@ -8,6 +8,8 @@ through system.methodHelp and system.methodSignature.
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -24,13 +26,13 @@ from .core.monitor import Monitor
 from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
-from .options import Option
 from .plugin.configuration import CannotReload
 from .plugin.guards import deferred
 from .plugin.http.handlers import install_when_running
 from .plugin.restarts import CannotRestart
 from .plugin.results import TooManyExternalChecks
 from .plugin.service import HealthService
+from .plugin.waits import wait_struct
 from .plugin.worker_link import MAX_PENDING
 from .protocol import encoding
 from .protocol import structs
@@ -289,21 +291,11 @@ class HealthNamespaceRPCInterface:
         def subscribe(caller: Callable[[], None]) -> None:
             wait.call_when_done = caller
 
-        def answer() -> structs.Struct:
-            is_healthy, is_useless, failing = wait.outcome
-            return {
-                'healthy': is_healthy,
-                'waited': round(wait.waited, 3),
-                'useless': is_useless and not is_healthy,
-                'failing': [
-                    {**structs.failing_struct(check, name, state, reason), 'inactive': is_inactive}
-                    for name, check, state, reason, is_inactive in failing
-                ],
-            }
-
         if wait.is_done:
-            return answer()
-        return deferred(lambda: wait.is_done, answer, subscribe, lambda: self._service.waits.forget(wait))
+            return wait_struct(wait)
+        return deferred(
+            lambda: wait.is_done, lambda: wait_struct(wait), subscribe, lambda: self._service.waits.forget(wait)
+        )
 
     @_published
     def pause(self, check: str, process: str, seconds: int) -> Any:
@@ -436,17 +428,20 @@ def check_struct(spec: CheckSpec) -> structs.Struct:
         'processes': [printable_line(pattern) for pattern in spec.processes],
         'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
     }
-    struct.update({option.name: _shown(option, value) for option, value in sections.listed(spec)})
+    struct.update({name: _option(value) for name, value in sections.shown(spec).items()})
     return struct
 
 
-def _shown(option: Option, value: Any) -> Any:
-    if option.secret:
-        return '(hidden)'
-    shown = option.kind.show(value)
+def _option(shown: Any) -> Any:
     if isinstance(shown, int) and not isinstance(shown, bool):
         return shown if shown < 2**31 else float(shown)
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
+
+
+def _log_any_character() -> None:
+    """Have standard output, where supervisord logs with -n, escape what its encoding lacks: else the line is lost."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface | None:
@@ -458,6 +453,7 @@ def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespac
     service = getattr(supervisord, 'health_service', None)
     if service is None:
         try:
+            _log_any_character()
             service = HealthService(supervisord)
             install_when_running(supervisord, service)
         except Exception:

@@ -37,6 +37,8 @@ RUN_BY = {
     'test tools': '.ci/run',
     'conf: *': 'tests/live/test_docs_examples.py',
     'alone: *': 'tests/live/test_docs_examples.py',
+    'recipe: *': 'tests/live/recipes.py',
+    'nginx: health': 'tests/live/test_recipes_web.py',
     'session: *': 'tests/live/test_docs_examples.py',
     'shell: *': 'tests/live/test_docs_examples.py',
     'tool: *': 'tests/live/test_docs_examples.py',
@@ -44,6 +46,7 @@ RUN_BY = {
     'doctest: *': 'tests/live/test_docs_examples.py',
     'cron: health': 'tests/live/test_docs_examples.py',
     'python: ask': 'tests/live/test_docs_examples.py',
+    'python: grpc': 'tests/test_check_modules/test_grpc.py',
     'python: notify': 'tests/live/test_docs_examples.py',
     'python: custom': 'tests/live/test_docs_examples.py',
     'python: old': 'tests/live/test_docs_examples.py',
@@ -112,6 +115,12 @@ def test_each_block_is_run(block):
     kind, _, rest = block.mark.partition(': ')
     source = (ROOT / RUN_BY[pattern]).read_text()
     assert (f"of_kind('{kind}')" if rest and pattern.endswith('*') else block.mark) in source
+
+
+def test_each_recipe_is_run():
+    """Against the real service, which is sick meanwhile."""
+    sources = ''.join(path.read_text() for path in (ROOT / 'tests' / 'live').glob('test_recipes*.py'))
+    assert {name for name in documents.of_kind('recipe') if f"'{name}'" not in sources} == set()
 
 
 def targets():
@@ -321,6 +330,7 @@ def test_each_message_of_the_page_is_one_of_the_code():
 
 # How strings begin that are no messages, or are explained by the line that they are part of.
 NO_TROUBLE = (
+    'no check is for it',
     'Basic realm', 'Authorization: Basic', 'User-Agent: ', 'Content-Type: ', 'Connection: ', 'default-src',
     'text/plain; ',
     'import sys;', '(--', 'An event listener of supervisord for', 'the answer to ', 'the argument of ',

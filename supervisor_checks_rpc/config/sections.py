@@ -28,6 +28,7 @@ COMMON_OPTIONS = (
     Option('processes', opt.WORDS, opt.REQUIRED, 'group:name with shell wildcards, or a bare name'),
     *SCHEDULE_OPTIONS,
 )
+HIDDEN = '(hidden)'
 # How `checks` of a complex check begins when it is JSON and not names of sections.
 _JSON = ('{', '[')
 _COMMON_NAMES = frozenset(option.name for option in COMMON_OPTIONS)
@@ -71,7 +72,7 @@ def build_spec(
         '\n'.join(one_line(f'[{SECTION}{name}] {line}') for line in problems),
         ttl=ttl,
     )
-    return spec if _names_members(spec.type, own) else _with_logs(spec)
+    return spec if _names_members(spec.type, own) else _with_needs(spec)
 
 
 def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
@@ -98,22 +99,18 @@ def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
         spec.type, options, spec.schedule.timeout
     )
     error = '\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems)
-    return _with_logs(replace(spec, options=options, error=error))
+    return _with_needs(replace(spec, options=options, error=error))
 
 
-def _with_logs(spec: CheckSpec) -> CheckSpec:
-    if spec.error or check_modules.is_custom(spec.type):
+def _with_needs(spec: CheckSpec) -> CheckSpec:
+    """Return the spec with what its runs need beside its options: logs, a worker process for itself."""
+    if spec.error:
         return spec
+    if check_modules.is_custom(spec.type):
+        return replace(spec, is_isolated=True)
     check_class = check_modules.built_in(spec.type)
-    return replace(spec, logs=check_class.logs(check_class.parse(spec.options)[0]))
-
-
-def runs_custom_code(spec: CheckSpec) -> bool:
-    """Tell whether the check runs custom code, which must have a process of its own."""
-    if spec.type == 'complex' and not spec.error:
-        members = check_modules.built_in(spec.type).parse(spec.options)[0]['checks']
-        return any(check_modules.is_custom(member.type) for member in members)
-    return check_modules.is_custom(spec.type)
+    values = check_class.parse(spec.options)[0]
+    return replace(spec, logs=check_class.logs(values), is_isolated=check_class.is_isolated(values))
 
 
 def fingerprint(spec: CheckSpec) -> str:
@@ -148,6 +145,11 @@ def listed(spec: CheckSpec) -> list[tuple[Option, Any]]:
             elif option.name in values:
                 pairs.append((option, values[option.name]))
     return [(option, value) for option, value in pairs if value is not None]
+
+
+def shown(spec: CheckSpec) -> dict[str, Any]:
+    """Return the options of a check by name, as people may see them: of a secret only that it is set."""
+    return {option.name: HIDDEN if option.secret else option.kind.show(value) for option, value in listed(spec)}
 
 
 def one_line(text: str) -> str:

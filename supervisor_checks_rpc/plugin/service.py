@@ -15,6 +15,8 @@ from supervisor.options import split_namespec
 from supervisor.states import ProcessStates
 
 from ..config import loader
+from ..config import sections
+from ..config.start_order import Condition
 from ..core import model
 from ..core.event_log import Event
 from ..core.monitor import Monitor
@@ -110,6 +112,14 @@ class HealthService:
         """Say why a monitor is in its state, in one line."""
         return self._parts.remediation.reports.reason(monitor)
 
+    def options(self, monitor: Monitor) -> dict[str, Any]:
+        """Return the options of the check of `monitor`, without its secrets."""
+        return {} if monitor.spec.is_external else sections.shown(monitor.spec)
+
+    def needs(self, key: model.Key) -> list[tuple[Condition, str]]:
+        """Return what a process depends on, each condition with what is missing for it, '' when it holds."""
+        return self._parts.start_order.needs(key)
+
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._parts.is_suspended(namespec)
@@ -139,7 +149,7 @@ class HealthService:
     # -- runs on demand
 
     def worker(self, key: str = '') -> WorkerLink:
-        """Return the link to the worker of that key: '' for all built-in checks, a section's name for custom code."""
+        """Return the link to the worker of that key: '' for most checks, a section's name if it is isolated."""
         return self._parts.worker(key)
 
     def run(self, monitor: Monitor) -> PendingRun | None:

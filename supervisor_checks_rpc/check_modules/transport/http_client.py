@@ -24,6 +24,7 @@ from urllib.parse import urlunsplit
 import requests
 from requests.models import REDIRECT_STATI
 from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from requests.utils import get_encoding_from_headers
 
 from ... import __version__
@@ -84,7 +85,7 @@ class Request:
 
         :raises HealthError: when there is none.
         """
-        context = self.tls.context() if self.tls else None
+        context = self.tls.context(DEFAULT_CA_BUNDLE_PATH) if self.tls else None
         with sockets.prefixed_errors('cannot connect: '):
             sock = self.endpoint.connect(deadline)
         if self.tls is None or context is None:
@@ -120,7 +121,14 @@ class Reply(NamedTuple):
     def header(self, name: str) -> str | None:
         """Return what the header says, None if it is not there; several of that name are joined."""
         found = self.response.headers.get_all(name)
-        return None if found is None else ', '.join(map(str, found))
+        if found is None:
+            return None
+        text = ', '.join(map(str, found))
+        try:
+            # http.client reads headers as Latin-1, whatever they are.
+            return text.encode('latin-1').decode('utf-8')
+        except ValueError:
+            return text
 
     def text(self) -> str:
         """Return the body, up to BODY_CAP.

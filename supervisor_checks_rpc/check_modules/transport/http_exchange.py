@@ -97,7 +97,9 @@ def _verdict(why: Exception) -> HealthError:
     if isinstance(why, http.client.RemoteDisconnected):
         return CheckFailed('connection closed without a reply')
     if isinstance(why, http.client.BadStatusLine):
-        return CheckFailed(f"not a reply of HTTP: '{excerpt(str(why).strip())}'")
+        # http.client reads a head as Latin-1, whatever it is.
+        line = str(why).strip().encode('latin-1', 'replace')
+        return CheckFailed(f"not a reply of HTTP: '{excerpt(line)}'")
     if isinstance(why, http.client.IncompleteRead):
         return CheckFailed('the reply breaks off')
     if isinstance(why, OSError):

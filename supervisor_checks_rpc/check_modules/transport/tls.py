@@ -1,7 +1,4 @@
-"""TLS on a connection with a deadline, as the options of a check say it.
-
-Imported by the first check that runs, never by supervisord, because it imports requests.
-"""
+"""TLS as a check asks for it: its options, the files that they name, and a connection that has it."""
 
 from __future__ import annotations
 
@@ -10,15 +7,33 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from typing import NamedTuple
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
+from ... import options as opt
 from ...core.text import excerpt
 from ...errors import CheckFailed
 from ...errors import InvalidCheckConfig
 from . import sockets
+from .addresses import HOST
+
+OPTIONS = (
+    opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones'),
+    opt.Option('server_name', HOST, help='the name to ask for and to verify in the certificate (= host)'),
+    opt.Option('cert_file', opt.TEXT, help='the certificate to show, with its key unless there is a key_file'),
+    opt.Option('key_file', opt.TEXT, help='the key of cert_file'),
+)
+
+
+def problems(values: Mapping[str, Any], names: Iterable[str], is_on: bool, switch: str) -> list[str]:
+    """Return a line for each option of `names` that needs TLS, which `switch` turns on; and for a key by itself."""
+    found = [f'{name}: expected {switch} as well' for name in names if values[name] is not None and not is_on]
+    if values['key_file'] is not None and values['cert_file'] is None:
+        found.append('key_file: expected a cert_file as well')
+    return found
 
 
 @dataclass(frozen=True)
@@ -35,15 +50,13 @@ class TLS:
         """Return what holds for a host that only a redirect names: it gets no client certificate."""
         return TLS(self.verify, self.ca_file)
 
-    def context(self) -> ssl.SSLContext:
-        """Return the context of a connection.
+    def context(self, authorities: str | None = None) -> ssl.SSLContext:
+        """Return the context of a connection; `authorities` is the file of those to trust without a `ca_file`.
 
         :raises InvalidCheckConfig: when a file cannot be used.
         """
-        authorities = _File.of('ca_file', self.ca_file or DEFAULT_CA_BUNDLE_PATH) if self.verify else None
-        certificate = _File.of('cert_file', self.cert_file) if self.cert_file else None
-        key = _File.of('key_file', self.key_file) if self.key_file else None
-        return _context(authorities, certificate, key)
+        trusted = _file('ca_file', self.ca_file or authorities) if self.verify else None
+        return _loaded(self.verify, trusted, _file('cert_file', self.cert_file), _file('key_file', self.key_file))
 
 
 def secured(sock: sockets.DeadlineSocket, context: ssl.SSLContext, name: str) -> sockets.DeadlineTLSSocket:
@@ -80,27 +93,29 @@ class _File(NamedTuple):
     mtime_ns: int
     inode: int
 
-    @classmethod
-    def of(cls, option: str, path: str) -> _File:
-        try:
-            stat = os.stat(path)
-        except OSError as why:
-            raise _unusable(option, path, why) from None
-        return cls(path, stat.st_mtime_ns, stat.st_ino)
+
+def _file(option: str, path: str | None) -> _File | None:
+    if path is None:
+        return None
+    try:
+        stat = os.stat(path)
+    except OSError as why:
+        raise _unusable(option, path, why) from None
+    return _File(path, stat.st_mtime_ns, stat.st_ino)
 
 
 @functools.lru_cache(maxsize=16)
-def _context(authorities: _File | None, certificate: _File | None, key: _File | None) -> ssl.SSLContext:
+def _loaded(verify: bool, authorities: _File | None, certificate: _File | None, key: _File | None) -> ssl.SSLContext:
     # Reading a bundle takes longer than the whole run, but a renewed one must count from the next run on.
-    if authorities is None:
+    if not verify:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     else:
         try:
-            context = ssl.create_default_context(cafile=authorities.path)
+            context = ssl.create_default_context(cafile=authorities.path if authorities else None)
         except OSError as why:
-            raise _unusable('ca_file', authorities.path, why) from None
+            raise _unusable('ca_file', authorities.path if authorities else '', why) from None
     if certificate is not None:
         try:
             # Without a password OpenSSL would ask the terminal for that of a key.
