@@ -89,6 +89,11 @@ class BaseCheck:
         return problems_of_number(values.get('port'), name, number)
 
     @classmethod
+    def problems_of_timeout(cls, values: Mapping[str, Any], timeout: float) -> list[str]:
+        """Return a problem line for each of `values` that a run cannot reach, since `timeout` cuts it off before."""
+        return []
+
+    @classmethod
     def parse(cls, given: Mapping[str, Any], others: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
         """Read `given` by OPTIONS; return the values and the problems, one line for each. See options.parse."""
         values, problems = opt.parse(cls.OPTIONS, given, others)
