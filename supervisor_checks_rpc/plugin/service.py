@@ -12,6 +12,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from supervisor.states import SupervisorStates
 
 from ..config import loader
 from ..core import model
+from ..core.counters import BY_DEPENDENCY
 from ..core.event_log import Event
 from ..core.event_log import EventLog
 from ..core.model import Result
@@ -78,6 +80,9 @@ class HealthService:
         self._clock = clock
         self.processes = Processes(supervisord, clock)
         self._doorbell: Doorbell | None = None
+        self.started_at = time.time()
+        # By process, what notifiers say that they have sent.
+        self._notifications: dict[str, list[int]] = {}
         self._standstill = StandstillWatch(self.log, clock)
         self._announcements = Announcements(self.log)
         self.event_log = EventLog()
@@ -267,7 +272,7 @@ class HealthService:
 
     def _restart_by_rule(self, process: model.Process, reason: str) -> None:
         kills = self._remediation.kills_leftovers(process)
-        self._remediation.restarts.request(process, reason, kill_leftovers=kills)
+        self._remediation.restarts.request(process, reason, kill_leftovers=kills, cause=BY_DEPENDENCY)
         self._log_event('restarted', reason, process.group, process.name)
 
     def _notice_standstill(self) -> None:
@@ -353,6 +358,21 @@ class HealthService:
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._remediation.policy.suspended_by(namespec) is not None
+
+    def held_back(self) -> set[str]:
+        """Return the processes that are unhealthy because of one that they depend on."""
+        unhealthy = (monitor for monitor in self.record.troubled() if monitor.state == model.UNHEALTHY)
+        return {monitor.process.namespec for monitor in unhealthy if self._start_order.cause(monitor)}
+
+    def restart_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many restarts there were by process and reason, one of RESTART_REASONS; those that there were."""
+        return self._remediation.restart_counts
+
+    def notifications(self) -> list[tuple[model.Process, list[int]]]:
+        """Return the notifiers that are in the configuration, with what each says that it has sent."""
+        for namespec in [name for name in self._notifications if not self.processes.is_known(name)]:
+            del self._notifications[namespec]
+        return [(self.processes.find(namespec), counts) for namespec, counts in self._notifications.items()]
 
     def is_fatal(self, process: model.Process) -> bool:
         """Tell whether supervisord gave up starting the process."""
@@ -509,6 +529,13 @@ class HealthService:
         """
         process = self.processes.find(namespec)
         return Result(check, type_name, process, outcome, reason, at=time.time(), began=self._clock())
+
+    def report_notifications(self, namespec: str, counts: list[int]) -> None:
+        """Take in what a notifier has sent since it was started, by NOTIFICATIONS.
+
+        :raises UnknownName: when there is no such process.
+        """
+        self._notifications[self.processes.find(namespec).namespec] = counts
 
     def report_check(self, result: Result, stale_after: float) -> None:
         """Take in the result of an external check; it leads to no restart through us.
