@@ -33,8 +33,8 @@ class Monitor:
     Times are monotonic seconds, but `since`, which is seconds since the epoch, for people. `state_changed_at` is the
     moment of the last change of the state, `instance_seen_at` that of the last new instance, `updated_at` that of the
     last change of any kind, `healthy_at` the end of the last state HEALTHY. `waits_for` says what the process waits for
-    before it is started, '' if it does not wait. `exits` counts the unexpected exits of the process, and `exits_before_pass` those in a row of instances on which the
-    check never passed.
+    before it is started, '' if it does not wait. `exits` counts the unexpected exits of the process, and
+    `exits_before_pass` those in a row of instances on which the check never passed.
 
     On every tick supervisord needs to know which monitors are due and which need attention, and may not ask each of
     them. So each monitor keeps two collections of the record up to date: its slot of `due_times` holds its due time,
@@ -46,7 +46,8 @@ class Monitor:
         '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_state_if_down',
         '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'healthy_at', 'history',
         'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
-        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
+        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
+        'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
