@@ -8,6 +8,8 @@ through system.methodHelp and system.methodSignature.
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -25,12 +27,12 @@ from .core.text import printable_line
 from .errors import UnknownName
 from .options import MAX_INT
 from .options import Option
+from .plugin.configuration import CannotReload
 from .plugin.guards import deferred
 from .plugin.http.handlers import install_when_running
 from .plugin.restarts import CannotRestart
-from .plugin.service import CannotReload
+from .plugin.results import TooManyExternalChecks
 from .plugin.service import HealthService
-from .plugin.service import TooManyExternalChecks
 from .plugin.worker_link import MAX_PENDING
 from .protocol import encoding
 from .protocol import structs
@@ -364,7 +366,7 @@ class HealthNamespaceRPCInterface:
         @param string message  A line that says how it is
         @return boolean result Always true unless error
         """
-        self._service.beat(check, process, ok, message)
+        self._service.results.beat(self._service.monitor(check, process), ok, message)
         return True
 
     @_published
@@ -384,7 +386,8 @@ class HealthNamespaceRPCInterface:
         if stale_after < 1:
             raise incorrect(f'stale_after must be 1 or more, not {stale_after}')
         lines = printable_line(check), printable_line(type), process, outcome, printable_line(reason)
-        self._service.report_check(self._service.result_now(*lines), stale_after)
+        results = self._service.results
+        results.report_check(results.result_now(*lines), stale_after)
         return True
 
     @_published
@@ -399,7 +402,7 @@ class HealthNamespaceRPCInterface:
         """
         if min(sent, failed, dropped) < 0:
             raise incorrect('sent, failed and dropped must be 0 or more')
-        self._service.report_notifications(process, [sent, failed, dropped])
+        self._service.notifications.report(process, [sent, failed, dropped])
         return True
 
     @_published
@@ -463,6 +466,12 @@ def _shown(option: Option, value: Any) -> Any:
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
 
 
+def _log_any_character() -> None:
+    """Have standard output, where supervisord logs with -n, escape what its encoding lacks: else the line is lost."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
+
+
 def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface | None:
     """Return the interface, as supervisord asks for it with the options of `[rpcinterface:health]`.
 
@@ -472,6 +481,7 @@ def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespac
     service = getattr(supervisord, 'health_service', None)
     if service is None:
         try:
+            _log_any_character()
             service = HealthService(supervisord)
             install_when_running(supervisord, service)
         except Exception:

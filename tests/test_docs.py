@@ -37,6 +37,8 @@ RUN_BY = {
     'test tools': '.ci/run',
     'conf: *': 'tests/live/test_docs_examples.py',
     'alone: *': 'tests/live/test_docs_examples.py',
+    'recipe: *': 'tests/live/recipes.py',
+    'nginx: health': 'tests/live/test_recipes_web.py',
     'session: *': 'tests/live/test_docs_examples.py',
     'shell: *': 'tests/live/test_docs_examples.py',
     'tool: *': 'tests/live/test_docs_examples.py',
@@ -112,6 +114,12 @@ def test_each_block_is_run(block):
     kind, _, rest = block.mark.partition(': ')
     source = (ROOT / RUN_BY[pattern]).read_text()
     assert (f"of_kind('{kind}')" if rest and pattern.endswith('*') else block.mark) in source
+
+
+def test_each_recipe_is_run():
+    """Against the real service, which is sick meanwhile."""
+    sources = ''.join(path.read_text() for path in (ROOT / 'tests' / 'live').glob('test_recipes*.py'))
+    assert {name for name in documents.of_kind('recipe') if f"'{name}'" not in sources} == set()
 
 
 def targets():

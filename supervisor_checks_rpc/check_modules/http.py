@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import fields
 from functools import cached_property
@@ -147,8 +146,7 @@ class HTTPCheck(BaseCheck):
         request = self._request(0 if self._config['sock_path'] else port_of(self._config['port'], process, deadline))
         where = f'{request.method} {request.shown}: '
         with sockets.prefixed_errors(where):
-            reply = self._client.fetch(request, deadline, self._config['follow_redirects'])
-            with closing(reply), sockets.prefixed_errors(reply.via):
+            with self._client.fetch(request, deadline, self._config['follow_redirects']) as reply:
                 self._look_at(reply, deadline)
                 self._insist_on_time(reply.status, time.monotonic() - began)
             days = self._insist_on_days(reply.days_left)
@@ -168,7 +166,7 @@ class HTTPCheck(BaseCheck):
         for guesser in ('chardet', 'charset_normalizer'):
             import_later(guesser)
         from .transport.http_client import Client
-        from .transport.http_connection import TLS
+        from .transport.tls import TLS
 
         return Client(TLS(**{field.name: self._config[field.name] for field in fields(TLS)}))
 

@@ -327,12 +327,15 @@ def test_cron_speaks_up_when_something_is_not_healthy_alone(town):
 # -- sections by themselves
 
 
-@pytest.mark.parametrize('name', sorted(documents.of_kind('alone')))
+BY_THEMSELVES = {**documents.of_kind('alone'), **documents.of_kind('recipe')}
+
+
+@pytest.mark.parametrize('name', sorted(BY_THEMSELVES))
 def test_sections_by_themselves_can_be_read(tmp_path, name):
     conf = tmp_path / 'supervisord.conf'
     more = section('supervisord', {}) + section('unix_http_server', {'file': tmp_path / 's.sock'})
-    conf.write_text(more + documents.of_kind('alone')[name])
-    env = {'SUPERVISOR_HTTP_PASSWORD': 'secret'}
+    conf.write_text(more + BY_THEMSELVES[name])
+    env = {'SUPERVISOR_HTTP_PASSWORD': 'secret', 'REDIS_PASSWORD': 'secret'}
     done = with_test_config(conf, **env)
     assert done.returncode == 0, done.stdout
     read = 'import sys; from supervisor.options import ServerOptions as O; o = O(); o.realize(["-c", sys.argv[1]])'

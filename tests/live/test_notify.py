@@ -152,6 +152,14 @@ def test_a_hung_service_is_told_of_with_its_restart_and_its_recovery(watched) ->
         assert not any(secret in text for secret in (SECRET, 'p4ssword'))
 
 
+def test_a_reason_that_is_not_ascii_is_told_as_it_was_written(watched) -> None:
+    hook, said = Hook(), 'Gr\xf6\xdfe \xfcberschritten \u2013 \u6570\u636e\u5e93'
+    with servers.tcp(hook) as server:
+        sv = watched(server, sections=lambda _: beat())
+        sv.health.beat('beat', 'web', False, f'{said}\u2028\x7f')
+        assert f'  beat: {said}\\u2028\\x7f\n' in hook.next()['message']
+
+
 def test_one_dead_database_is_one_message_with_the_cause_first(watched) -> None:
     hook = Hook()
 

@@ -121,7 +121,7 @@ class MetricsEndpoint:
             ''.join([_STATES[monitor.state] for monitor in monitors]),
             b64encode(_packed(monitors, now, at)).decode('ascii'),
             [(printable_name(one.group), printable_name(one.name), counts)
-             for one, counts in self._service.notifications()],
+             for one, counts in self._service.notifications.known()],
         )  # fmt: skip
 
     def _restarts(self) -> list[tuple[int, int, int]]:

@@ -126,14 +126,14 @@ def service(tmp_path: Path) -> Iterator[Callable[..., HealthService]]:
         conf = tmp_path / 'supervisord.conf'
         conf.write_text(f'[rpcinterface:health]\nsupervisor.rpcinterface_factory = x:y\n{checks}')
         created = HealthService(Supervisord(str(conf), *processes))
-        created._match()
+        created._parts.match()
         made.append(created)
         return created
 
     yield make
     for each in made:
-        each._on_stopping(None)
-        for pid in each._supervisord.options.pidhistory:
+        each._parts.on_demand.close()
+        for pid in each._parts.supervisord.options.pidhistory:
             os.waitpid(pid, 0)
 
 
@@ -229,13 +229,13 @@ def test_what_notifiers_say_is_told_until_they_are_gone(service: Callable[..., H
     health = service(tcp('ping', 'web'), 'web=7', 'notify=8')
     page = MetricsEndpoint(health)
     name = 'supervisor_health_notifications_total'
-    health.report_notifications('notify', [3, 2, 1])
+    health.notifications.report('notify', [3, 2, 1])
     told = {key[3]: value for key, value in samples(exposed(page.snapshot())[1]).items() if key[0] == name}
     assert told == {'sent': 3, 'failed': 2, 'dropped': 1}
-    del health._supervisord.process_groups['notify']
+    del health._parts.supervisord.process_groups['notify']
     assert page.snapshot().notifiers == []
     with pytest.raises(UnknownName):
-        health.report_notifications('notify', [3, 2, 1])
+        health.notifications.report('notify', [3, 2, 1])
 
 
 def test_it_tells_no_time_of_a_listener_that_has_nothing_to_do(service: Callable[..., HealthService]) -> None:
