@@ -304,6 +304,21 @@ class HealthNamespaceRPCInterface:
         return True
 
     @published
+    def reportNotifications(self, process: str, sent: int, failed: int, dropped: int) -> Any:
+        """Tell for GET /metrics how many messages a notifier has sent since it was started
+
+        @param string process   Name of the notifier, or group:name
+        @param int sent         Messages that were sent
+        @param int failed       Tries to send one that failed
+        @param int dropped      Messages that were given up
+        @return boolean result  Always true unless error
+        """
+        if min(sent, failed, dropped) < 0:
+            raise incorrect('sent, failed and dropped must be 0 or more')
+        self._service.notifications.report(process, [sent, failed, dropped])
+        return True
+
+    @published
     def reloadChecks(self) -> Any:
         """Read the checks from the configuration file again; those that did not change keep what is known of them
 

@@ -347,7 +347,7 @@ NO_TROUBLE = (
     'this is a test', '… events before these', '%(asctime)s', '(\\S+) (?:',
     'the value (hidden)', '… -m pip install', '1 for the state', '1 while a process', 'How long the runs',
     'Unexpected exits of a process', 'Lines that are wrong', 'Restarts of a process', 'Results of a check',
-    'When a listener last', 'When the last run',
+    'When a listener last', 'When the last run', 'Messages of a notifier', 'When a check found', 'When supervisord was',
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from supervisor.options import split_namespec
@@ -25,6 +26,7 @@ from .configuration import Configuration
 from .configuration import load
 from .guards import guarded
 from .listeners import Listeners
+from .notifications import Notifications
 from .operator_actions import OperatorWatch
 from .parts import Parts
 from .restarts import Restart
@@ -42,6 +44,8 @@ class HealthService:
     def __init__(self, supervisord: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._parts = parts = Parts(supervisord, load(supervisord.options), clock)
         self.log, self.processes, self.record, self.waits = parts.log, parts.processes, parts.record, parts.waits
+        self.started_at = time.time()
+        self.notifications = Notifications(self.processes)
         self.results = Results(parts)
         self.listeners = Listeners(
             self.log, self.record, parts.refresh_instances, self.results.take_in, parts.act, clock
@@ -123,6 +127,15 @@ class HealthService:
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._parts.is_suspended(namespec)
+
+    def held_back(self) -> set[str]:
+        """Return the processes that are unhealthy because of one that they depend on."""
+        unhealthy = (monitor for monitor in self.record.troubled() if monitor.state == model.UNHEALTHY)
+        return {monitor.process.namespec for monitor in unhealthy if self._parts.causes.cause(monitor)}
+
+    def restart_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many restarts there were by process and reason, one of RESTART_REASONS; those that there were."""
+        return self._parts.remediation.restart_counts
 
     def is_fatal(self, process: model.Process) -> bool:
         """Tell whether supervisord gave up starting the process."""
