@@ -94,6 +94,7 @@ setup(
             'prometheus_client',
             'gunicorn',
             'uvicorn',
+            'sdnotify',
             'ruff',
             'mypy',
             'types-requests',

@@ -45,6 +45,7 @@ RUN_BY = {
     'cron: health': 'tests/live/test_docs_examples.py',
     'python: ask': 'tests/live/test_docs_examples.py',
     'python: notify': 'tests/live/test_docs_examples.py',
+    'python: sd-notify': 'tests/live/test_docs_examples.py',
     'python: custom': 'tests/live/test_docs_examples.py',
     'python: old': 'tests/live/test_docs_examples.py',
     'python: webhook': 'tests/live/test_events.py',

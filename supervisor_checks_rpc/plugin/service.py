@@ -12,6 +12,8 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +30,7 @@ from ..core.event_log import EventLog
 from ..core.model import Result
 from ..core.monitor import Monitor
 from ..core.record import Record
+from ..core.signs import Signs
 from ..core.text import printable_line
 from ..core.text import printable_name
 from ..errors import HealthError
@@ -39,6 +42,7 @@ from .events import ProcessHealthEvent
 from .guards import guarded
 from .listeners import Listeners
 from .matching import Matching
+from .notify_sockets import NotifySockets
 from .on_demand import OnDemandRuns
 from .operator_actions import OperatorWatch
 from .operator_actions import wrap_methods
@@ -88,6 +92,7 @@ class HealthService:
         )
         self.record = Record(self.config.specs, self.config.settings.history)
         self._matching = Matching(self.log, self.processes, self.record, clock)
+        self._notify_sockets = NotifySockets(self.log, self._notify_monitors, self._told, clock)
         self.listeners = Listeners(self.log, self.record, self._refresh_instances, self._take_in, self._act, clock)
         self.listeners.configure(self.config)
         self._readiness = Readiness(
@@ -209,6 +214,7 @@ class HealthService:
         for process in {monitor.process for monitor in self.record.troubled() if not monitor.process.pid}:
             # A restart of ours may have ended since the process stopped.
             self._readiness.explain_down(process, now, at)
+        self._notify_sockets.read_all()
         before = [(monitor, monitor.state, monitor.health.last) for monitor in self.record.passive]
         self.record.fail_silent(now, at)
         self.listeners.look(now)
@@ -223,6 +229,7 @@ class HealthService:
 
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
+        self._notify_sockets.turn()
         self._refresh_instances()
         self._operator_watch.catch_up()
         for worker in self._on_demand:
@@ -419,14 +426,34 @@ class HealthService:
         :raises UnknownName: when there is no such check, no such process for it, or the check is not passive.
         """
         monitor = self.monitor(check, namespec)
-        if not monitor.spec.is_passive or monitor.spec.error:
+        if not monitor.spec.is_passive or monitor.spec.is_notify or monitor.spec.error:
             raise UnknownName('check of type heartbeat', check)
+        with self._judging(monitor):
+            self.record.beat(monitor, is_ok, printable_line(message), self._clock(), time.time())
+
+    @contextmanager
+    def _judging(self, monitor: Monitor) -> Iterator[None]:
+        """Announce and act on what comes of a passive check."""
         state, last = monitor.state, monitor.health.last
-        self.record.beat(monitor, is_ok, printable_line(message), self._clock(), time.time())
+        yield
         self._announcements.announce(monitor, state, last)
         self._remediation.observe(monitor.process.namespec, self._clock(), time.time())
-        self._act()
-        self._note_change(monitor.process)
+        # A program may tell all the time that it is well.
+        if not state == monitor.state == model.HEALTHY or monitor.health.last_outcome != model.PASSED:
+            self._act()
+            self._note_change(monitor.process)
+
+    def _notify_monitors(self, namespec: str) -> list[Monitor]:
+        monitors = self.record.monitors_of(namespec)
+        return [monitor for monitor in monitors if monitor.spec.is_notify and not monitor.spec.error]
+
+    def _told(self, namespec: str, signs: Signs, is_verdict: bool) -> None:
+        """Take in what an instance told by NOTIFY_SOCKET."""
+        self._refresh_instances()
+        for monitor in self._notify_monitors(namespec):
+            if monitor.process.signs is signs:
+                with self._judging(monitor):
+                    self.record.take_signs(monitor, signs, is_verdict, self._clock(), time.time())
 
     def pause(self, check: str, namespec: str, seconds: float) -> None:
         """Stop checking these monitors for a time, with 0 until they are resumed; raises as `selected`."""
