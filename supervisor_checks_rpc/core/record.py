@@ -24,6 +24,7 @@ from .monitor import Monitor
 from .schedule import Schedule
 from .signs import Signs
 from .summary import summarized
+from .text import printable_line
 
 # Runs are leased this long before they are due, so that a listener's call can wait for the next turn of supervisord's
 # loop, which comes once a second, and need not cause one.
@@ -242,8 +243,9 @@ class Record:
         process, signs = monitor.process, monitor.process.signs
         monitor.next_due = now + monitor.spec.schedule.interval
         if signs is None:
-            who = f'{process.namespec} (pid {process.pid})'
-            outcome, reason = model.ERROR, f'{who} has no NOTIFY_SOCKET: it was started before there was this check'
+            who = printable_line(process.namespec)
+            outcome = model.ERROR
+            reason = f'{who} (pid {process.pid}) has no NOTIFY_SOCKET: it was started before there was this check'
         elif signs.error:
             outcome, reason = model.ERROR, signs.error
         else:

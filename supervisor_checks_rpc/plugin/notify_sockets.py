@@ -24,6 +24,7 @@ from supervisor.options import make_namespec
 from ..core.model import CheckSpec
 from ..core.monitor import Monitor
 from ..core.signs import Signs
+from ..core.text import printable_line
 from ..core.text import printable_name
 from .guards import guarded
 from .notify_socket import NotifySocket
@@ -87,7 +88,7 @@ class NotifySockets:
     def _open(self, namespec: str, subprocess: Any, checks: Sequence[CheckSpec]) -> None:
         signs = subprocess.health_signs = Signs()
         if SOCKET in (subprocess.config.environment or {}):
-            signs.error = f'environment of {namespec} sets {SOCKET} itself, expected no such variable'
+            signs.error = printable_line(f'environment of {namespec} sets {SOCKET} itself, expected no such variable')
             return
         try:
             uid = _uid(subprocess, checks)
@@ -97,8 +98,8 @@ class NotifySockets:
                 lambda pid: self._note_ignored(namespec, signs, pid), self._clock,
             )  # fmt: skip
         except (OSError, KeyError) as why:
-            signs.error = f'cannot make a {SOCKET} for {namespec}: {why}'
-            self._log.error(f'health: {printable_name(signs.error)}')
+            signs.error = printable_line(f'cannot make a {SOCKET} for {namespec}: {why}')
+            self._log.error(f'health: {signs.error}')
             return
         ttl = min(check.ttl for check in checks)
         usec = str(int(ttl * 1e6)) if math.isfinite(ttl) else None
