@@ -17,6 +17,7 @@ PACKAGES = {
     'php-cgi': 'php-cgi',
     'php-fpm': 'php-fpm',
     'nginx': 'nginx-light',
+    'systemd-notify': 'systemd',
     'gunicorn': 'gunicorn',
     'uvicorn': 'uvicorn',
     'redis-server': 'redis-server',
