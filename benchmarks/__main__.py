@@ -33,6 +33,7 @@ from . import start
 from . import start_order
 from . import sweeps
 from . import wait
+from . import wait_change
 from .row import FULL
 from .row import QUICK
 from .row import Context
@@ -42,7 +43,7 @@ SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
         footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
-        start, start_order, wait, known_healthy, shutdown, flood,
+        start, start_order, wait, wait_change, known_healthy, shutdown, flood,
     )
 }  # fmt: skip
 _ROOT = Path(__file__).parents[1]

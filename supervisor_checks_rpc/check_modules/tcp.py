@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from typing import Union
 
 from .. import options as opt
 from ..core.deadline import Deadline
@@ -48,12 +49,30 @@ def _bytes_regex(value: object) -> re.Pattern[bytes]:
     return re.compile(opt.REGEX.convert(value).pattern.encode('utf-8'))
 
 
+# What is sent, or what is waited for.
+Step = Union[bytes, re.Pattern[bytes]]
+
+
+def _dialog(value: object) -> tuple[Step, ...]:
+    if not isinstance(value, str):
+        raise TypeError
+    return tuple(_step(line) for line in map(str.strip, value.split('\n')) if line) or opt.reject()
+
+
+def _step(line: str) -> Step:
+    word, _, text = line.partition(' ')
+    if word not in ('send', 'expect') or not text:
+        raise ValueError
+    return _payload(text) if word == 'send' else _bytes_regex(text)
+
+
 PAYLOAD = opt.Kind(r'text, with \r \n \t \xNN and \\ for bytes', _payload)
 BYTES_REGEX = opt.Kind('a regular expression', _bytes_regex, show=lambda pattern: pattern.pattern.decode('utf-8'))
+DIALOG = opt.Kind('lines of send TEXT and expect REGEX, each as in the option of that name', _dialog)
 
 
 class TCPCheck(BaseCheck):
-    """Connect to a port or a Unix socket; with `send` say something, with `expect` wait for the reply.
+    """Connect to a port or a Unix socket; `send` something, and wait for the reply that you `expect`; or do so in turn.
 
     The kernel accepts connections into the backlog of whoever listens, so that a process which hangs passes for as
     long as there is room: only `expect` tells that it is alive.
@@ -66,12 +85,14 @@ class TCPCheck(BaseCheck):
         opt.Option('sock_path', SOCKET_PATH, help='the Unix socket to connect to, instead of a port'),
         opt.Option('send', PAYLOAD, help=r'what to send, with \r \n \t \xNN \\', secret=True),
         opt.Option('expect', BYTES_REGEX, help='what must be found in the first 64 KiB of the reply'),
+        opt.Option('dialog', DIALOG, help='send and expect, several times, a line each', secret=True),
     )
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
         """Return a problem line for each wrong combination of options."""
-        return either_problem(values)
+        beside = [name for name in ('send', 'expect') if values['dialog'] and values[name]]
+        return either_problem(values) + [f'dialog: expected no {name} beside it' for name in beside]
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Connect, and send and wait for what was asked."""
@@ -83,29 +104,60 @@ class TCPCheck(BaseCheck):
                 return Measured(f'{where}: {self._talk(sock)}')
 
     def _talk(self, sock: sockets.DeadlineSocket) -> str:
-        if self._config['send']:
-            try:
-                sock.sendall(self._config['send'])
-            except OSError as why:
-                raise sockets.verdict(why, 'cannot send: ') from None
-        return _await(sock, self._config['expect']) if self._config['expect'] else 'connected'
+        said = 'connected'
+        replies = _Replies(sock)
+        for step in self._config['dialog'] or (self._config['send'], self._config['expect']):
+            if isinstance(step, bytes) and step:
+                replies.send(step)
+            elif step:
+                said = replies.find(step)
+        return said
 
 
-def _await(sock: sockets.DeadlineSocket, expect: re.Pattern[bytes]) -> str:
-    received = b''
-    failure: type[HealthError] = CheckFailed
-    how = f'in the first {REPLY_CAP} bytes'
-    try:
-        while len(received) < REPLY_CAP:
-            chunk = sock.recv(REPLY_CAP - len(received))
-            received += chunk
-            if SEARCHER.search(expect, received, sock.deadline) is not None:
+class _Replies:
+    """What the service said since something was sent to it."""
+
+    def __init__(self, sock: sockets.DeadlineSocket) -> None:
+        self._sock = sock
+        self._received = b''
+        self._is_open = True
+
+    def send(self, data: bytes) -> None:
+        """Send; what is waited for from now on is the reply to that."""
+        self._received = b''
+        try:
+            self._sock.sendall(data)
+        except OSError as why:
+            raise sockets.verdict(why, 'cannot send: ') from None
+
+    def find(self, expect: re.Pattern[bytes]) -> str:
+        """Return that it matches, once it does.
+
+        :raises CheckFailed: when it does not.
+        """
+        deadline = self._sock.deadline
+        failure: type[HealthError] = CheckFailed
+        how = f'in the first {REPLY_CAP} bytes'
+        try:
+            # An expression that matches nothing at all waits for something nevertheless.
+            if not self._received:
+                self._read()
+            while SEARCHER.search(expect, self._received, deadline) is None:
+                if not self._is_open:
+                    how = 'before the connection was closed'
+                    break
+                if len(self._received) == REPLY_CAP:
+                    break
+                self._read()
+            else:
                 return f"reply matches '{excerpt(expect.pattern)}'"
-            if not chunk:
-                how = 'before the connection was closed'
-                break
-    except DeadlineExceeded:
-        failure, how = DeadlineExceeded, f'within {sock.deadline.seconds:g}s'
-    except OSError as why:
-        failure, how = type(sockets.verdict(why)), f'before the connection was lost ({why.strerror or why})'
-    raise failure(f"no match for '{excerpt(expect.pattern)}' {how}, got '{excerpt(received)}'")
+        except DeadlineExceeded:
+            failure, how = DeadlineExceeded, f'within {deadline.seconds:g}s'
+        except OSError as why:
+            failure, how = type(sockets.verdict(why)), f'before the connection was lost ({why.strerror or why})'
+        raise failure(f"no match for '{excerpt(expect.pattern)}' {how}, got '{excerpt(self._received)}'")
+
+    def _read(self) -> None:
+        chunk = self._sock.recv(REPLY_CAP - len(self._received))
+        self._received += chunk
+        self._is_open = bool(chunk)

@@ -56,9 +56,9 @@ class Promised:
             (folder / name).mkdir()
         self.env = {'PATH': f'{folder}:{os.environ["PATH"]}', 'PYTHONPATH': str(folder)}
         self.sv = Supervisord(health=None, inet=True, env=self.env)
-        self.api = free_ports(6)
-        others = range(self.api + 2, self.api + 6)
-        self.ports = {'9001': self.sv.port, **dict(zip(('8080', '6379', '8090', '9000'), others))}
+        self.api = free_ports(7)
+        others = range(self.api + 2, self.api + 7)
+        self.ports = {'9001': self.sv.port, **dict(zip(('8080', '6379', '8090', '9000', '50051'), others))}
         (self.sv.dir / 'notify.py').write_text(documents.block('python: notify'))
         (self.sv.dir / 'sd_notify.py').write_text(documents.block('python: sd-notify'))
         sections = '\n'.join(documents.of_kind('conf').values())
@@ -86,6 +86,7 @@ class Promised:
             + service('redis', 'redis', self.ports['6379'])
             + service('rpc', 'rpc', self.ports['8090'])
             + service('fpm', 'fpm', self.ports['9000'])
+            + service('orders', 'orders', self.ports['50051'])
             + service('worker', 'worker')
             + service(
                 'api',
@@ -152,6 +153,7 @@ def test_the_sections_have_no_problem(promised):
         ('redis', 'redis', 'bad'),
         ('rpc', 'rpc', 'bad'),
         ('fpm', 'fpm', 'bad'),
+        ('orders', 'orders', 'bad'),
         ('memory', 'worker', 'hog'),
         ('any-memory', 'worker', ''),
         ('limits', 'worker', 'files'),
@@ -329,12 +331,15 @@ def test_cron_speaks_up_when_something_is_not_healthy_alone(town):
 # -- sections by themselves
 
 
-@pytest.mark.parametrize('name', sorted(documents.of_kind('alone')))
+BY_THEMSELVES = {**documents.of_kind('alone'), **documents.of_kind('recipe')}
+
+
+@pytest.mark.parametrize('name', sorted(BY_THEMSELVES))
 def test_sections_by_themselves_can_be_read(tmp_path, name):
     conf = tmp_path / 'supervisord.conf'
     more = section('supervisord', {}) + section('unix_http_server', {'file': tmp_path / 's.sock'})
-    conf.write_text(more + documents.of_kind('alone')[name])
-    env = {'SUPERVISOR_HTTP_PASSWORD': 'secret'}
+    conf.write_text(more + BY_THEMSELVES[name])
+    env = {'SUPERVISOR_HTTP_PASSWORD': 'secret', 'REDIS_PASSWORD': 'secret'}
     done = with_test_config(conf, **env)
     assert done.returncode == 0, done.stdout
     read = 'import sys; from supervisor.options import ServerOptions as O; o = O(); o.realize(["-c", sys.argv[1]])'

@@ -195,12 +195,12 @@ def test_what_is_sent_is_never_shown() -> None:
     assert problem(port=1, send=r'AUTH s3cret\q') == (
         r'send: cannot use the value (hidden), expected text, with \r \n \t \xNN and \\ for bytes'
     )
-    assert [option.name for option in TCPCheck.OPTIONS if option.secret] == ['send']
+    assert [option.name for option in TCPCheck.OPTIONS if option.secret] == ['send', 'dialog']
 
 
 def test_control_characters_of_the_service_stay_out_of_the_reason() -> None:
     with servers.tcp(servers.says(b'\x1b[2J\n\xff')) as server:
-        assert failure(port=server.port, expect='ok').endswith(r"got '\x1b[2J\n\ufffd'")
+        assert failure(port=server.port, expect='ok').endswith(r"got '\x1b[2J\n\xff'")
 
 
 def test_one_check_serves_many_threads() -> None:
@@ -208,6 +208,92 @@ def test_one_check_serves_many_threads() -> None:
         check = TCPCheck({'port': server.port, 'send': 'PING', 'expect': 'PONG'})
         notes = servers.in_threads(8, lambda: check.check(Process('db', 'db', 1), Deadline(5.0)).note)
     assert notes == [f"connect 127.0.0.1:{server.port}: reply matches 'PONG'"] * 8
+
+
+def speaks_smtp(server: servers.Server, connection: socket.socket) -> None:
+    """Greet, and answer each line; what comes before the greeting is an error."""
+    connection.sendall(b'220 hello\r\n')
+    with connection.makefile('rb') as lines:
+        for line in lines:
+            server.received.put(line)
+            connection.sendall(b'221 bye\r\n' if line == b'QUIT\r\n' else b'250-one\r\n250 two\r\n')
+            if line == b'QUIT\r\n':
+                return
+
+
+DIALOG = r"""
+expect ^220 hello
+  send EHLO me\r\n
+expect ^250-one
+expect 250 two\r\n$
+
+send QUIT\r\n
+expect ^221
+"""
+
+
+def test_a_dialog_is_had_in_its_order() -> None:
+    with servers.tcp(speaks_smtp) as server:
+        assert run(port=server.port, dialog=DIALOG) == f"connect 127.0.0.1:{server.port}: reply matches '^221'"
+        assert [server.received.get(timeout=5) for _ in range(2)] == [b'EHLO me\r\n', b'QUIT\r\n']
+
+
+@pytest.mark.parametrize(
+    ('dialog', 'reason'),
+    [
+        # What was said before the last send does not count.
+        ('expect ^220\nsend HELP\\r\\n\nexpect hello', r"for 'hello' within 0.3s, got '250-one\r\n250 two\r\n'"),
+        ('send QUIT\\r\\n\nexpect 221\nexpect more', r"for 'more' before the connection was closed, got '220 "),
+        ('expect ^220\nexpect ^221', r"no match for '^221' within 0.3s, got '220 hello\r\n'"),
+    ],
+)
+def test_a_dialog_fails_at_the_reply_that_does_not_match(dialog: str, reason: str) -> None:
+    with servers.tcp(speaks_smtp) as server:
+        late = DeadlineExceeded if 'within' in reason else CheckFailed
+        assert reason in failure(late, 0.3, port=server.port, dialog=dialog)
+
+
+@pytest.mark.parametrize(
+    ('talk', 'said'),
+    [
+        (servers.silent, "no match for '^2' within 0.3s, got ''"),
+        (servers.drips(b'', b'x'), "no match for '^2' within 0.3s, got 'xx"),
+        (servers.answers(b''), "no match for '^2' before the connection was closed, got ''"),
+        (servers.resets, "no match for '^2' before the connection was lost (Connection reset by peer), got ''"),
+        (servers.floods(b'', b'y' * 8192), "no match for '^2' in the first 65536 bytes, got 'yyy"),
+    ],
+)
+def test_a_dialog_with_a_bad_peer_keeps_to_its_deadline(talk: servers.Talk, said: str) -> None:
+    with servers.tcp(talk) as server:
+        late = DeadlineExceeded if 'within' in said else CheckFailed
+        reason = failure(late, 0.3, port=server.port, dialog='send AUTH s3cret\nexpect ^2\nsend s3cret\nexpect ^2')
+        assert said in reason
+        assert 's3cret' not in reason
+
+
+def test_an_expression_that_matches_nothing_waits_for_an_answer() -> None:
+    with servers.tcp(servers.silent) as server:
+        for config in ({'expect': '.*'}, {'dialog': 'expect .*'}):
+            failure(DeadlineExceeded, 0.3, port=server.port, **config)
+
+
+@pytest.mark.parametrize(
+    'dialog',
+    [
+        '', '\n', 'say s3cret', 'send', 'send ', 'expect', r'send s3cret\q', 'send a\nexpect (s3cret', 's3cret', 7,
+        b'send a', [], ['send a'], {}, 'send\ta', 'SEND a', '\u20ac s3cret', 'send a\r\nexpect', 's3cret ' * 10_000,
+    ],
+)  # fmt: skip
+def test_a_dialog_that_cannot_be_used_is_one_line_without_secrets(dialog: object) -> None:
+    assert problem(port=1, dialog=dialog) == (
+        'dialog: cannot use the value (hidden), expected lines of send TEXT and expect REGEX, each as in the option '
+        'of that name'
+    )
+
+
+def test_a_dialog_has_no_send_or_expect_beside_it() -> None:
+    assert problem(port=1, dialog='send a', send='b') == 'dialog: expected no send beside it'
+    assert problem(port=1, dialog='send a', expect='b') == 'dialog: expected no expect beside it'
 
 
 @pytest.mark.parametrize(
@@ -234,7 +320,7 @@ def test_one_check_serves_many_threads() -> None:
         ),
         (
             {'port': '80', 'expct': 'x'},
-            'expct: unknown option, expected one of: expect host port send sock_path (did you mean expect?)',
+            'expct: unknown option, expected one of: dialog expect host port send sock_path (did you mean expect?)',
         ),
     ],
 )

@@ -147,7 +147,7 @@ def test_a_process_without_a_socket_is_an_error_which_restarts_nothing() -> None
 def test_a_status_is_one_printable_line_of_a_bounded_length() -> None:
     signs = Signs()
     signs.take('STATUS=r\xe4dy \x1b[31m\x07' + 'x' * 4000)
-    assert signs.status.startswith('r\\xe4dy \\x1b[31m\\x07xxx')
+    assert signs.status.startswith('r\xe4dy \\x1b[31m\\x07xxx')
     assert len(signs.status) == 300
 
 
@@ -157,7 +157,6 @@ def test_no_message_breaks_it(text: str) -> None:
     told.tells(text, 1.0)
     told.tells(f'READY=1\nSTATUS={text}', 2.0)
     reason = told.monitor.reason()
-    assert reason.isascii()
     assert reason.isprintable()
 
 
