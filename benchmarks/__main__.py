@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from . import answer
+from . import flood
 from . import footprint
 from . import growth
 from . import http_check
@@ -42,7 +43,7 @@ SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
         footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
-        start, start_order, wait, wait_change, known_healthy, shutdown,
+        start, start_order, wait, wait_change, known_healthy, shutdown, flood,
     )
 }  # fmt: skip
 _ROOT = Path(__file__).parents[1]
