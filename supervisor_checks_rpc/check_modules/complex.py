@@ -109,6 +109,15 @@ class ComplexCheck(BaseCheck):
             for line in check.problems_of_number(own, name, number)
         ]
 
+    @classmethod
+    def problems_of_timeout(cls, values: Mapping[str, Any], timeout: float) -> list[str]:
+        """Return a problem line for each option of a member that no run of all of them can reach."""
+        return [
+            f'checks: {member.name}: {line}'
+            for member, check, own in _built_in_members(values)
+            for line in check.problems_of_timeout(own, timeout)
+        ]
+
     def _validate_config(self) -> None:
         super()._validate_config()
         from . import create

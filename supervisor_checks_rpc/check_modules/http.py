@@ -135,6 +135,14 @@ class HTTPCheck(BaseCheck):
             problems.append('certificate_days: expected verify = true, without which no certificate is looked at')
         return problems
 
+    @classmethod
+    def problems_of_timeout(cls, values: Mapping[str, Any], timeout: float) -> list[str]:
+        """Return a problem line if each run is cut off before its answer could be too slow."""
+        most = values['max_time']
+        if most is None or most < timeout:
+            return []
+        return [f'max_time: cannot use {most:g}, expected less than timeout ({timeout:g})']
+
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Send the request and look at the reply."""
         began = time.monotonic()

@@ -6,6 +6,7 @@ import logging
 
 from ..config import loader
 from ..config import sections
+from ..config.conf_file import NOT_SET
 from ..config.conf_file import read_apart
 from ..core.model import CheckSpec
 from ..worker.runner import Runner
@@ -50,6 +51,8 @@ class Definitions:
         spec = self.specs.get(check)
         if spec is not None and not spec.error and self._fingerprints.get(check) == fingerprint:
             return ''
+        if spec is not None and NOT_SET in spec.error:
+            return f'the listener reads: {spec.error.splitlines()[0]}'
         differs = f'[{sections.SECTION}{check}] of {self._path} is not what supervisord loaded: reload it'
         return self._problem or differs
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from supervisor.options import split_namespec
 from supervisor.states import ProcessStates
 
 from ..config import loader
+from ..config import sections
+from ..config.start_order import Condition
 from ..core import model
 from ..core.event_log import Event
 from ..core.monitor import Monitor
@@ -23,6 +26,8 @@ from .configuration import Configuration
 from .configuration import load
 from .guards import guarded
 from .listeners import Listeners
+from .notifications import Notifications
+from .notify_sockets import NotifySockets
 from .operator_actions import OperatorWatch
 from .parts import Parts
 from .restarts import Restart
@@ -40,6 +45,8 @@ class HealthService:
     def __init__(self, supervisord: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._parts = parts = Parts(supervisord, load(supervisord.options), clock)
         self.log, self.processes, self.record, self.waits = parts.log, parts.processes, parts.record, parts.waits
+        self.started_at = time.time()
+        self.notifications = Notifications(self.processes)
         self.results = Results(parts)
         self.listeners = Listeners(
             self.log, self.record, parts.refresh_instances, self.results.take_in, parts.act, clock
@@ -52,7 +59,8 @@ class HealthService:
             supervisord, guarded(self.log, self._operator_asked), guarded(self.log, self._configuration.follow_reread),
             parts.ring, our_stops,
         )  # fmt: skip
-        SupervisordEvents(parts, self.results, self.listeners, operator_watch)
+        notify_sockets = NotifySockets(self.log, self.results.notify_monitors, self.results.told, clock)
+        SupervisordEvents(parts, self.results, self.listeners, notify_sockets, operator_watch)
 
     # -- what is known
 
@@ -110,9 +118,26 @@ class HealthService:
         """Say why a monitor is in its state, in one line."""
         return self._parts.remediation.reports.reason(monitor)
 
+    def options(self, monitor: Monitor) -> dict[str, Any]:
+        """Return the options of the check of `monitor`, without its secrets."""
+        return {} if monitor.spec.is_external else sections.shown(monitor.spec)
+
+    def needs(self, key: model.Key) -> list[tuple[Condition, str]]:
+        """Return what a process depends on, each condition with what is missing for it, '' when it holds."""
+        return self._parts.start_order.needs(key)
+
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._parts.is_suspended(namespec)
+
+    def held_back(self) -> set[str]:
+        """Return the processes that are unhealthy because of one that they depend on."""
+        unhealthy = (monitor for monitor in self.record.troubled() if monitor.state == model.UNHEALTHY)
+        return {monitor.process.namespec for monitor in unhealthy if self._parts.causes.cause(monitor)}
+
+    def restart_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many restarts there were by process and reason, one of RESTART_REASONS; those that there were."""
+        return self._parts.remediation.restart_counts
 
     def is_fatal(self, process: model.Process) -> bool:
         """Tell whether supervisord gave up starting the process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.http import HTTPCheck
 from supervisor_checks_rpc.config.sections import build_spec
+from supervisor_checks_rpc.config.sections import with_members
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import InvalidCheckConfig
@@ -364,3 +366,15 @@ def test_a_time_that_no_run_reaches_is_a_problem(max_time: str, is_wrong: bool) 
     spec = build_spec('x', {'type': 'http', 'processes': 'w', 'url': '/', 'port': '1', 'max_time': max_time}, {})
     line = f'[healthcheck:x] max_time: cannot use {60 if max_time == "1m" else 5}, expected less than timeout (5)'
     assert spec.error == (line if is_wrong else '')
+
+
+@pytest.mark.parametrize('by_name', [False, True])
+def test_a_time_that_no_run_of_a_complex_check_reaches_is_a_problem(by_name: bool) -> None:
+    web = {'url': '/', 'port': '1', 'max_time': '2s'}
+    member = build_spec('http', {'type': 'http', 'processes': 'w', **web}, {})
+    assert member.error == ''
+    for timeout, told in (('1s', 'checks: http: max_time: cannot use 2, expected less than timeout (1)'), ('3s', '')):
+        checks = 'http' if by_name else json.dumps({'http': web})
+        options = {'type': 'complex', 'processes': 'w', 'timeout': timeout, 'checks': checks}
+        spec = with_members(build_spec('x', options, {}), [member])
+        assert spec.error == (f'[healthcheck:x] {told}' if told else '')

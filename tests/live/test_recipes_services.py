@@ -1,0 +1,109 @@
+"""The recipes for mail, login and jobs: each real server gets sick in its own way, and is found by its recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness import Supervisord
+from harness import free_port
+from harness import is_running
+from recipes import Recipe
+from tools import tool
+
+Create = Callable[..., Supervisord]
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='the service runs as root')
+
+
+# -- Postfix
+
+
+class Postfix:
+    """One with a configuration and a queue of its own; at most three `smtpd`."""
+
+    def __init__(self, supervisord: Create) -> None:
+        self._program = tool('postfix')
+        self.recipe, self.port = Recipe(supervisord, 'postfix'), free_port()
+        folder = self.recipe.folder
+        self.conf = folder / 'postfix'
+        for name in ('postfix', 'queue', 'state'):
+            (folder / name).mkdir()
+        shutil.chown(folder / 'state', 'postfix')
+        master = Path('/usr/share/postfix/master.cf.dist').read_text()
+        (self.conf / 'master.cf').write_text(
+            re.sub(r'^smtp +inet .*smtpd$', f'127.0.0.1:{self.port} inet n - n - 3 smtpd', master, flags=re.MULTILINE)
+        )
+        (self.conf / 'main.cf').write_text(
+            f'compatibility_level = 3.6\nqueue_directory = {folder}/queue\ndata_directory = {folder}/state\n'
+            'inet_interfaces = 127.0.0.1\nmyhostname = test.example\nmydestination =\nalias_maps =\n'
+            'maillog_file = /dev/stdout\n'
+        )
+        self.recipe.replace({'postfix st': f'{self._program} -c {self.conf} st', 'port = 25': f'port = {self.port}'})
+        self.recipe.start()
+
+    def set(self, name: str, value: object) -> None:
+        """Set a parameter in the running server."""
+        for command in ('postconf', '-e', f'{name}={value}'), (self._program, 'reload'):
+            subprocess.run([command[0], '-c', self.conf, *command[1:]], capture_output=True, check=True, timeout=30)
+
+
+@needs_root
+@pytest.mark.slow
+def test_postfix_with_a_full_disk_and_one_with_all_its_processes_in_use(supervisord: Create) -> None:
+    postfix = Postfix(supervisord)
+    recipe, folder = postfix.recipe, postfix.recipe.folder
+    pid = recipe.pid('postfix')
+    postfix.set('queue_minfree', 2**62)
+    recipe.wait_reason('postfix-takes', 'postfix', r"for '\^250' within 1s, got '452 4.3.1 Insufficient system")
+    assert recipe.sv.health.getCheckStatus('postfix', 'postfix')['state'] == 'healthy'
+    postfix.set('queue_minfree', 0)
+    recipe.wait_healthy()
+    assert recipe.pid('postfix') == pid
+    master = psutil.Process(int((folder / 'queue' / 'pid' / 'master.pid').read_text()))
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            stack.enter_context(socket.create_connection(('127.0.0.1', postfix.port)))
+        recipe.wait_reason('postfix', 'postfix', r"no match for '\^220' within 1s, got ''")
+        recipe.sv.wait(lambda: recipe.pid('postfix') not in (0, pid), what='a new postfix')
+    assert not is_running(master)
+    recipe.wait_healthy()
+    assert 'improper command pipelining' not in recipe.sv.report()
+
+
+# -- sshd
+
+
+@needs_root
+def test_sshd_with_connections_that_nobody_logs_in_on(supervisord: Create) -> None:
+    server = tool('sshd')
+    recipe, port = Recipe(supervisord, 'sshd'), free_port()
+    key = recipe.folder / 'key'
+    subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key], check=True, timeout=30)
+    Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
+    options = f'-f /dev/null -h {key} -p {port} -o ListenAddress=127.0.0.1 -o PidFile=none -o MaxStartups=1'
+    recipe.replace({'/usr/sbin/sshd': f'{server} {options}', 'port = 22': f'port = {port}'})
+    recipe.start()
+    pid = recipe.pid('sshd')
+    sessions: set[psutil.Process] = set()
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> None:
+            # The check may have the one place that there is.
+            if not sessions:
+                sock = stack.enter_context(socket.create_connection(('127.0.0.1', port)))
+                if sock.recv(4) == b'SSH-':
+                    sessions.update(psutil.Process(pid).children())
+
+        recipe.wait_reason('sshd', 'sshd', "got 'Exceeded MaxStartups", meanwhile=connect)
+        recipe.wait_restarted('sshd', pid)
+        assert any(map(is_running, sessions))
+    assert 'kex_exchange_identification' not in recipe.sv.output('sshd', 'stderr')
