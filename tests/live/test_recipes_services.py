@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 from harness import Supervisord
 from harness import free_port
 from harness import is_running
+from harness import section
 from recipes import Recipe
 from tools import tool
 
@@ -107,3 +109,36 @@ def test_sshd_with_connections_that_nobody_logs_in_on(supervisord: Create) -> No
         recipe.wait_restarted('sshd', pid)
         assert any(map(is_running, sessions))
     assert 'kex_exchange_identification' not in recipe.sv.output('sshd', 'stderr')
+
+
+# -- Celery
+
+
+@pytest.mark.slow
+def test_celery_worker_that_hangs(supervisord: Create) -> None:
+    tool('redis/__init__.py')
+    recipe, port = Recipe(supervisord, 'celery'), free_port()
+    folder = recipe.folder
+    (folder / 'shop.py').write_text(
+        f'from celery import Celery\napp = Celery("shop", broker="redis://127.0.0.1:{port}/0")\n'
+    )
+    recipe.replace({
+        # Debian's takes the Python that it finds first, which has to be Debian's.
+        'celery -A shop': f'env -u PYTHONPATH PATH=/usr/bin:/bin {tool("celery")} -A shop',
+        'shop worker': 'shop worker --concurrency 1',
+        'directory = /srv/shop': f'directory = {folder}',
+        '--timeout 10': '--timeout 3',
+        'interval = 1m': 'interval = 1s',
+        'start_period = 1m': 'start_period = 30s',
+        'stop_timeout = 2m': 'stop_timeout = 1s\nfailure_threshold = 1',
+    })
+    broker = {'command': f'{tool("redis-server")} --port {port} --bind 127.0.0.1 --save "" --dir {folder}'}
+    recipe.start(section('program:broker', {**broker, 'priority': 1}))
+    pid = recipe.pid('celery')
+    pool = recipe.children('celery')
+    assert pool
+    os.kill(pid, signal.SIGSTOP)
+    recipe.wait_reason('celery', 'celery', '^sh exited with status 69, expected 0: Error: No nodes replied within time')
+    recipe.sv.wait(lambda: recipe.pid('celery') not in (0, pid), what='a new worker')
+    recipe.wait_healthy()
+    assert not any(map(is_running, pool))
