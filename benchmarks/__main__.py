@@ -32,6 +32,7 @@ from . import start
 from . import start_order
 from . import sweeps
 from . import wait
+from . import wait_change
 from .row import FULL
 from .row import QUICK
 from .row import Context
@@ -41,7 +42,7 @@ SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
         footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
-        start, start_order, wait, known_healthy, shutdown,
+        start, start_order, wait, wait_change, known_healthy, shutdown,
     )
 }  # fmt: skip
 _ROOT = Path(__file__).parents[1]

@@ -156,6 +156,12 @@ def test_on_a_terminal_the_reason_has_what_is_left_of_the_line():
     assert lines(Screen(60))[1] == f'web      healthy  3      {"x" * 31}...'
 
 
+def test_a_reason_is_cut_by_the_columns_that_it_takes():
+    assert Screen(20).cut('\u6570\u636e' * 9) == '\u6570\u636e' * 4 + '...'
+    assert Screen(20).cut('e\u0301' * 19) == 'e\u0301' * 19
+    assert Screen(20).cut('e\u0301' * 20) == 'e\u0301' * 16 + '...'
+
+
 @pytest.mark.parametrize('width', range(30, 120))
 def test_no_line_is_longer_than_the_terminal(width):
     assert max(map(len, lines(Screen(width)))) < width

@@ -17,6 +17,7 @@ BUILT_IN = {
     'cpu': 'CPUCheck',
     'fastcgi': 'FastCGICheck',
     'file': 'FileCheck',
+    'grpc': 'GRPCCheck',
     'heartbeat': 'HeartbeatCheck',
     'http': 'HTTPCheck',
     'log': 'LogCheck',

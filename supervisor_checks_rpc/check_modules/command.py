@@ -20,6 +20,7 @@ from ..core.deadline import Deadline
 from ..core.environment import without_logins
 from ..core.model import Process
 from ..core.text import excerpt
+from ..core.text import whole_characters
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
@@ -212,7 +213,7 @@ def _end(running: Popen[bytes]) -> None:
 
 def _last_line(output: bytes) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return excerpt(lines[-1], _LINE_SHOWN) if lines else ''
+    return excerpt(whole_characters(lines[-1]), _LINE_SHOWN) if lines else ''
 
 
 def _judged(name: str, status: int, last_line: str) -> Measured:

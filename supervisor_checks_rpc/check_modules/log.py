@@ -13,6 +13,7 @@ from ..core.deadline import Deadline
 from ..core.model import STREAMS
 from ..core.model import Process
 from ..core.text import excerpt
+from ..core.text import whole_characters
 from ..errors import CheckFailed
 from ..errors import DeadlineExceeded
 from ..errors import HealthError
@@ -81,7 +82,7 @@ class LogCheck(BaseCheck):
             kept = {'inode': new.end.inode, 'offset': new.end.offset, 'ready': is_ready}
         who = f'{process.namespec} (pid {process.pid})'
         if line is not None:
-            raise CheckFailed(f"{who} wrote '{excerpt(line, _LONGEST_LINE)}'", None, kept)
+            raise CheckFailed(f"{who} wrote '{excerpt(whole_characters(line), _LONGEST_LINE)}'", None, kept)
         if not is_ready:
             raise CheckFailed(f"{who} has not written '{_shown(self._config['ready'])}' yet", None, kept)
         silence, most = self._silence(process, new.changed_at), self._config['max_silence']

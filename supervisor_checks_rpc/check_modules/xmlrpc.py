@@ -25,10 +25,11 @@ from .transport import sockets
 from .transport.addresses import HOST
 from .transport.addresses import authority
 from .transport.addresses import without_query
+from .transport.endpoint import Endpoint
 from .transport.http_exchange import exchange
-from .transport.http_exchange import verdicts
+from .transport.http_exchange import head_bytes
+from .transport.http_exchange import read_body
 from .transport.port_option import PORT
-from .transport.port_option import port_of
 
 REPLY_CAP = 1024 * 1024
 
@@ -84,39 +85,33 @@ class XMLRPCCheck(BaseCheck):
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Call the method and read the whole reply."""
-        host, port, path = self._config['host'], 0, self._socket_of(process)
-        if path is None:
-            port = port_of(self._config['port'], process, deadline)
-        where = f'unix {path}' if path else authority(host, port)
-        request = self._request('localhost' if path else where)
-        with sockets.prefixed_errors(excerpt(f'{self._config["method"]}() at {where}', 300) + ': '):
-            sock = sockets.connect_unix(path, deadline) if path else sockets.connect(host, port, deadline)
+        endpoint = self._endpoint(process, deadline)
+        called = excerpt(f'{self._config["method"]}() at {endpoint}', limit=300) + ': '
+        with sockets.prefixed_errors(called):
+            sock = endpoint.connect(deadline)
             with sockets.hanging_up(sock):
-                body = _reply(sock, request)
+                body = _reply(sock, self._request(endpoint))
             _insist_on_value(body)
-        return Measured(f'{self._config["method"]}() at {where}: answered')
+        return Measured(f'{called}answered')
 
-    def _socket_of(self, process: Process) -> str | None:
-        folder, path = self._config['sock_dir'], self._config['sock_path']
-        path = os.path.join(folder, f'{process.name}.sock') if folder else path
+    def _endpoint(self, process: Process, deadline: Deadline) -> Endpoint:
+        folder = self._config['sock_dir']
+        path = os.path.join(folder, f'{process.name}.sock') if folder else self._config['sock_path']
         if path and len(os.fsencode(path)) > _LONGEST_PATH:
             raise InvalidCheckConfig(f'{excerpt(path, 300)}: too long, a socket has at most {_LONGEST_PATH} bytes')
-        return path
+        return Endpoint.of({**self._config, 'sock_path': path}, process, deadline)
 
-    def _request(self, host: str) -> bytes:
+    def _request(self, endpoint: Endpoint) -> bytes:
         body = xmlrpc.client.dumps((), self._config['method']).encode()
-        head = [
-            f'POST {self._config["url"]} HTTP/1.1',
-            f'Host: {host}',
-            'User-Agent: supervisor_checks_rpc',
-            'Content-Type: text/xml',
-            f'Content-Length: {len(body)}',
-            'Connection: close',
-        ]
+        headers = {
+            'User-Agent': 'supervisor_checks_rpc', 'Content-Type': 'text/xml', 'Content-Length': str(len(body)),
+            'Connection': 'close',
+        }  # fmt: skip
         user, password = self._config['username'], self._config['password'] or ''
         if user is not None:
-            head.append('Authorization: Basic ' + b64encode(f'{user}:{password}'.encode()).decode())
-        return '\r\n'.join([*head, '', '']).encode() + body
+            headers['Authorization'] = 'Basic ' + b64encode(f'{user}:{password}'.encode()).decode()
+        host = 'localhost' if endpoint.path else authority(endpoint.host, endpoint.port)
+        return head_bytes('POST', self._config['url'], host, headers) + body
 
 
 def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
@@ -127,8 +122,7 @@ def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
     with exchange(sock, request, 'POST') as reply:
         if reply.status != 200:
             raise CheckFailed(f'HTTP status {reply.status}, expected 200')
-        with verdicts():
-            body = reply.read(REPLY_CAP + 1)
+        body = read_body(reply, REPLY_CAP + 1)
     if len(body) > REPLY_CAP:
         raise CheckFailed(f'a reply of more than {REPLY_CAP} bytes')
     return body

@@ -85,7 +85,8 @@ class CheckSpec:
 
     `options` holds the options that the type of check declares, as they stand in the file; `error` says why the
     section cannot be used, '' if it can. A passive check has a `ttl`: the seconds of silence that are a failure. `logs`
-    are those that a run reads: `stdout` or `stderr` of the process, or a path.
+    are those that a run reads: `stdout` or `stderr` of the process, or a path. One that is isolated runs in a worker
+    process of its own.
 
     A section with expansions such as %(process_num)d has `variants`: for each process a check, which is what runs. Its
     `options` are as they stand in the file.
@@ -101,6 +102,7 @@ class CheckSpec:
     is_external: bool = False
     ttl: float = 0.0
     logs: tuple[str, ...] = ()
+    is_isolated: bool = False
     is_per_process: bool = False
     variants: Mapping[Key, CheckSpec] = field(default_factory=dict)
 

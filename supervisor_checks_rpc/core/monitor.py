@@ -32,9 +32,9 @@ class Monitor:
 
     Times are monotonic seconds, but `since`, which is seconds since the epoch, for people. `state_changed_at` is the
     moment of the last change of the state, `instance_seen_at` that of the last new instance, `updated_at` that of the
-    last change of any kind. `waits_for` says what the process waits for before it is started, '' if it does not wait.
-    `exits` counts the unexpected exits of the process, and `exits_before_pass` those in a row of instances on which the
-    check never passed.
+    last change of any kind, `healthy_at` the end of the last state HEALTHY. `waits_for` says what the process waits for
+    before it is started, '' if it does not wait. `exits` counts the unexpected exits of the process, and
+    `exits_before_pass` those in a row of instances on which the check never passed.
 
     On every tick supervisord needs to know which monitors are due and which need attention, and may not ask each of
     them. So each monitor keeps two collections of the record up to date: its slot of `due_times` holds its due time,
@@ -44,9 +44,10 @@ class Monitor:
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
         '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_state_if_down',
-        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at',
-        'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process',
-        'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
+        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'healthy_at', 'history',
+        'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
+        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
+        'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +63,7 @@ class Monitor:
         self.waits_for = self._why_down = ''
         self._state_if_down = model.UNKNOWN
         self.counters = Counters()
-        self.paused_until = self._state_holds_until = NEVER
+        self.paused_until = self._state_holds_until = self.healthy_at = NEVER
         self.state = model.UNKNOWN
         self.since = at
         self.updated_at = now
@@ -75,7 +76,7 @@ class Monitor:
         self.instance_seen_at = self.state_changed_at = now
         if self.state != model.PAUSED:
             # The first state of this instance is to be announced, even if it is the same as that of the last one.
-            self.state = model.UNKNOWN
+            self._set_state(model.UNKNOWN, now)
             self._is_since_outdated = True
         self._update_troubled()
         self.health = Health(self.spec.schedule, process)
@@ -229,11 +230,16 @@ class Monitor:
         state, self._state_holds_until = self._state_until(now)
         if state != self.state or self._is_since_outdated:
             self._is_since_outdated = False
-            self.state = state
+            self._set_state(state, now)
             self.since = at
             self.state_changed_at = now
             self._update_troubled()
         return state
+
+    def _set_state(self, state: str, now: float) -> None:
+        if self.state == model.HEALTHY:
+            self.healthy_at = now
+        self.state = state
 
     def _state_until(self, now: float) -> tuple[str, float]:
         """Return the state at `now`, and until when it holds unless something happens before."""

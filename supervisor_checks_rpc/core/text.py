@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _LONGEST_LINE = 1000
 _LOGIN = re.compile(r'//[^/]*@')
+_INSIDE_A_CHARACTER = bytes(range(0x80, 0xC0))
 
 
-def printable_line(text: str) -> str:
-    """Return `text` as one line of printable ASCII, of a bounded length."""
-    safe = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
-    return safe if len(safe) <= _LONGEST_LINE else safe[: _LONGEST_LINE - 3] + '...'
+def printable_line(text: str, limit: int = _LONGEST_LINE) -> str:
+    """Return `text` as one line of at most `limit` characters, without control characters."""
+    line = text[: limit + 1]
+    if not line.isprintable():
+        line = ''.join([' ' if unicodedata.category(letter) == 'Zs' else _escaped(letter) for letter in line])
+    return line if len(line) <= limit else line[: limit - 3] + '...'
 
 
 def printable_name(name: str) -> str:
     """Return the name of a process or a group as it is, so that it can be asked for, but without control characters."""
-    return name if name.isprintable() else repr(name)[1:-1]
+    return name if name.isprintable() else ''.join(map(_escaped, name))
+
+
+def _escaped(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode('unicode_escape').decode('ascii')
 
 
 def decoded(word: str) -> str:
@@ -56,7 +64,15 @@ def span(seconds: float) -> str:
 
 
 def excerpt(data: bytes | str, limit: int = 120) -> str:
-    """Return the start of `data` as one line of printable ASCII, for a reason."""
-    text = data.decode('utf-8', 'replace') if isinstance(data, bytes) else data
-    line = ascii(text)[1:-1]
-    return line if len(line) <= limit else line[: limit - 3] + '...'
+    """Return the start of `data` as one printable line, for a reason; a backslash of its own is doubled."""
+    if isinstance(data, bytes):
+        # A character has at most 4 bytes.
+        data = data[: 4 * limit + 4].replace(b'\\', b'\\\\').decode('utf-8', 'backslashreplace')
+    else:
+        data = data.replace('\\', '\\\\')
+    return printable_line(data, limit)
+
+
+def whole_characters(data: bytes) -> bytes:
+    """Return `data`, which was cut out of a longer text, without the rest of a character of UTF-8 at its beginning."""
+    return data.lstrip(_INSIDE_A_CHARACTER)

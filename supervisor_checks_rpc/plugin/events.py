@@ -15,7 +15,8 @@ from ..core.model import Process
 from ..core.text import printable_line
 from ..core.text import printable_name
 
-_NOT_IN_A_WORD = re.compile(r'[\s:%]')
+# The length that supervisord sends counts characters (supervisor/process.py, _eventEnvelope), and readers read bytes.
+_NOT_IN_A_WORD = re.compile('[^!-$&-9;-~]')
 
 
 class ProcessHealthEvent(events.Event):
@@ -43,7 +44,7 @@ class ProcessHealthEvent(events.Event):
 
 
 def _encoded(value: object) -> str:
-    """Return `value` as a word without a space or ':'."""
+    """Return `value` as a word of ASCII, without a space or ':'."""
     return _NOT_IN_A_WORD.sub(lambda found: quote(found[0], safe=''), str(value))
 
 

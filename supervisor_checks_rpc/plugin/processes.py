@@ -78,6 +78,11 @@ class Processes:
             raise UnknownName('process', namespec)
         return running_instance(group, name, subprocess)
 
+    def is_known(self, namespec: str) -> bool:
+        """Tell whether there is a process of that name."""
+        group, name = split_namespec(namespec)
+        return self.subprocess(Process(group, name or '', 0)) is not None
+
     def group(self, name: str) -> list[Key]:
         """Return the processes of a group, '' is every group; without event listeners.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from typing import NamedTuple
 
@@ -15,11 +15,12 @@ from supervisor.datatypes import signal_number
 from supervisor.states import RUNNING_STATES
 from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
-from supervisor.states import getProcessStateDescription
 
 from ..core import model
+from ..core.counters import BY_CHECK
+from ..core.counters import BY_OPERATOR
+from ..core.counters import BY_REVIVAL
 from ..core.model import Process
-from ..core.model import Status
 from ..core.monitor import Monitor
 from ..core.record import Record
 from ..core.restart_policy import RestartPolicy
@@ -29,7 +30,9 @@ from ..core.schedule import RestartLimits
 from ..core.steps import RESTART
 from ..core.steps import SHUTDOWN
 from ..core.steps import Steps
-from ..core.steps import steps_of
+from .eligibility import Eligibility
+from .eligibility import may_act
+from .eligibility import may_be_revived
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
 from .guards import guarded
@@ -42,12 +45,10 @@ from .restarts import CannotRestart
 from .restarts import FindSubprocess
 from .restarts import Restart
 from .restarts import Restarts
+from .status_reports import NOT_REVIVED
+from .status_reports import StatusReports
+from .status_reports import why_suspended
 from .worker_link import WorkerLink
-
-# supervisord's own autorestart comes first: a process that is down is revived only after so long.
-REVIVE_AFTER_SECONDS = 2.0
-_NOT_REVIVED = 'not revived: an operator stopped it'
-_OUT_OF_TURN = 'not restarted yet: others of its group come back first (max_restarting)'
 
 
 class _Look(NamedTuple):
@@ -83,18 +84,19 @@ class Remediation:
         self._shut_down = shut_down
         self._steps = Steps()
         self._preparations = Preparations(self._log, worker, clock)
-        # Processes that an operator stopped and nobody started since. Their supervisor state does not tell: a stop
-        # leaves a process that is FATAL or EXITED as it is.
-        self._stopped_by_operator: set[str] = set()
+        self._eligibility = Eligibility(record, self._steps, find_subprocess, cause)
         # The limits of each process, until checks are matched with processes anew.
         self._limits_by_process: dict[str, RestartLimits] = {}
         # What `act` found when it looked at the troubled monitors last.
         self._last_evaluated: list[_Look] | None = None
+        # By process and cause.
+        self.restart_counts: Counter[tuple[str, str]] = Counter()
         self.policy = RestartPolicy()
         self.restarts = Restarts(
             supervisord, find_subprocess, ring, self._restart_began, self._restart_ended,
             LeftoversLog(self._log, worker).report, clock,
         )  # fmt: skip
+        self.reports = StatusReports(record, self.policy, self.restarts, self._eligibility, self._steps, cause, clock)
         # Restarts of ours that are being prepared, with the monitors that asked for them, and the events that tell.
         self._prepared: dict[str, tuple[RestartRequest, Sequence[Monitor], ProcessHealthRestartedEvent]] = {}
 
@@ -110,7 +112,7 @@ class Remediation:
         # takes supervisord milliseconds.
         evaluated = [self._look_at(monitor, now) for monitor in troubled]
         is_as_before = evaluated == self._last_evaluated and now < self.policy.holds_until
-        if is_as_before and not any(map(_may_be_revived, troubled)):
+        if is_as_before and not any(map(may_be_revived, troubled)):
             return []
         # Only once all is done: what an exception leaves undone is tried again.
         self._last_evaluated = None
@@ -136,8 +138,9 @@ class Remediation:
         """Return the monitors that ask for an act, by process; without processes whose restart is under way."""
         by_process: dict[str, list[Monitor]] = {}
         for monitor in troubled:
-            if self._asks_for_act(monitor, now) and not self.restarts.is_restarting(monitor.process.namespec):
-                by_process.setdefault(monitor.process.namespec, []).append(monitor)
+            namespec = monitor.process.namespec
+            if self._eligibility.asks_for_act(monitor, now) and not self.restarts.is_restarting(namespec):
+                by_process.setdefault(namespec, []).append(monitor)
         return by_process
 
     def _is_shut_down(self, needs: Iterable[Sequence[Monitor]]) -> bool:
@@ -148,33 +151,6 @@ class Remediation:
                 self._shut_down(at_shutdown[0].process, model.UNHEALTHY, self._reason(at_shutdown))
                 return True
         return False
-
-    def _asks_for_act(self, monitor: Monitor, now: float) -> bool:
-        """Tell whether the monitor wants its process restarted, signalled, or revived."""
-        schedule = monitor.spec.schedule
-        if monitor.process.pid:
-            return (
-                monitor.state == model.UNHEALTHY
-                and schedule.on_failure != 'none'
-                and monitor.refresh(now, time.time()) == model.UNHEALTHY
-                # A restart is no help against a crash loop.
-                and monitor.health.state(now) == model.UNHEALTHY
-                and self._steps.is_due(monitor)
-                and not self._cause(monitor)
-            )
-        if not schedule.revive or monitor.spec.error or now < monitor.paused_until:
-            return False
-        if monitor.process.namespec in self._stopped_by_operator:
-            return False
-        is_late = now - monitor.instance_seen_at >= REVIVE_AFTER_SECONDS
-        return is_late and self._may_revive(monitor.process, schedule.revive) and not self._cause(monitor)
-
-    def _may_revive(self, process: Process, states: Sequence[str]) -> bool:
-        """Tell whether the process is in one of these states, and did not exit as it is expected to."""
-        if not states or self._process_state(process) not in states:
-            return False
-        subprocess = self._find_subprocess(process)
-        return subprocess.state != ProcessStates.EXITED or subprocess.exitstatus not in subprocess.config.exitcodes
 
     def _request(self, monitors: Sequence[Monitor]) -> RestartRequest:
         process = monitors[0].process
@@ -190,7 +166,7 @@ class Remediation:
     def _limits_of(self, namespec: str) -> RestartLimits:
         """Return the limits of the process, which are the same whichever of its checks fails."""
         if namespec not in self._limits_by_process:
-            schedules = [m.spec.schedule for m in self._record.monitors_of(namespec) if _may_act(m)]
+            schedules = [m.spec.schedule for m in self._record.monitors_of(namespec) if may_act(m)]
             self._limits_by_process[namespec] = strictest_limits(schedules)
         return self._limits_by_process[namespec]
 
@@ -211,7 +187,8 @@ class Remediation:
         try:
             timeouts = [m.spec.schedule.stop_timeout for m in monitors if m.spec.schedule.stop_timeout is not None]
             kills = self.kills_leftovers(process)
-            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None), kills)
+            cause = BY_REVIVAL if request.is_revival else BY_CHECK
+            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None), kills, cause)
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
             self._prepared.pop(request.namespec, None)
@@ -238,9 +215,9 @@ class Remediation:
         return signals[0] if signals and RESTART not in wanted else None
 
     def _suspend(self, request: RestartRequest, monitors: Sequence[Monitor]) -> None:
-        acts = self._acts_on(request.namespec)
+        acts = self._eligibility.acts_on(request.namespec)
         done = 'signalled' if acts == 'signals' else 'restarted'
-        reason = f'{_why_suspended(acts, request.limits)}: {self._reason(monitors)}'
+        reason = f'{why_suspended(acts, request.limits)}: {self._reason(monitors)}'
         self._log.critical(
             f'health: {request.namespec} is suspended, not {done} until its recovery, a restart by an operator or '
             f'health.resetRestarts: {reason}'
@@ -262,7 +239,7 @@ class Remediation:
     def _reason(self, monitors: Sequence[Monitor]) -> str:
         process = monitors[0].process
         if not process.pid:
-            return f'it is {self._process_state(process)}, and revive says so'
+            return f'it is {self._eligibility.process_state(process)}, and revive says so'
         return '; '.join(map(self._failure, monitors))
 
     def _failure(self, monitor: Monitor) -> str:
@@ -270,26 +247,16 @@ class Remediation:
         place = self._steps.place(monitor)
         return f'{monitor.spec.name} {monitor.streak()}: {monitor.reason()}' + (f' ({place})' if place else '')
 
-    def _acts_on(self, namespec: str) -> str:
-        """Say in words what the checks of the process have done to it."""
-        schedules = [m.spec.schedule for m in self._record.monitors_of(namespec) if _may_act(m)]
-        steps = {step for schedule in schedules for step in steps_of(schedule.on_failure)} - {SHUTDOWN}
-        acts = {'signals' if step.startswith('signal ') else 'restarts' for step in steps}
-        return ' and '.join(sorted(acts))
-
-    def _process_state(self, process: Process) -> str:
-        """Return supervisor's name of the state that the process is in, '' when the process is gone."""
-        subprocess = self._find_subprocess(process)
-        return str(getProcessStateDescription(subprocess.get_state())) if subprocess else ''
-
-    def _restart_ended(self, namespec: str, is_up: bool, has_begun: bool) -> None:
-        """Take note that a restart is over: whether a new instance was started, and whether it began at all."""
+    def _restart_ended(self, namespec: str, is_up: bool, cause: str) -> None:
+        """Take note that a restart is over: whether a new instance runs, and why it began, '' if it did not."""
         self._prepared.pop(namespec, None)
         if not is_up:
             self.policy.gave_up(namespec)
             return
         monitors = self._record.monitors_of(namespec)
-        for monitor in monitors if has_begun else ():
+        if cause:
+            self.restart_counts[namespec, cause] += 1
+        for monitor in monitors if cause else ():
             monitor.restarts += 1
         subprocess = self._find_subprocess(monitors[0].process) if monitors else None
         # The longest time in which the new instance may be found healthy: it counts as coming up until then.
@@ -304,13 +271,15 @@ class Remediation:
 
         :raises CannotRestart: when it does not run.
         """
-        restart = self.restarts.request(process, reason, kill_leftovers=self.kills_leftovers(process))
+        monitors = self._record.monitors_of(process.namespec)
+        # A drop-in program that found the process unhealthy is no person: its restarts stay within the limits.
+        is_person = not any(m.spec.is_external and m.health.last_outcome == model.FAILED for m in monitors)
+        cause = BY_OPERATOR if is_person else BY_CHECK
+        restart = self.restarts.request(process, reason, kill_leftovers=self.kills_leftovers(process), cause=cause)
         # If a restart is under way that an operator's stop was to end, the last request counts.
         restart.is_wanted = restart.is_by_operator = True
         self._prepared.pop(process.namespec, None)
-        monitors = self._record.monitors_of(process.namespec)
-        # A drop-in program that found the process unhealthy is no person: its restarts stay within the limits.
-        if not any(m.spec.is_external and m.health.last_outcome == model.FAILED for m in monitors):
+        if is_person:
             self.reset_restarts(process.namespec)
         return restart
 
@@ -328,7 +297,7 @@ class Remediation:
     def process_changed(self, namespec: str, subprocess: Any) -> None:
         """Take note that a process changed its state; a stop that is not ours is an operator's."""
         if subprocess.state == ProcessStates.STARTING:
-            self._stopped_by_operator.discard(namespec)
+            self._eligibility.stopped_by_operator.discard(namespec)
         if subprocess.state == ProcessStates.STOPPING and not self.restarts.is_stopping(namespec):
             self.reset(namespec)
             self.policy.gave_up(namespec)
@@ -352,21 +321,17 @@ class Remediation:
         subprocess = self._find_subprocess(process)
         if verb == 'stop':
             # supervisord refuses to stop what is down, and supervisorctl says ERROR: nobody else tells that it counts.
-            if process.namespec not in self._stopped_by_operator and self._would_be_revived(process):
-                self._log.info(f'health: {process.namespec}: {_NOT_REVIVED}')
-            self._stopped_by_operator.add(process.namespec)
+            was_left_down = self._eligibility.is_left_down(process)
+            self._eligibility.stopped_by_operator.add(process.namespec)
+            if self._eligibility.is_left_down(process) and not was_left_down:
+                self._log.info(f'health: {process.namespec}: {NOT_REVIVED}')
         # supervisord refuses to start a process that is up, so such a request changes nothing.
         if verb != 'start' or subprocess is None or subprocess.get_state() not in RUNNING_STATES:
             self.reset(process.namespec)
         if verb == 'signal':
             self.cancel_if_recovered(process.namespec)
 
-    def _would_be_revived(self, process: Process) -> bool:
-        """Tell whether a check starts the process again in the state that it is in, unless an operator stops it."""
-        monitors = [monitor for monitor in self._record.monitors_of(process.namespec) if not monitor.spec.error]
-        return any(self._may_revive(process, monitor.spec.schedule.revive) for monitor in monitors)
-
-    # -- what results mean for restarts, and what is shown
+    # -- what results mean for restarts
 
     def observe(self, namespec: str, now: float, at: float) -> None:
         """Take note of a result: it may be the recovery that ends a suspension or cancels a restart."""
@@ -374,14 +339,14 @@ class Remediation:
         if not self.policy.knows(namespec):
             return
         self.cancel_if_recovered(namespec)
-        monitors = [monitor for monitor in self._record.monitors_of(namespec) if _may_act(monitor)]
+        monitors = [monitor for monitor in self._record.monitors_of(namespec) if may_act(monitor)]
         states = {monitor.refresh(now, at) for monitor in monitors if _tells_health(monitor, now)}
         self.policy.observe(namespec, states == {model.HEALTHY}, now)
 
     def cancel_if_recovered(self, namespec: str) -> None:
         """Cancel the restart of a process that none of its checks asks for any more, if it is not stopped yet."""
         now = self._clock()
-        if not any(self._asks_for_act(monitor, now) for monitor in self._record.monitors_of(namespec)):
+        if not any(self._eligibility.asks_for_act(monitor, now) for monitor in self._record.monitors_of(namespec)):
             self.restarts.cancel(namespec, 'no check asks for it any more')
 
     def cancel_unwanted(self) -> None:
@@ -392,59 +357,12 @@ class Remediation:
     def forget_all_but(self, namespecs: set[str]) -> None:
         """Forget processes that are gone from the configuration; to be called whenever checks are matched anew."""
         self.policy.forget_all_but(namespecs)
-        self._stopped_by_operator &= namespecs
+        self._eligibility.stopped_by_operator &= namespecs
+        self.restart_counts = Counter({key: count for key, count in self.restart_counts.items() if key[0] in namespecs})
         self._limits_by_process = {}
         self._last_evaluated = None
         self._steps.keep_only(self._record.monitors())
 
-    def reason(self, monitor: Monitor) -> str:
-        """Say why a monitor is in its state, and for whom its process waits with its restart."""
-        return monitor.reason() + self._out_of_turn(monitor, self._clock())
-
-    def _out_of_turn(self, monitor: Monitor, now: float) -> str:
-        others = self.policy.queued_behind(monitor.process.namespec)
-        is_queued = others and self._asks_for_act(monitor, now)
-        return f'; waits for {", ".join(others)}; {_OUT_OF_TURN}' if is_queued else ''
-
-    def status(self, monitor: Monitor) -> Status:
-        """Return what is known of `monitor` now, with what we did and will do to its process."""
-        now, at = self._clock(), time.time()
-        status = self._record.status(monitor, now, at)
-        namespec = monitor.process.namespec
-        limits = self.policy.suspended_by(namespec)
-        cause = self._cause(monitor) if status.state == model.UNHEALTHY else ''
-        start_problem = self.restarts.start_problem(namespec)
-        backoff_left = max((self.policy.next_restart_at(namespec) or 0.0) - now, 0.0)
-        asks = limits is None and self._asks_for_act(monitor, now)
-        out_of_turn = self._out_of_turn(monitor, now)
-        acts = self._acts_on(namespec) if limits else ''
-        place = self._steps.place(monitor) if status.state == model.UNHEALTHY else ''
-        is_left = namespec in self._stopped_by_operator and self._would_be_revived(monitor.process)
-        return replace(
-            status,
-            reason=status.reason
-            + (f'; {start_problem}' if start_problem else '')
-            + (f'; {place}' if place else '')
-            + (f'; not restarted: {cause}' if cause else '')
-            + (f'; {acts} are suspended: {_why_suspended(acts, limits)}' if limits else '')
-            + out_of_turn
-            + (f'; {_NOT_REVIVED}' if is_left else ''),
-            restarts_in_window=self.policy.restarts_in_window(namespec, now),
-            restarts_suspended=limits is not None,
-            next_restart_at=at + backoff_left if asks and not out_of_turn else None,
-            cause=cause,
-        )
-
-
-def _may_be_revived(monitor: Monitor) -> bool:
-    """Tell whether time alone may make it due that the process of `monitor` is started again."""
-    return not monitor.process.pid and bool(monitor.spec.schedule.revive)
-
-
-def _may_act(monitor: Monitor) -> bool:
-    """Tell whether the check may have its process restarted or signalled."""
-    schedule = monitor.spec.schedule
-    return not monitor.spec.error and (schedule.on_failure != 'none' or bool(schedule.revive))
 
 
 def _tells_health(monitor: Monitor, now: float) -> bool:
@@ -452,8 +370,4 @@ def _tells_health(monitor: Monitor, now: float) -> bool:
     be carried out."""
     has_error = monitor.health.last_outcome == model.ERROR and monitor.health.state(now) != model.UNHEALTHY
     return now >= monitor.paused_until and not has_error
-
-
-def _why_suspended(acts: str, limits: RestartLimits) -> str:
-    return f'{limits.max_restarts} {acts} in {limits.restart_window:g}s did not help'
 

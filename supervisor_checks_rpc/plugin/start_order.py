@@ -1,4 +1,4 @@
-"""Start order: starts a process when what it depends on is there, and says which cause its failures may have.
+"""Start order: starts a process when what it depends on is there.
 
 A process waits while supervisord has never started it, `autostart` is false, and no operator took it off the list.
 """
@@ -7,50 +7,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
 from ..config.start_order import COMPLETED
-from ..config.start_order import HEALTHY
 from ..config.start_order import Condition
 from ..config.start_order import Dependencies
-from ..core import model
-from ..core.health import BEGINS_AGAIN
 from ..core.model import Key
 from ..core.model import Process
-from ..core.monitor import Monitor
 from ..core.record import Record
+from .causes import Causes
 from .operator_actions import is_meant
 from .readiness import Readiness
-from .restarts import CannotRestart
+from .restart_with import RestartWith
 
 # A start takes supervisord milliseconds; after this time the others wait for the loop's next turn.
 LONGEST_TURN_SECONDS = 0.005
-_UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
-
-Restart = Callable[[Process, str], object]
 
 
 class StartOrder:
-    """The processes with `depends_on` or `restart_with`. `clock` gives monotonic seconds.
-
-    `restart(process, reason)` restarts a process in place.
-    """
+    """The processes with `depends_on` or `restart_with`. `clock` gives monotonic seconds."""
 
     def __init__(
-        self, supervisord: Any, record: Record, readiness: Readiness, restart: Restart,
+        self, supervisord: Any, record: Record, readiness: Readiness, causes: Causes, restart_with: RestartWith,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
         self._log = supervisord.options.logger
         self._record = record
         self._readiness = readiness
-        self._restart = restart
+        self._causes = causes
+        self._restart_with = restart_with
         self._clock = clock
         self._dependencies: Mapping[Key, Dependencies] = {}
         self._is_due = False
@@ -63,10 +53,6 @@ class StartOrder:
         self._taken_off: dict[Key, bool] = {}
         # Why we could not start a process, so that it is logged once.
         self._start_errors: dict[Key, str] = {}
-        # Processes whose failures have another cause now.
-        self._blocked: set[Key] = set()
-        # For each process with restart_with: its pid, and the instances of the processes named there when it started.
-        self._started_with: dict[Key, tuple[int, dict[Key, Process]]] = {}
 
     def configure(self, dependencies: Mapping[Key, Dependencies]) -> None:
         """Take what the configuration says now."""
@@ -75,9 +61,9 @@ class StartOrder:
         for key in gone:
             self._show(key)
             self._start_errors.pop(key, None)
-            self._started_with.pop(key, None)
+            self._restart_with.forget(key)
         self._taken_off = {key: by_update for key, by_update in self._taken_off.items() if key not in gone}
-        self._blocked -= gone
+        self._causes.configure(dependencies)
         self._to_look_at = []
         self._stuck = None
         self._is_due = True
@@ -139,10 +125,10 @@ class StartOrder:
                 self._start(key, dependencies)
             return
         for monitor in self._record.monitors_of(Process(*key, 0).namespec):
-            self.hold_back(monitor)
+            self._causes.hold_back(monitor)
         # In a circle, each restart would cause the next one, for ever.
         if dependencies.restart_with and not dependencies.problem:
-            self._restart_with(key, dependencies.restart_with)
+            self._restart_with.look(key, dependencies.restart_with)
 
     def _show(self, key: Key) -> None:
         """Have the monitors of a process show what it waits for."""
@@ -177,30 +163,6 @@ class StartOrder:
                 self._log.warn(f'health: could not start {namespec}, trying again: {error}')
             self._start_errors[key] = error
 
-    def _restart_with(self, key: Key, others: tuple[Key, ...]) -> None:
-        """Restart a process that runs since before a new instance of one that it is to be restarted with."""
-        subprocess = self._readiness.subprocess(key)
-        if subprocess is None or not subprocess.pid or subprocess.state not in _UP:
-            return
-        if self._readiness.is_restarting(key):
-            return
-        now = {other: self._readiness.instance(other) for other in others}
-        up = {other: instance for other, instance in now.items() if instance.pid}
-        pid, before = self._started_with.get(key, (0, {}))
-        if pid != subprocess.pid:
-            # For one that is down now, keep its last instance, so that its next one counts as new.
-            self._started_with[key] = subprocess.pid, {**before, **up}
-            return
-        changed = [other for other in up if before.setdefault(other, up[other]) != up[other]]
-        if not changed or any(self._readiness.missing(other, HEALTHY) for other in changed):
-            return
-        process = self._readiness.instance(key)
-        names = ', '.join(up[other].namespec for other in changed)
-        try:
-            self._restart(process, f'{names} runs as a new instance, and restart_with says so')
-        except CannotRestart as why:
-            self._log.warn(f'health: {why}')
-
     # -- what is told
 
     def waits_for(self, process: Process) -> str:
@@ -216,6 +178,11 @@ class StartOrder:
             return f'waits for {missing}'
         error = self._start_errors.get(key)
         return f'cannot be started: {error}' if error else 'is started now'
+
+    def needs(self, key: Key) -> list[tuple[Condition, str]]:
+        """Return what the process depends on, each condition with what is missing for it, '' when it holds."""
+        conditions = self._dependencies[key].conditions if key in self._dependencies else ()
+        return [(condition, self._missing(condition)) for condition in conditions]
 
     def is_stuck(self, process: Process) -> bool:
         """Tell whether the process waits for a condition that cannot hold unless an operator acts."""
@@ -247,62 +214,6 @@ class StartOrder:
         # A STOPPED process is no reason to give up: its operator may start it at any time.
         _, is_useless = self._readiness.outlook(key, word)
         return is_useless and bool(self._readiness.missing(key, word))
-
-    def cause(self, monitor: Monitor) -> str:
-        """Say which dependency of the process may be why the check fails, and what is wrong with it; '' if none is."""
-        if not self._may_be_held_back(monitor):
-            return ''
-        others = self._others(monitor)
-        known = chain(map(self._readiness.trouble, others), map(self._readiness.fails_below_threshold, others))
-        cause = next(filter(None, known), '')
-        if cause:
-            return cause
-        unchecked = self._unchecked(monitor, others)
-        return f'{unchecked[0].process.namespec} is checked first' if unchecked else ''
-
-    def hold_back(self, monitor: Monitor) -> bool:
-        """Tell whether the check may not act on its process, because a dependency of the process has a problem.
-
-        A dependency without a check since then is made due at once. The failures are forgotten as soon as no dependency
-        is down, starting or unhealthy any more.
-        """
-        if not self._may_be_held_back(monitor):
-            return False
-        key, others = (monitor.process.group, monitor.process.name), self._others(monitor)
-        if any(map(self._readiness.trouble, others)):
-            self._blocked.add(key)
-            return True
-        if key in self._blocked:
-            self._blocked.discard(key)
-            self._forget_failures(monitor.process.namespec)
-        unchecked = self._unchecked(monitor, others)
-        for one in unchecked:
-            one.hasten(self._clock())
-        return bool(unchecked) or any(map(self._readiness.fails_below_threshold, others))
-
-    def _unchecked(self, monitor: Monitor, others: Iterable[Key]) -> list[Monitor]:
-        """Return the monitors of `others` that had no run since `monitor` became unhealthy, [] while it is not."""
-        if monitor.state != model.UNHEALTHY:
-            return []
-        return [one for other in others for one in self._readiness.unchecked(other, monitor.state_changed_at)]
-
-    def _forget_failures(self, namespec: str) -> None:
-        now = self._clock()
-        for monitor in self._record.monitors_of(namespec):
-            if not monitor.spec.schedule.act_anyway:
-                monitor.reset_failures(now, BEGINS_AGAIN)
-                monitor.refresh(now, time.time())
-
-    def _may_be_held_back(self, monitor: Monitor) -> bool:
-        """Tell whether a dependency of its process may hold back the acts of a check; not with `act_anyway`."""
-        key = monitor.process.group, monitor.process.name
-        return key in self._dependencies and not monitor.spec.schedule.act_anyway
-
-    def _others(self, monitor: Monitor) -> list[Key]:
-        """Return the processes that the one of `monitor` depends on to be healthy or running."""
-        dependencies = self._dependencies[monitor.process.group, monitor.process.name]
-        conditions = (one for one in dependencies.conditions if one.word != COMPLETED)
-        return [other for condition in conditions for other in condition.processes]
 
     # -- conditions
 

@@ -1,7 +1,7 @@
 """What XML-RPC callers get: results and states as structs.
 
-XML-RPC as supervisord speaks it takes no None and no int above 2^31-1 (supervisor/xmlrpc.py, xmlrpc_marshal). Names of
-processes and groups are as they are, all other text is ASCII.
+XML-RPC as supervisord speaks it takes no None and no int above 2^31-1 (supervisor/xmlrpc.py, xmlrpc_marshal). No text
+has control characters.
 """
 
 from __future__ import annotations

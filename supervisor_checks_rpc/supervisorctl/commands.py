@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
 import xmlrpc.client
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from .. import options
 from ..core import model
 from ..core.summary import SET_ASIDE
 from ..core.text import decoded
+from . import command_options
 from . import table
-from .calls import CALL_ERRORS
 from .calls import reply_timeout
 from .console import CALLERS
 from .console import Console
-from .console import completed
+from .event_list import EventList
 from .outcomes import Outcomes
+from .output import Output
 from .rolling import Rolling
+from .runs import Runs
 from .server import REPLY_TIMEOUT
 from .table import Struct
 from .table import namespec
@@ -32,12 +31,10 @@ from .usage import BAD_NAME
 from .usage import COMMANDS
 from .usage import GENERIC
 from .usage import NO_CHECKS
-from .usage import SHUTDOWN_STATE
 from .usage import SUCCESS
 from .usage import UNKNOWN_NAME
 from .usage import Problem
 from .usage import misused
-from .usage import of_error
 from .usage import of_fault
 from .watch import View
 from .watch import Watch
@@ -46,10 +43,6 @@ from .watch import Watch
 _WAIT_SECONDS = 60.0
 # How often `--watch` looks unless it is told.
 _WATCH_SECONDS = 2.0
-# How often `events --follow` asks.
-_FOLLOW_SECONDS = 1.0
-# As wide as events often are, for those that are to come.
-_TYPICAL_EVENT = ('2026-11-27 00:00:00', 'x' * 15, 'x' * 15, 'unhealthy', '')
 
 
 def are_healthy(statuses: Iterable[Struct]) -> bool:
@@ -65,8 +58,7 @@ class Commands:
 
     def __init__(self, ask: Callable[..., Any], console: Console, as_json: bool) -> None:
         self._ask = ask
-        self._console = console
-        self._as_json = as_json
+        self._output = Output(console, as_json)
 
     def carry_out(self, words: Sequence[str]) -> int:
         """Carry out the command of these words, which are free of --json.
@@ -76,7 +68,7 @@ class Commands:
         words = [decoded(word) for word in words]
         name, words = (words[0], words[1:]) if words and words[0] in COMMANDS else ('', words)
         command = COMMANDS[name]
-        given, words = _options(name, list(words))
+        given, words = command_options.split(name, list(words))
         strange = [word for word in words if word.startswith('-')]
         if strange:
             raise misused(name, f'unknown option {strange[0]}')
@@ -87,7 +79,7 @@ class Commands:
         if name in ('wait', 'restart'):
             return self._rolling(name, words, given)
         if name == 'events':
-            return self._events(words, '--follow' in given)
+            return EventList(self._ask, self._output).show(words, '--follow' in given)
         if given:
             return self._watch(words, given)
         exitstatus: int = getattr(self, name or 'status')(list(words))
@@ -125,16 +117,16 @@ class Commands:
     def status(self, words: list[str]) -> int:
         """Print what is known; for all also what is wrong with the configuration, which is not healthy either."""
         view = self._look(words)
-        if self._as_json:
+        if self._output.as_json:
             shown = [{key: value for key, value in status.items() if key != 'history'} for status in view.statuses]
-            self._say_json({'healthy': view.is_healthy, 'checks': shown, 'problems': view.problems})
+            self._output.document({'healthy': view.is_healthy, 'checks': shown, 'problems': view.problems})
             return SUCCESS if view.is_healthy else GENERIC
         if view.rows:
-            self._say_rows(table.STATUS, view.rows)
+            self._output.rows(table.STATUS, view.rows)
         else:
-            self._console.say(NO_CHECKS)
+            self._output.console.say(NO_CHECKS)
         for line in ['', *view.problems] if view.problems else []:
-            self._console.say(self._console.screen.colour(line, model.INVALID) if line else '')
+            self._output.console.say(self._output.console.screen.colour(line, model.INVALID) if line else '')
         return SUCCESS if view.is_healthy else GENERIC
 
     def _look(self, words: list[str]) -> View:
@@ -148,68 +140,25 @@ class Commands:
     def _watch(self, words: list[str], given: Mapping[str, str]) -> int:
         if '--watch' not in given:
             raise misused('', '--interval is for --watch')
-        if self._as_json:
+        if self._output.as_json:
             raise misused('', '--watch has no --json')
-        interval = _converted('', given, '--interval', options.POSITIVE_DURATION, _WATCH_SECONDS)
-        return Watch(self._console, interval, lambda: self._look(words)).run()
+        interval = command_options.converted('', given, '--interval', options.POSITIVE_DURATION, _WATCH_SECONDS)
+        return Watch(self._output.console, interval, lambda: self._look(words)).run()
 
     def history(self, words: list[str]) -> int:
         """Print the last results, newest last."""
         results = [result for status in self._chosen(words) for result in self._history_of(status)]
         results.sort(key=lambda result: result['at'])
-        if self._as_json:
-            self._say_json(results)
+        if self._output.as_json:
+            self._output.document(results)
         else:
-            self._say_rows(table.HISTORY, [table.history_row(result) for result in results])
+            self._output.rows(table.HISTORY, [table.history_row(result) for result in results])
         return SUCCESS
 
     def _history_of(self, status: Struct) -> list[Struct]:
         # The status of many processes comes without.
         known: list[Struct] = status['history']
         return known or self._ask('getCheckStatus', status['check'], namespec(status))['history']
-
-    def _events(self, words: list[str], follow: bool) -> int:
-        """Print what happened last, and with `follow` what happens from now on, until Ctrl-C."""
-        process = '' if words in ([], ['all']) else words[0]
-        events = self._events_after(process, 0)
-        if not follow:
-            if self._as_json:
-                self._say_json(events)
-            else:
-                self._say_rows(table.EVENTS, [table.event_row(event) for event in events])
-            return SUCCESS
-        with suppress(KeyboardInterrupt):
-            self._follow(process, events)
-        return SUCCESS
-
-    def _follow(self, process: str, events: list[Struct]) -> None:
-        """Print `events` and those to come; with --json, each is a document of one line."""
-        rows = [table.event_row(event) for event in events]
-        lines = table.Table(self._console.screen, table.EVENTS, rows or [_TYPICAL_EVENT])
-        self._print(lines.heading())
-        last, trouble = 0, ''
-        while True:
-            for event in events:
-                self._console.say(json.dumps(event) if self._as_json else lines.line(table.event_row(event)))
-                last = event['number']
-            time.sleep(_FOLLOW_SECONDS)
-            try:
-                events, now = self._events_after(process, last), ''
-            except CALL_ERRORS as why:
-                # A reload takes seconds.
-                events, now = [], f'{of_error(why, "supervisord")}; trying again'
-            if now and now != trouble:
-                self._print(now)
-            trouble = now
-
-    def _events_after(self, process: str, number: int) -> list[Struct]:
-        try:
-            found: list[Struct] = self._ask('getEvents', process, number)
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != BAD_NAME:
-                raise
-            raise of_fault(process, fault) from None
-        return found
 
     # -- runs on demand
 
@@ -223,49 +172,20 @@ class Commands:
         # At worst they run one after the other (max_concurrent = 1).
         longest = CALLERS * max(checks[monitor['check']]['timeout'] for monitor in monitors)
         with reply_timeout(REPLY_TIMEOUT + longest):
-            results = self._results(monitors)
-        if self._as_json:
-            self._say_json(table.by_process(results))
+            results = Runs(self._ask, self._output).results(monitors)
+        if self._output.as_json:
+            self._output.document(table.by_process(results))
         return SUCCESS if all(result['outcome'] == model.PASSED for result in results) else GENERIC
-
-    def _results(self, monitors: Sequence[Struct]) -> list[Struct]:
-        """Have the checks run, print each result as it comes, and return them all."""
-        widest = [table.widest_result_row(monitor) for monitor in monitors]
-        lines = table.Table(self._console.screen, table.RESULT, widest)
-        self._print(lines.heading())
-        results: list[Struct] = []
-        waiting = {(namespec(monitor), monitor['check']): None for monitor in monitors}
-        began = time.monotonic()
-        for done in completed(lambda monitor: self._ask('runCheck', monitor['check'], namespec(monitor)), monitors):
-            if done is not None:
-                monitor, answer = done
-                del waiting[namespec(monitor), monitor['check']]
-                results.append(self._result(monitor, answer, lines))
-            if waiting and not self._as_json:
-                head = f'{len(results)} of {len(monitors)}, {time.monotonic() - began:.0f}s, waiting for '
-                self._console.progress(head + ', '.join(map(' '.join, waiting)))
-        return results
-
-    def _result(self, monitor: Struct, answer: Any, lines: table.Table) -> Struct:
-        """Print the result of one run and return it; a fault that concerns this run alone is an error."""
-        if isinstance(answer, xmlrpc.client.Fault) and answer.faultCode != SHUTDOWN_STATE:
-            self._print(str(of_fault(f'{namespec(monitor)} {monitor["check"]}', answer)))
-            return {**table.names(monitor), 'outcome': model.ERROR, 'reason': answer.faultString}
-        if isinstance(answer, Exception):
-            raise answer
-        result: Struct = answer
-        self._print(lines.line(table.result_row(result)))
-        return result
 
     # -- health waited for
 
     def _rolling(self, name: str, words: list[str], given: Mapping[str, str]) -> int:
-        timeout = _converted(name, given, '--timeout', options.DURATION, _WAIT_SECONDS)
-        outcomes = Outcomes(self._console, self._as_json)
+        timeout = command_options.converted(name, given, '--timeout', options.DURATION, _WAIT_SECONDS)
+        outcomes = Outcomes(self._output.console, self._output.as_json)
         rolling = Rolling(self._ask, outcomes, timeout)
         if name == 'wait':
             return outcomes.end(rolling.wait(words))
-        at_once = _converted(name, given, '--at-once', options.integer(1, CALLERS), 1)
+        at_once = command_options.converted(name, given, '--at-once', options.integer(1, CALLERS), 1)
         return outcomes.end(rolling.restart(words, at_once))
 
     # -- changes
@@ -301,10 +221,10 @@ class Commands:
             raise of_fault('reload', fault) from None
         lines = [f'{name}: {change}' for change in ('added', 'changed', 'removed') for name in changes[change]]
         problems = self._ask('getHealth')['problems']
-        if self._as_json:
-            self._say_json({**changes, 'problems': problems})
+        if self._output.as_json:
+            self._output.document({**changes, 'problems': problems})
         for line in [*(sorted(lines) or ['No changes to checks']), *problems]:
-            self._print(line)
+            self._output.line(line)
         return GENERIC if problems else SUCCESS
 
     def _monitors(self, words: list[str]) -> list[tuple[str, ...]]:
@@ -315,7 +235,7 @@ class Commands:
 
     def _each(self, method: str, names: Iterable[tuple[str, ...]], done: str, *args: object) -> int:
         """Call `method` with each of `names`, which are a process, or a check and a process; '' stands for all."""
-        exitstatus, outcomes = SUCCESS, Outcomes(self._console, self._as_json)
+        exitstatus, outcomes = SUCCESS, Outcomes(self._output.console, self._output.as_json)
         for one in names:
             *check, process = one
             outcome: str | Problem = done
@@ -326,45 +246,3 @@ class Commands:
                 exitstatus = outcome.exitstatus
             outcomes.take(process, outcome, ''.join(check))
         return outcomes.end(exitstatus)
-
-    # -- output
-
-    def _say_json(self, document: object) -> None:
-        self._console.say(json.dumps(document, indent=2))
-
-    def _say_rows(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        lines = table.Table(self._console.screen, titles, rows)
-        for line in (lines.heading(), *map(lines.line, rows)):
-            self._console.say(line)
-
-    def _print(self, line: str) -> None:
-        if not self._as_json:
-            self._console.say(line)
-
-
-def _options(name: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the options of a command with their values, `--name value` or `--name=value`, and the other words.
-
-    A flag has the value ''.
-
-    :raises Problem: when a value is missing.
-    """
-    given, others = {}, []
-    while words:
-        option, equals, value = words.pop(0).partition('=')
-        if option in COMMANDS[name].flags and not equals:
-            given[option] = ''
-        elif option not in COMMANDS[name].options:
-            others.append(option + equals + value)
-        elif equals or words:
-            given[option] = value if equals else words.pop(0)
-        else:
-            raise misused(name, f'{option} needs a value')
-    return given, others
-
-
-def _converted(name: str, given: Mapping[str, str], option: str, kind: options.Kind, default: Any) -> Any:
-    try:
-        return kind.convert(given[option]) if option in given else default
-    except ValueError:
-        raise misused(name, f'{option}: cannot use {given[option]!r}, expected {kind.expected}') from None

@@ -92,9 +92,9 @@ class Console:
         """Show these lines in place of the last ones; in a pipe, below them."""
         if self.screen.redraws:
             text = ''.join([_TOP, *(f'{line}{_END_OF_LINE}' for line in lines), _REST])
-            self._write(lambda: self._stdout.write(text))
         else:
-            self._write(lambda: self._stdout.write('\n'.join([*lines, '', ''])))
+            text = '\n'.join([*lines, '', ''])
+        self._write(lambda: self._stdout.write(self._shown(text)))
 
     def abandon(self) -> None:
         """Discard what was not written: Python would complain about it at its exit."""

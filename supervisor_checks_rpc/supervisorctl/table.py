@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 from unicodedata import combining
 from unicodedata import east_asian_width
@@ -78,7 +79,10 @@ class Screen:
             return text
         # A character in the last column wraps on some terminals.
         place = max(self.width - before - 1, 8)
-        return text if len(text) <= place else f'{text[: place - 3]}...'
+        if _width(text) <= place:
+            return text
+        ends = accumulate(map(_width, text))
+        return f'{text[: sum(end <= place - 3 for end in ends)]}...'
 
 
 class Table:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
 import documents
 import servers
@@ -105,8 +106,10 @@ def beat(name: str = 'beat') -> str:
 def watched(supervisord) -> Callable[..., Supervisord]:
     """Return a function that starts a supervisord with a notifier and these sections, and waits until it listens."""
 
-    def create(*hooks: servers.Server, sections: Callable[[Supervisord], str], **settings: str) -> Supervisord:
-        sv: Supervisord = supervisord(health='', listener='', start=False)
+    def create(
+        *hooks: servers.Server, sections: Callable[[Supervisord], str], inet: bool = False, **settings: str
+    ) -> Supervisord:
+        sv: Supervisord = supervisord(health='', listener='', inet=inet, start=False)
         sv.rewrite(sections(sv) + notifier(sv, *(hook.port for hook in hooks), **settings))
         sv.start()
         sv.wait(lambda: 'health-notify: ACKNOWLEDGED -> READY' in sv.log(), what='a notifier that listens')
@@ -147,6 +150,14 @@ def test_a_hung_service_is_told_of_with_its_restart_and_its_recovery(watched) ->
     command_lines = ' '.join(' '.join(p.cmdline()) for p in psutil.Process(sv.pid).children())
     for text in (sv.report(), said(sv), command_lines):
         assert not any(secret in text for secret in (SECRET, 'p4ssword'))
+
+
+def test_a_reason_that_is_not_ascii_is_told_as_it_was_written(watched) -> None:
+    hook, said = Hook(), 'Gr\xf6\xdfe \xfcberschritten \u2013 \u6570\u636e\u5e93'
+    with servers.tcp(hook) as server:
+        sv = watched(server, sections=lambda _: beat())
+        sv.health.beat('beat', 'web', False, f'{said}\u2028\x7f')
+        assert f'  beat: {said}\\u2028\\x7f\n' in hook.next()['message']
 
 
 def test_one_dead_database_is_one_message_with_the_cause_first(watched) -> None:
@@ -344,3 +355,20 @@ def test_the_page_has_each_flag_with_its_default() -> None:
     assert list(rows) == [flag for action in main._parser()._actions for flag in action.option_strings if flag[2:]][1:]
     stated = {name: rows[f'--{name.replace("_", "-")}'] for name in ('gather', 'at_most')}
     assert stated == main._DEFAULTS
+
+
+def test_supervisord_tells_prometheus_how_many_were_sent_and_dropped(watched) -> None:
+    """One service takes all, one refuses."""
+    good, bad = Hook(), Hook(servers.reply(403))
+    with servers.tcp(good) as one, servers.tcp(bad) as other:
+        sv = watched(one, other, sections=lambda _: beat(), inet=True, flags='--gather 0s')
+
+        def told() -> dict[str, str]:
+            text = requests.get(f'http://127.0.0.1:{sv.port}/metrics', timeout=30).text
+            name = r'supervisor_health_notifications_total\{group="health-notify",process="health-notify",outcome'
+            return dict(re.findall(rf'^{name}="(\w+)"\}} (.+)$', text, re.MULTILINE))
+
+        sv.wait(lambda: told() == {'sent': '0.0', 'failed': '0.0', 'dropped': '0.0'}, what='the first report')
+        sv.health.beat('beat', 'web', False, 'ill')
+        good.next()
+        sv.wait(lambda: told() == {'sent': '1.0', 'failed': '1.0', 'dropped': '1.0'}, 60, 'the counts')

@@ -286,15 +286,24 @@ def test_chunked_body() -> None:
 def test_body_that_does_not_match() -> None:
     talk = servers.http_answers(reply(body=b'starting\x1b[31m\r\n\xff' + b'y' * 1000))
     reason = reason_for(talk, expect_body='^ok$')
-    assert reason.startswith("body does not match '^ok$', begins with 'starting\\x1b[31m\\r\\n\\ufffdyyy")
+    assert reason.startswith("body does not match '^ok$', begins with 'starting\\x1b[31m\\r\\n\ufffdyyy")
     assert len(reason) < 300
 
 
 def test_body_that_must_not_match() -> None:
     talk = servers.http_answers(reply(body=b'web ok, db\ndown: \xc3\xbc, rest'))
     assert reason_for(talk, expect_body='ok', reject_body=r'db\ndown: .') == (
-        "body matches the unwanted 'db\\\\ndown: .': 'db\\ndown: \\xfc'"
+        "body matches the unwanted 'db\\\\ndown: .': 'db\\ndown: \xfc'"
     )
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'latin-1'])
+def test_a_header_that_is_not_ascii(encoding: str) -> None:
+    head = 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Said: Gr\xf6\xdfe\r\n\r\n'.encode(encoding)
+    reason = reason_for(servers.http_answers(head), expect_header='X-Said: small')
+    assert reason == "header X-Said does not match 'small', it is 'Gr\xf6\xdfe'"
+    with servers.tcp(servers.http_answers(head)) as server:
+        assert 'status 200' in run(port=server.port, expect_header='X-Said: ^Gr\xf6\xdfe$')
 
 
 def test_body_is_not_read_unless_it_is_looked_at() -> None:

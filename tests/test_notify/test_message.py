@@ -154,7 +154,7 @@ def test_an_event_that_is_newer_than_this_program_has_its_word() -> None:
 @given(st.text(max_size=50), st.text(max_size=200), st.sampled_from([*kinds.KINDS, 'new']))
 def test_whatever_an_event_says_the_subject_is_one_line(name: str, reason: str, kind: str) -> None:
     message = told(news(kinds.UNHEALTHY, name), news(kind, name, reason=reason))
-    assert message.subject.isascii() and message.subject.isprintable()
+    assert message.subject == '' or message.subject.isprintable()
     # A reason begins no line of its own.
     assert message.body.count('\n') < 12
 

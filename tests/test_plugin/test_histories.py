@@ -37,7 +37,7 @@ from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.plugin import restarts
-from supervisor_checks_rpc.plugin.remediation import REVIVE_AFTER_SECONDS
+from supervisor_checks_rpc.plugin.eligibility import REVIVE_AFTER_SECONDS
 from supervisor_checks_rpc.plugin.remediation import Remediation
 from supervisor_checks_rpc.plugin.restarts import CannotRestart
 
@@ -353,7 +353,7 @@ class Ours:
         state = LETTERS[monitor.refresh(bench.now, bench.now)]
         bench.act()
         bench.settle()
-        suspended, self._suspended = self._suspended, bench.remediation.status(monitor).restarts_suspended
+        suspended, self._suspended = self._suspended, bench.remediation.reports.status(monitor).restarts_suspended
         return 'X' if self._suspended > suspended else 'R' if self.program.stops > stops else '.', state
 
 
@@ -669,7 +669,7 @@ def test_a_signal_is_sent_again_with_backoff_and_then_no_more() -> None:
     (line,) = [line for line in bench.log.lines if 'suspended' in line]
     assert 'web is suspended, not signalled until its recovery' in line
     assert '3 signals in 600s did not help' in line
-    status = bench.remediation.status(bench.record.monitors()[0])
+    status = bench.remediation.reports.status(bench.record.monitors()[0])
     assert status.reason.endswith('; signals are suspended: 3 signals in 600s did not help')
 
 
@@ -685,10 +685,10 @@ def test_a_check_that_could_not_run_has_no_say_in_a_recovery(second: str, lifted
         bench.act()
         bench.settle()
     monitor = bench.record.monitor('ping', 'web')
-    assert bench.remediation.status(monitor).restarts_suspended
+    assert bench.remediation.reports.status(monitor).restarts_suspended
     bench.now += TICK
     bench.probe(lambda run: 'P' if run.spec.name == 'ping' else second)
-    assert bench.remediation.status(monitor).restarts_suspended == (not lifted)
+    assert bench.remediation.reports.status(monitor).restarts_suspended == (not lifted)
 
 
 def test_an_error_is_no_recovery() -> None:
@@ -698,23 +698,23 @@ def test_an_error_is_no_recovery() -> None:
         bench.probe(lambda _run, outcome=outcome: outcome)
         bench.act()
         bench.settle()
-    assert bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
+    assert bench.remediation.reports.status(bench.record.monitors()[0]).restarts_suspended
 
 
 def test_a_status_says_what_is_to_come_and_why_nothing_is() -> None:
     bench = Bench([spec(max_restarts=2, restart_window=600.0)])
     (monitor,) = bench.record.monitors()
-    assert bench.remediation.status(monitor).next_restart_at is None
+    assert bench.remediation.reports.status(monitor).next_restart_at is None
     for ticks in (3, 3):
         unhealthy(bench, ticks)
-        assert bench.remediation.status(monitor).next_restart_at is not None
+        assert bench.remediation.reports.status(monitor).next_restart_at is not None
         bench.act()
         bench.settle()
         bench.refresh()
-        assert bench.remediation.status(monitor).next_restart_at is None
+        assert bench.remediation.reports.status(monitor).next_restart_at is None
     unhealthy(bench)
     bench.act()
-    status = bench.remediation.status(monitor)
+    status = bench.remediation.reports.status(monitor)
     assert (status.restarts, status.restarts_in_window, status.restarts_suspended) == (2, 2, True)
     assert status.next_restart_at is None
     assert status.reason.endswith('restarts are suspended: 2 restarts in 600s did not help')
@@ -739,14 +739,14 @@ def test_one_that_waits_for_others_of_its_group_says_so_and_promises_no_moment()
     unhealthy(bench, 1)
     bench.act()
     second = bench.record.monitor('ping', 'web:1')
-    status = bench.remediation.status(second)
+    status = bench.remediation.reports.status(second)
     assert '; waits for web:0; ' in status.reason
     assert status.reason.endswith('; not restarted yet: others of its group come back first (max_restarting)')
     assert status.next_restart_at is None
     bench.settle()
     bench.now += TICK
     bench.probe(lambda _run: 'P')
-    status = bench.remediation.status(second)
+    status = bench.remediation.reports.status(second)
     assert 'not restarted yet' not in status.reason
 
 
@@ -754,12 +754,12 @@ def test_a_failure_below_the_threshold_is_said_where_the_state_is_unknown() -> N
     bench = Bench([spec(failure_threshold=2)])
     (monitor,) = bench.record.monitors()
     unhealthy(bench, 1)
-    assert bench.remediation.status(monitor).state == UNKNOWN
+    assert bench.remediation.reports.status(monitor).state == UNKNOWN
     assert monitor.reason() == 'F; failed 1 in a row (threshold 2)'
     unhealthy(bench, 1)
-    assert (bench.remediation.status(monitor).state, monitor.reason()) == (UNHEALTHY, 'F')
+    assert (bench.remediation.reports.status(monitor).state, monitor.reason()) == (UNHEALTHY, 'F')
     bench.now += 1000
-    assert bench.remediation.status(monitor).state == UNKNOWN
+    assert bench.remediation.reports.status(monitor).state == UNKNOWN
     assert monitor.reason() == 'F; stale'
 
 
@@ -822,7 +822,7 @@ def test_an_operators_hand_on_it_starts_everything_over(verb: str) -> None:
         unhealthy(bench)
         bench.act()
         bench.settle()
-    assert bench.remediation.status(monitor).restarts_suspended
+    assert bench.remediation.reports.status(monitor).restarts_suspended
     if verb == 'health.restartProcess':
         bench.remediation.restart(bench.instance(web), 'asked for')
     elif verb == 'signal':
@@ -833,7 +833,7 @@ def test_an_operators_hand_on_it_starts_everything_over(verb: str) -> None:
         bench.ask('start', web)
     bench.settle()
     bench.refresh()
-    status = bench.remediation.status(monitor)
+    status = bench.remediation.reports.status(monitor)
     assert (status.restarts_suspended, status.restarts_in_window, status.failures) == (False, 0, 0)
     stops = web.stops
     unhealthy(bench, 2)
@@ -853,7 +853,7 @@ def test_a_stop_by_whoever_it_was_is_not_ours() -> None:
         bench.act()
         bench.settle()
     web.stop()
-    assert not bench.remediation.status(monitor).restarts_suspended
+    assert not bench.remediation.reports.status(monitor).restarts_suspended
 
 
 def test_of_a_stop_and_a_restart_by_a_person_the_last_word_counts() -> None:
@@ -894,7 +894,7 @@ def test_a_start_of_what_runs_changes_nothing() -> None:
         bench.act()
         bench.settle()
     bench.remediation.operator_asked('start', '', '')
-    assert bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
+    assert bench.remediation.reports.status(bench.record.monitors()[0]).restarts_suspended
 
 
 def test_a_run_that_was_under_way_when_an_operator_signalled_does_not_count() -> None:
@@ -957,7 +957,7 @@ def test_a_revival_waits_as_a_restart_does_and_is_never_suspended() -> None:
     assert gaps[1] >= 20
     assert all(60 <= gap <= 63 for gap in gaps[4:])
     assert len(gaps) > 400
-    assert not bench.remediation.status(bench.record.monitors()[0]).restarts_suspended
+    assert not bench.remediation.reports.status(bench.record.monitors()[0]).restarts_suspended
 
 
 @pytest.mark.parametrize(('status', 'is_revived'), [(0, False), (3, True)])
@@ -988,7 +988,7 @@ def test_a_process_that_an_operator_stopped_while_it_was_fatal_is_not_revived() 
     ]
     (monitor,) = bench.record.monitors()
     bench.refresh()
-    assert bench.remediation.status(monitor).reason == 'web is not running; not revived: an operator stopped it'
+    assert bench.remediation.reports.status(monitor).reason == 'web is not running; not revived: an operator stopped it'
     bench.ask('start', web)
     web.move_on()
     web.end(ProcessStates.FATAL)

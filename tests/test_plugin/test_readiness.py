@@ -18,8 +18,10 @@ from supervisor_checks_rpc.core.monitor import LEASE_GRACE_SECONDS
 from supervisor_checks_rpc.core.monitor import Monitor
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.core.schedule import Schedule
+from supervisor_checks_rpc.plugin.causes import Causes
 from supervisor_checks_rpc.plugin.processes import Processes
 from supervisor_checks_rpc.plugin.readiness import Readiness
+from supervisor_checks_rpc.plugin.restart_with import RestartWith
 from supervisor_checks_rpc.plugin.start_order import StartOrder
 
 DB, WEB = ('db', 'db'), ('web', 'web')
@@ -40,10 +42,11 @@ class World:
         for subprocess in self.subprocesses.values():
             subprocess.laststart, subprocess.config.autostart = 1, False
         readiness = Readiness(processes, self.record, lambda _: False, lambda _: False, lambda _: '', self._clock)
-        self.order = StartOrder(
-            supervisord, self.record, readiness, lambda process, _reason: self.restarted.append(process.namespec),
-            self._clock,
-        )  # fmt: skip
+        restart_with = RestartWith(
+            supervisord.options.logger, readiness, lambda process, _reason: self.restarted.append(process.namespec)
+        )
+        self.causes = Causes(self.record, readiness, self._clock)
+        self.order = StartOrder(supervisord, self.record, readiness, self.causes, restart_with, self._clock)
         self.order.configure({WEB: dependencies})
         self.match()
 
@@ -85,37 +88,37 @@ def world() -> World:
 
 def test_nobody_is_held_back_for_long_by_a_check_that_nobody_runs(world: World) -> None:
     world.result(WEB, 'failed', 'failed', 'failed')
-    assert world.order.hold_back(world.monitor(WEB))
-    assert world.order.cause(world.monitor(WEB)) == 'db is checked first'
+    assert world.causes.hold_back(world.monitor(WEB))
+    assert world.causes.cause(world.monitor(WEB)) == 'db is checked first'
     world.now += SCHEDULE.timeout + LEASE_GRACE_SECONDS
-    assert not world.order.hold_back(world.monitor(WEB))
+    assert not world.causes.hold_back(world.monitor(WEB))
 
 
 def test_an_old_failure_holds_nobody_back(world: World) -> None:
     world.result(DB, 'failed')
     world.result(WEB, 'failed', 'failed', 'failed')
-    assert world.order.cause(world.monitor(WEB)) == 'db fails: reason'
+    assert world.causes.cause(world.monitor(WEB)) == 'db fails: reason'
     world.now += SCHEDULE.stale_after + 1
-    assert world.order.cause(world.monitor(WEB)) == ''
+    assert world.causes.cause(world.monitor(WEB)) == ''
 
 
 def test_one_failure_of_db_now_and_then_does_not_reset_those_of_web(world: World) -> None:
     for _ in range(3):
         world.result(WEB, 'failed')
         world.result(DB, 'failed')
-        world.order.hold_back(world.monitor(WEB))
+        world.causes.hold_back(world.monitor(WEB))
         world.result(DB, 'passed')
-        world.order.hold_back(world.monitor(WEB))
+        world.causes.hold_back(world.monitor(WEB))
     assert world.monitor(WEB).state == 'unhealthy'
-    assert not world.order.hold_back(world.monitor(WEB))
+    assert not world.causes.hold_back(world.monitor(WEB))
 
 
 def test_web_has_the_full_threshold_after_db_was_unhealthy(world: World) -> None:
     world.result(DB, 'failed', 'failed', 'failed')
     world.result(WEB, 'failed', 'failed', 'failed')
-    assert world.order.hold_back(world.monitor(WEB))
+    assert world.causes.hold_back(world.monitor(WEB))
     world.result(DB, 'passed')
-    assert not world.order.hold_back(world.monitor(WEB))
+    assert not world.causes.hold_back(world.monitor(WEB))
     assert (world.monitor(WEB).state, world.monitor(WEB).health.failures) != ('unhealthy', 3)
     world.result(WEB, 'failed', 'failed')
     assert world.monitor(WEB).state != 'unhealthy'
@@ -124,9 +127,9 @@ def test_web_has_the_full_threshold_after_db_was_unhealthy(world: World) -> None
 def test_a_check_that_acts_anyway_does_not_end_what_holds_another_one_back(world: World) -> None:
     world.result(DB, 'failed', 'failed', 'failed')
     world.result(WEB, 'failed', 'failed', 'failed')
-    assert world.order.hold_back(world.monitor(WEB))
+    assert world.causes.hold_back(world.monitor(WEB))
     anyway = CheckSpec('web_anyway', 'tcp', ('web',), replace(SCHEDULE, act_anyway=True))
-    assert not world.order.hold_back(Monitor(anyway, world.monitor(WEB).process, 20, world.now, world.now, set()))
+    assert not world.causes.hold_back(Monitor(anyway, world.monitor(WEB).process, 20, world.now, world.now, set()))
     assert (world.monitor(WEB).state, world.monitor(WEB).health.failures) == ('unhealthy', 3)
 
 

@@ -9,7 +9,7 @@ import pytest
 from supervisor import events
 
 from fakes import Supervisord
-from supervisor_checks_rpc.plugin.service import CannotReload
+from supervisor_checks_rpc.plugin.configuration import CannotReload
 from supervisor_checks_rpc.plugin.service import HealthService
 from world import NOBODY
 from world import without_privileges

@@ -24,8 +24,10 @@ from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.core.text import decoded
+from supervisor_checks_rpc.core.text import excerpt
 from supervisor_checks_rpc.core.text import printable_line
 from supervisor_checks_rpc.core.text import printable_name
+from supervisor_checks_rpc.core.text import whole_characters
 from supervisor_checks_rpc.protocol.encoding import BadMessage
 from supervisor_checks_rpc.protocol.listener_messages import dump_due
 from supervisor_checks_rpc.protocol.listener_messages import dump_report
@@ -89,26 +91,43 @@ def travelled(result: Result) -> Result:
         ('connection refused', 'connection refused'),
         ('C:\\x "quoted" \'it\'', 'C:\\x "quoted" \'it\''),
         ('two\nlines\t\x1b[0m', 'two\\nlines\\t\\x1b[0m'),
-        ('caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{SNOWMAN}', 'caf\\xe9 \\u2603'),
-        ('it\'s "\N{SNOWMAN}"', 'it\\\'s "\\u2603"'),
+        ('caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{SNOWMAN}', 'caf\xe9 \u2603'),
+        ('it\'s "\N{SNOWMAN}"', 'it\'s "\u2603"'),
         ('\udc80', '\\udc80'),
         ('\x7f', '\\x7f'),
+        ('x\x9b\u202ey\u2028\ufffe', r'x\x9b\u202ey\u2028\ufffe'),
+        ('100\xa0%\u3000!', '100 % !'),
     ],
 )
-def test_a_text_becomes_one_line_of_printable_ascii(text: str, expected: str) -> None:
+def test_a_text_becomes_one_printable_line(text: str, expected: str) -> None:
     assert printable_line(text) == expected
 
 
 def test_a_long_text_is_cut() -> None:
     assert printable_line('x' * 1000) == 'x' * 1000
     assert printable_line('x' * 1001) == 'x' * 997 + '...'
+    assert printable_line('\u6570' * 1001) == '\u6570' * 997 + '...'
+    assert printable_line('\n' * 1000) == r'\n' * 498 + '\\...'
+
+
+@pytest.mark.parametrize(('data', 'expected'), [
+    ('caf\xe9'.encode(), 'caf\xe9'), ('caf\xe9'.encode('latin-1'), r'caf\xe9'), (rb'C:\temp', r'C:\\temp'),
+    ('C:\\caf\xe9', 'C:\\\\caf\xe9'), ('\U0001f600' * 9, '\U0001f600' * 5 + '...'),
+    (('\U0001f600' * 9).encode(), '\U0001f600' * 5 + '...'), ('\u6570'.encode() * 8, '\u6570' * 8),
+])  # fmt: skip
+def test_an_excerpt_is_cut_between_two_characters(data: bytes | str, expected: str) -> None:
+    assert excerpt(data, 8) == expected
+
+
+def test_what_was_cut_out_of_a_text_begins_with_a_character() -> None:
+    assert whole_characters('\u6570\u6570'.encode()[1:]) == '\u6570'.encode()
+    assert whole_characters(b'abc') == b'abc'
 
 
 @given(st.one_of(ANY_TEXT, TEXT.map(lambda text: text * 100)))
 @settings(deadline=None, max_examples=100)
 def test_whatever_the_text_its_line_is_short_printable_and_stays_as_it_is(text: str) -> None:
     line = printable_line(text)
-    assert line.isascii()
     assert line == '' or line.isprintable()
     assert len(line) <= 1000
     assert printable_line(line) == line

@@ -8,12 +8,15 @@ from __future__ import annotations
 import codecs
 import http.client
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import Any
+from typing import NamedTuple
 from typing import cast
 from urllib.parse import quote
+from urllib.parse import unquote
 from urllib.parse import urljoin
 from urllib.parse import urlsplit
 from urllib.parse import urlunsplit
@@ -28,18 +31,25 @@ from ...core.deadline import Deadline
 from ...core.text import excerpt
 from ...errors import CheckFailed
 from . import sockets
+from .addresses import authority
 from .addresses import shown
+from .endpoint import Endpoint
 from .expectations import BODY_CAP
-from .http_connection import TLS
-from .http_connection import Address
-from .http_connection import Connector
-from .http_connection import days_left
-from .http_connection import head_of
 from .http_exchange import exchange
-from .http_exchange import verdicts
+from .http_exchange import head_bytes
+from .http_exchange import read_body
+from .tls import TLS
+from .tls import days_left
+from .tls import secured
 
 MAX_REDIRECTS = 10
-DEFAULT_HEADERS = {'User-Agent': f'supervisor_checks_rpc/{__version__}', 'Accept': '*/*', 'Connection': 'close'}
+DEFAULT_HEADERS = {
+    'Accept-Encoding': 'identity',
+    'User-Agent': f'supervisor_checks_rpc/{__version__}',
+    'Accept': '*/*',
+    'Connection': 'close',
+}
+_PORTS = {'http': http.client.HTTP_PORT, 'https': http.client.HTTPS_PORT}
 
 # The characters that a request line may hold: printable ASCII without space.
 _SENT_AS_WRITTEN = ''.join(map(chr, range(0x21, 0x7F)))
@@ -49,57 +59,85 @@ _SAME_BODY = (307, 308)
 
 
 class Request:
-    """A request that can be sent again and again, by several threads at once."""
+    """A request that can be sent again and again, by several threads at once; over TLS if `tls` says how."""
 
-    def __init__(self, prepared: requests.PreparedRequest, address: Address) -> None:
+    def __init__(self, prepared: requests.PreparedRequest, endpoint: Endpoint, tls: TLS | None) -> None:
         self.prepared = prepared
         self.method = str(prepared.method)
         self.url = str(prepared.url)
-        self.address = address
+        self.endpoint = endpoint
+        self.tls = tls
         # For a reason.
-        self.shown = shown(self.url) + (f' at unix {excerpt(address.path, limit=300)}' if address.path else '')
-        self._head = head_of(prepared, self.address)
+        self.shown = shown(self.url) + (f' at {endpoint}' if endpoint.path else '')
+        # As browsers name it: without a port that goes without saying, and without the interface of an IPv6 address.
+        port = 0 if endpoint.port == _PORTS['https' if tls else 'http'] else endpoint.port
+        host = authority(endpoint.host.partition('%')[0], port)
+        self._head = head_bytes(self.method, prepared.path_url, host, prepared.headers)
 
     @property
     def data(self) -> bytes:
         """The bytes to send. Made for each run: there may be a thousand ports, and the same long body for each."""
         return self._head + cast(bytes, self.prepared.body or b'')
 
+    def connect(self, deadline: Deadline) -> sockets.Connection:
+        """Return a connection to where the request goes.
 
-class Reply:
-    """A reply whose body is read only when asked for; `via` names the redirects that led to it.
+        :raises HealthError: when there is none.
+        """
+        context = self.tls.context() if self.tls else None
+        with sockets.prefixed_errors('cannot connect: '):
+            sock = self.endpoint.connect(deadline)
+        if self.tls is None or context is None:
+            return sock
+        try:
+            return secured(sock, context, self.tls.server_name or self.endpoint.host)
+        except BaseException:
+            sock.close()
+            raise
+
+
+class Reply(NamedTuple):
+    """A reply whose body is read only when asked for; `via` names the redirect that led to it.
 
     `days_left` are those of the certificate that ends first of the hosts on the way, None without one.
     """
 
-    def __init__(
-        self, response: http.client.HTTPResponse, via: str, connections: ExitStack, days_left: float | None
-    ) -> None:
-        self.status = response.status
-        self.via = via
-        self.days_left = days_left
-        self._response = response
-        self._connections = connections
+    response: http.client.HTTPResponse
+    via: str
+    days_left: float | None
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self.response.status
 
     @property
     def is_short(self) -> bool:
         """Tell whether the length of the body is known, and at most BODY_CAP."""
-        length = self._response.length
+        length = self.response.length
         return length is not None and length <= BODY_CAP
 
     def header(self, name: str) -> str | None:
         """Return what the header says, None if it is not there; several of that name are joined."""
-        found = self._response.headers.get_all(name)
-        return None if found is None else ', '.join(map(str, found))
+        found = self.response.headers.get_all(name)
+        if found is None:
+            return None
+        text = ', '.join(map(str, found))
+        try:
+            # http.client reads headers as Latin-1, whatever they are.
+            return text.encode('latin-1').decode('utf-8')
+        except ValueError:
+            return text
 
     def text(self) -> str:
         """Return the body, up to BODY_CAP.
 
         :raises CheckFailed: when it breaks off.
         """
-        with verdicts():
-            body = _read(self._response)
-        headers: Any = self._response.headers
+        body = read_body(self.response, BODY_CAP)
+        if self.response.length and len(body) < BODY_CAP:
+            raise CheckFailed('the reply breaks off')
+        headers: Any = self.response.headers
         # What requests takes for text without a charset, Latin-1, is out of use.
         named = 'charset' in headers.get('Content-Type', '').lower()
         try:
@@ -108,22 +146,18 @@ class Reply:
         except (LookupError, ValueError):
             return body.decode('utf-8', 'replace')
 
-    def close(self) -> None:
-        """Close the connection, and those of the redirects that led to it."""
-        self._connections.close()
-
 
 class Client:
     """What all runs of one check share. No connection and no cookie outlives a run."""
 
     def __init__(self, tls: TLS) -> None:
-        self._connector = Connector(tls)
+        self._tls = tls
         # For what it knows about redirects.
         self._session = requests.Session()
         self._session.trust_env = False
 
-    @staticmethod
     def prepare(
+        self,
         method: str,
         url: str,
         headers: Iterable[Mapping[str, str]],
@@ -139,44 +173,42 @@ class Client:
         # requests changes a URL: it sends `?rate=100%` as `?rate=100%25`, and `/a/../b` as `/b`.
         origin, written = urlsplit(str(prepared.url)), urlsplit(quote(url, safe=_SENT_AS_WRITTEN))
         prepared.url = urlunsplit((origin.scheme, origin.netloc, written.path or '/', written.query, ''))
-        return Request(prepared, replace(Address.of(prepared.url), path=sock_path, is_ours=True))
+        tls = self._tls if origin.scheme == 'https' else None
+        return Request(prepared, _endpoint_of(prepared.url)._replace(path=sock_path), tls)
 
-    def fetch(self, request: Request, deadline: Deadline, follow: bool) -> Reply:
-        """Send `request` and return the reply, its body unread.
+    @contextmanager
+    def fetch(self, request: Request, deadline: Deadline, follow: bool) -> Iterator[Reply]:
+        """Send `request` and yield the reply; what is raised inside gets the redirect that led there before its reason.
 
         :raises CheckFailed: when there is no reply of HTTP, or redirects lead nowhere.
         """
         via = ''
-        ends: list[float] = []
+        days: list[float] = []
+        # All are closed when the verdict is known: what is thrown away may take its time.
         with ExitStack() as connections:
             for _ in range(MAX_REDIRECTS + 1):
                 with sockets.prefixed_errors(via):
-                    sock = self._connector.connect(request.address, deadline)
-                    connections.enter_context(sockets.hanging_up(sock))
-                    days = days_left(sock)
-                    ends += [] if days is None else [days]
+                    sock = connections.enter_context(sockets.hanging_up(request.connect(deadline)))
+                    days += days_left(sock)
                     response = connections.enter_context(exchange(sock, request.data, request.method))
                     if not (follow and response.status in REDIRECT_STATI and 'Location' in response.headers):
-                        # Closed when the verdict is known: what is thrown away may take its time.
-                        return Reply(response, via, connections.pop_all(), min(ends, default=None))
-                    request = self._redirected(request, response)
+                        yield Reply(response, via, min(days, default=None))
+                        return
+                    try:
+                        request = self._redirected(request, response)
+                    except ValueError:
+                        raise CheckFailed('cannot follow the redirect: its Location is no URL') from None
                 via = f'redirected to {request.shown}: '
             raise CheckFailed(f'{via}not followed, after {MAX_REDIRECTS} redirects')
 
     def _redirected(self, request: Request, reply: http.client.HTTPResponse) -> Request:
-        try:
-            return self._following(request, reply)
-        except (ValueError, http.client.InvalidURL):
-            raise CheckFailed('cannot follow the redirect: its Location is no URL') from None
-
-    def _following(self, request: Request, reply: http.client.HTTPResponse) -> Request:
         # http.client reads headers as Latin-1, whatever they are.
         location = reply.headers['Location'].encode('latin-1').decode('utf-8')
-        url: str = urljoin(request.url, location)
-        scheme = urlsplit(url).scheme
         following = request.prepared.copy()
-        following.prepare_url(url, None)
-        if scheme not in ('http', 'https'):
+        following.prepare_url(urljoin(request.url, location), None)
+        url = str(following.url)
+        scheme = urlsplit(url).scheme
+        if scheme not in _PORTS:
             raise CheckFailed(f'redirected to {excerpt(scheme)}:... which is not followed, expected http or https')
         response = requests.Response()
         response.status_code = reply.status
@@ -185,21 +217,20 @@ class Client:
             following.body = None
             for name in ('Content-Length', 'Content-Type', 'Transfer-Encoding'):
                 following.headers.pop(name, None)
-        if self._session.should_strip_auth(request.url, str(following.url)):  # type: ignore[no-untyped-call]
+        if self._session.should_strip_auth(request.url, url):  # type: ignore[no-untyped-call]
             if following.body is not None:
                 raise CheckFailed(f'redirected to {shown(url)}: not followed, the body is not for another host')
             following.headers = CaseInsensitiveDict(DEFAULT_HEADERS)
-        return Request(following, request.address.redirected_to(str(following.url)))
+        following.prepare_content_length(following.body)
+        there, tls = _endpoint_of(url), self._tls if scheme == 'https' else None
+        if (there, tls is None) == (request.endpoint._replace(path=''), request.tls is None):
+            return Request(following, request.endpoint, request.tls)
+        return Request(following, there, tls and tls.for_another_host())
 
 
-def _read(reply: http.client.HTTPResponse) -> bytes:
-    body = b''
-    while len(body) < BODY_CAP:
-        chunk = reply.read(BODY_CAP - len(body))
-        body += chunk
-        if chunk:
-            continue
-        if reply.length:
-            raise http.client.IncompleteRead(body, reply.length)
-        break
-    return body
+def _endpoint_of(url: str) -> Endpoint:
+    parts = urlsplit(url)
+    host = unquote(parts.hostname or '')
+    if not host.isprintable() or ' ' in host:
+        raise ValueError
+    return Endpoint(host, parts.port or _PORTS[parts.scheme], '')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import suppress
@@ -33,6 +34,16 @@ class _Reply(http.client.HTTPResponse):
         return size
 
 
+def head_bytes(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request without its body; its Host is `host`, unless `headers` name another one."""
+    name, colon, port = host.partition(':')
+    if not name.isascii():
+        host = f'{name.encode("idna").decode("ascii")}{colon}{port}'
+    named = {} if 'host' in map(str.lower, headers) else {'Host': host}
+    lines = [f'{method} {path} HTTP/1.1', *(f'{name}: {value}' for name, value in {**named, **headers}.items())]
+    return '\r\n'.join([*lines, '', '']).encode('latin-1')
+
+
 @contextmanager
 def exchange(sock: sockets.Connection, request: bytes, method: str) -> Iterator[http.client.HTTPResponse]:
     """Send a `request` of `method` and yield the reply, its body unread; at the end throw away what is left of it.
@@ -40,7 +51,7 @@ def exchange(sock: sockets.Connection, request: bytes, method: str) -> Iterator[
     :raises HealthError: when there is none.
     """
     with closing(_Reply(sock, method=method)) as reply:
-        with verdicts():
+        with _verdicts():
             # A service may answer and hang up before it has read all: the reply, if there is one, counts.
             with suppress(BrokenPipeError, ConnectionResetError):
                 # All at once: supervisord refuses a user as soon as it has the headers, and hangs up.
@@ -54,6 +65,15 @@ def exchange(sock: sockets.Connection, request: bytes, method: str) -> Iterator[
                 _discard_rest(reply, sock)
 
 
+def read_body(reply: http.client.HTTPResponse, cap: int) -> bytes:
+    """Return the body, up to so many bytes; `reply.length` is above zero if it breaks off.
+
+    :raises HealthError: when it is none.
+    """
+    with _verdicts():
+        return reply.read(cap)
+
+
 def _discard_rest(reply: http.client.HTTPResponse, sock: sockets.Connection) -> None:
     sock.deadline = sockets.share_of_rest(sock.deadline)
     left = sockets.DISCARD_CAP
@@ -65,7 +85,7 @@ def _discard_rest(reply: http.client.HTTPResponse, sock: sockets.Connection) -> 
 
 
 @contextmanager
-def verdicts() -> Iterator[None]:
+def _verdicts() -> Iterator[None]:
     """Turn what http.client and the connection raise inside into a HealthError."""
     try:
         yield
@@ -77,7 +97,9 @@ def _verdict(why: Exception) -> HealthError:
     if isinstance(why, http.client.RemoteDisconnected):
         return CheckFailed('connection closed without a reply')
     if isinstance(why, http.client.BadStatusLine):
-        return CheckFailed(f"not a reply of HTTP: '{excerpt(str(why).strip())}'")
+        # http.client reads a head as Latin-1, whatever it is.
+        line = str(why).strip().encode('latin-1', 'replace')
+        return CheckFailed(f"not a reply of HTTP: '{excerpt(line)}'")
     if isinstance(why, http.client.IncompleteRead):
         return CheckFailed('the reply breaks off')
     if isinstance(why, OSError):

@@ -3,6 +3,7 @@
 web       200 for any GET; `bad`: 503
 redis     +PONG; `bad`: -ERR
 fpm       pong over FastCGI; `bad`: 503
+orders    SERVING over gRPC; `bad`: NOT_SERVING
 rpc       status() returns a string; `bad`: a fault
 worker    runs notify.py beside MODEFILE, as the page has it, and goes on writing heartbeats; `mute`: the last one
           is long ago; `hog`: 320 MB; `files`: 600 files; `fatal`: it writes so; `stopped`: by SIGSTOP, to be ended
@@ -18,6 +19,7 @@ import socketserver
 import struct
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -54,6 +56,21 @@ class Fpm(socketserver.BaseRequestHandler):
         head = b'Status: 503 Bad\r\n\r\n' if modes() else b'Content-Type: text/plain\r\n\r\npong'
         end = bytes([1, 3, 0, 1, 0, 8]) + bytes(10)
         self.request.sendall(struct.pack('>BBHHH', 1, 6, 1, len(head), 0) + head + end)
+
+
+def serve_orders() -> None:
+    import grpc
+
+    def check(request: bytes, context: object) -> bytes:
+        assert request == b'\n\x0bshop.Orders'
+        return b'\x08\x02' if modes() else b'\x08\x01'
+
+    handlers = {'Check': grpc.unary_unary_rpc_method_handler(check)}
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler('grpc.health.v1.Health', handlers)])
+    server.add_insecure_port(f'127.0.0.1:{port}')
+    server.start()
+    server.wait_for_termination()
 
 
 class Threads(socketserver.ThreadingTCPServer):
@@ -99,6 +116,8 @@ elif kind == 'redis':
     Threads(('127.0.0.1', port), Redis).serve_forever()
 elif kind == 'fpm':
     Threads(('127.0.0.1', port), Fpm).serve_forever()
+elif kind == 'orders':
+    serve_orders()
 elif kind == 'rpc':
     server = SimpleXMLRPCServer(('127.0.0.1', port), logRequests=False)
     server.register_function(status)
