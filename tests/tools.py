@@ -26,6 +26,7 @@ PACKAGES = {
     'rabbitmq-server': 'rabbitmq-server',
     'postfix': 'postfix',
     'sshd': 'openssh-server',
+    'cron': 'cron',
     'celery': 'celery',
     'redis/__init__.py': 'python3-redis',
     'chromium': 'chromium',

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import documents
 from harness import Supervisord
 from harness import free_port
 from harness import is_running
@@ -142,3 +143,35 @@ def test_celery_worker_that_hangs(supervisord: Create) -> None:
     recipe.sv.wait(lambda: recipe.pid('celery') not in (0, pid), what='a new worker')
     recipe.wait_healthy()
     assert not any(map(is_running, pool))
+
+
+# -- cron
+
+
+@needs_root
+def test_a_job_of_cron_that_fails(supervisord: Create) -> None:
+    """Its files are in a view of the file system of its own, and its minute lasts a second."""
+    if subprocess.run(['unshare', '-m', 'true'], capture_output=True, check=False).returncode:
+        pytest.skip('no mounts of its own here')
+    recipe = Recipe(supervisord, 'cron')
+    folder, done = recipe.folder, recipe.folder / 'done'
+    for name in ('cron.d', 'run'):
+        (folder / name).mkdir()
+    line = documents.block('crontab: backup').replace('0 3 * * *', '* * * * *')
+    line = line.replace('/srv/shop/backup', f'test -e {folder}/well').replace('/var/lib/health/backup', str(done))
+    (folder / 'cron.d' / 'backup').write_text(line)
+    (folder / 'well').touch()
+    mounts = f'mount --bind {folder}/cron.d /etc/cron.d && mount --bind {folder}/run /run'
+    faked = f'LD_PRELOAD={tool("libfaketime.so.1")} FAKETIME="+0 x60"'
+    recipe.replace({
+        '/usr/sbin/cron -f': f"unshare -m sh -c '{mounts} && exec env {faked} {tool('cron')} -f'",
+        '/var/lib/health/backup': done,
+        'max_age = 25h': 'max_age = 4s',
+    })
+    recipe.start()
+    pid = recipe.pid('cron')
+    (folder / 'well').unlink()
+    recipe.wait_reason('backup', 'cron', rf'^last heartbeat of cron \(pid {pid}\) was 4.*s ago, expected at most 4s')
+    (folder / 'well').touch()
+    recipe.wait_healthy()
+    assert recipe.pid('cron') == pid
