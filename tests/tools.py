@@ -27,6 +27,8 @@ PACKAGES = {
     'postfix': 'postfix',
     'sshd': 'openssh-server',
     'cron': 'cron',
+    'javac': 'default-jdk-headless',
+    'node': 'nodejs',
     'celery': 'celery',
     'redis/__init__.py': 'python3-redis',
     'chromium': 'chromium',
