@@ -93,7 +93,11 @@ def test_sshd_with_connections_that_nobody_logs_in_on(supervisord: Create) -> No
     subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key], check=True, timeout=30)
     Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
     options = f'-f /dev/null -h {key} -p {port} -o ListenAddress=127.0.0.1 -o PidFile=none -o MaxStartups=1'
-    recipe.replace({'/usr/sbin/sshd': f'{server} {options}', 'port = 22': f'port = {port}'})
+    recipe.replace({
+        '/usr/sbin/sshd': f'{server} {options}',
+        'port = 22': f'port = {port}\nkill_leftovers = true',
+        '[healthcheck:sshd]': 'stopasgroup = true\n\n[healthcheck:sshd]',
+    })
     recipe.start()
     pid = recipe.pid('sshd')
     sessions: set[psutil.Process] = set()
