@@ -20,6 +20,7 @@ from . import http_check
 from . import hung
 from . import known_healthy
 from . import on_demand
+from . import page
 from . import peers
 from . import plots
 from . import report
@@ -42,7 +43,7 @@ from .row import Row
 SCENARIOS: dict[str, ModuleType] = {
     module.__name__.rpartition('.')[2]: module
     for module in (
-        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
+        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, page, growth,
         start, start_order, wait, wait_change, known_healthy, shutdown, flood,
     )
 }  # fmt: skip
