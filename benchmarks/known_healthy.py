@@ -22,7 +22,7 @@ _READY_AFTER = 0.11
 
 def run(context: Context) -> Iterator[Row]:
     """Start one process again and again, and many together."""
-    starts, together = (3, 5) if context.size is TINY else (30, 300)
+    starts, together = (3, 5) if context.size is TINY else (10, 300)
     with tempfile.TemporaryDirectory() as folder:
         for count, times, most in ((1, starts, 600.0), (together, 1, 1500.0)):
             late = [one * 1000 for _ in range(times) for one in _lateness(Path(folder), count)]
