@@ -153,7 +153,7 @@ def test_what_systemd_would_not_take_is_ignored(listening: Listening, message: b
 def test_any_other_bytes_are_text(listening: Listening) -> None:
     send(listening, b'', b'\n\n=\n', b'STATUS=\xff\xfe \xc3\xa4', b'READY=1' + b'\n' * (LONGEST_MESSAGE - 7))
     listening.read()
-    assert (listening.signs.status, listening.signs.is_ready) == ('\\ufffd\\ufffd \\xe4', True)
+    assert (listening.signs.status, listening.signs.is_ready) == ('\ufffd\ufffd \xe4', True)
     assert listening.strangers == []
 
 
