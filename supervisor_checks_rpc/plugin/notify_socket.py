@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import struct
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +20,10 @@ from ..core.signs import Signs
 # A turn of supervisord's loop reads so many messages of a socket, each of so many bytes as systemd takes.
 MESSAGES_PER_TURN = 16
 LONGEST_MESSAGE = 4096
-# Of each second, for how long supervisord may be busy with the messages of one process, and how much of it is saved up.
+# How much of each second supervisord may spend on the messages of one process, and of all, and how much is saved up.
 # Then the next are read with the loop's next turn that something else causes, at most a second later.
-CPU_SHARE = 0.03
+SHARE_OF_ONE = 0.03
+SHARE_OF_ALL = 0.05
 CPU_BURST_SECONDS = 0.05
 # A turn may have cost more for another reason.
 MOST_PER_TURN_SECONDS = 0.01
@@ -34,6 +34,22 @@ LONGEST_LINGER_SECONDS = 0.005
 _CREDENTIALS = struct.Struct('3i')
 _ROOM = socket.CMSG_SPACE(_CREDENTIALS.size)
 _BARRIER = b'BARRIER=1'
+
+
+class Budget:
+    """CPU time that may be spent: a `share` of the time that passes; `is_left` tells whether some is left."""
+
+    def __init__(self, share: float, now: float) -> None:
+        self._share = share
+        self._seconds, self._at = CPU_BURST_SECONDS, now
+        self.is_left = True
+
+    def spend(self, seconds: float, now: float) -> None:
+        """Take note of what a turn of the loop cost."""
+        self._seconds = min(self._seconds + (now - self._at) * self._share, CPU_BURST_SECONDS)
+        self._seconds -= min(seconds, MOST_PER_TURN_SECONDS)
+        self._at = now
+        self.is_left = self._seconds > 0.0
 
 
 def is_descendant(pid: int, ancestor: int) -> bool:
@@ -57,12 +73,12 @@ class NotifySocket(dispatcher):
 
     Only `uid`, root and supervisord's own user can write to `path`. `ignored(pid)` is called for a message that came
     from no process of the instance, or that is no text of systemd's. `is_read_now` tells whether it was read since the
-    last turn of the loop.
+    last turn of the loop. It is read as long as both its own `budget` and that `of_all` last.
     """
 
     def __init__(
         self, path: str, uid: int | None, subprocess: Any, signs: Signs, told: Callable[[bool], object],
-        ignored: Callable[[int], object], clock: Callable[[], float] = time.monotonic,
+        ignored: Callable[[int], object], budget: Budget, of_all: Budget,
     ) -> None:  # fmt: skip
         # options.close_httpservers asks each dispatcher for it.
         self.server: object = None
@@ -72,8 +88,8 @@ class NotifySocket(dispatcher):
         self._signs = signs
         self._told = told
         self._ignored = ignored
-        self._clock = clock
-        self._left, self._left_at = CPU_BURST_SECONDS, clock()
+        self.budget = budget
+        self._of_all = of_all
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -90,10 +106,7 @@ class NotifySocket(dispatcher):
 
     def readable(self) -> bool:
         """Tell whether supervisord has time for this process."""
-        now = self._clock()
-        self._left = min(self._left + (now - self._left_at) * CPU_SHARE, CPU_BURST_SECONDS)
-        self._left_at = now
-        return self._left > 0.0
+        return self.budget.is_left and self._of_all.is_left
 
     def writable(self) -> bool:
         """Return False: nothing is sent."""
@@ -106,11 +119,6 @@ class NotifySocket(dispatcher):
     def handle_error(self) -> None:
         """Go on: what is called back is guarded."""
 
-    def charge(self, seconds: float) -> None:
-        """Take note of what the turn of the loop cost in which it was read."""
-        self.is_read_now = False
-        self._left -= min(seconds, MOST_PER_TURN_SECONDS)
-
     def close(self) -> None:
         """Leave the loop, and remove the socket."""
         with suppress(OSError):
@@ -122,7 +130,6 @@ class NotifySocket(dispatcher):
 
     def read(self) -> None:
         """Take in some of the messages that are there."""
-        self.is_read_now = True
         trusted: dict[int, bool] = {}
         is_told = is_verdict = False
         for _ in range(MESSAGES_PER_TURN):
@@ -130,6 +137,7 @@ class NotifySocket(dispatcher):
                 data, ancillary, flags, _ = self.socket.recvmsg(LONGEST_MESSAGE, _ROOM, socket.MSG_PEEK)
             except OSError:
                 break
+            self.is_read_now = True
             pid = _sender(ancillary)
             if pid not in trusted:
                 # Before the message is taken: systemd-notify lives until its barrier is.

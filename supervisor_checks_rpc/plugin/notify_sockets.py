@@ -27,6 +27,9 @@ from ..core.signs import Signs
 from ..core.text import printable_line
 from ..core.text import printable_name
 from .guards import guarded
+from .notify_socket import SHARE_OF_ALL
+from .notify_socket import SHARE_OF_ONE
+from .notify_socket import Budget
 from .notify_socket import NotifySocket
 
 SOCKET, USEC, PID = 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'
@@ -50,6 +53,9 @@ class NotifySockets:
         self._numbers = count(1)
         self._sockets: dict[str, NotifySocket] = {}
         self._cpu = time.process_time()
+        self._budget = Budget(SHARE_OF_ALL, clock())
+        # These get their share of the time that passes on each turn; the others when they are used next.
+        self._used_up: set[Budget] = set()
         # What supervisord's own environment has, while it is changed for a child: as from systemd.
         self._own: dict[str, str | None] = {}
         events.subscribe(events.ProcessStateEvent, guarded(log, self._on_process_state))
@@ -62,8 +68,15 @@ class NotifySockets:
             return
         before, self._cpu = self._cpu, time.process_time()
         were_read = [sock for sock in self._sockets.values() if sock.is_read_now]
+        now, spent = self._clock(), self._cpu - before
+        for budget in self._used_up:
+            budget.spend(0.0, now)
         for sock in were_read:
-            sock.charge((self._cpu - before) / len(were_read))
+            sock.is_read_now = False
+            sock.budget.spend(spent / len(were_read), now)
+            self._budget.spend(spent / len(were_read), now)
+        budgets = {*self._used_up, self._budget, *(sock.budget for sock in were_read)}
+        self._used_up = {budget for budget in budgets if not budget.is_left}
 
     def read_all(self) -> None:
         """Read what is there, before silence is judged."""
@@ -95,7 +108,7 @@ class NotifySockets:
             path = os.path.join(self._made_directory(), str(next(self._numbers)))
             self._sockets[namespec] = NotifySocket(
                 path, uid, subprocess, signs, guarded(self._log, lambda verdict: self._told(namespec, signs, verdict)),
-                lambda pid: self._note_ignored(namespec, signs, pid), self._clock,
+                lambda pid: self._note_ignored(namespec, signs, pid), Budget(SHARE_OF_ONE, self._clock()), self._budget,
             )  # fmt: skip
         except (OSError, KeyError) as why:
             signs.error = printable_line(f'cannot make a {SOCKET} for {namespec}: {why}')

@@ -21,6 +21,7 @@ from supervisor_checks_rpc.core.signs import Signs
 from supervisor_checks_rpc.plugin import notify_socket
 from supervisor_checks_rpc.plugin.notify_socket import LONGEST_MESSAGE
 from supervisor_checks_rpc.plugin.notify_socket import MESSAGES_PER_TURN
+from supervisor_checks_rpc.plugin.notify_socket import Budget
 from supervisor_checks_rpc.plugin.notify_socket import NotifySocket
 from supervisor_checks_rpc.plugin.notify_socket import is_descendant
 from tools import tool
@@ -31,17 +32,18 @@ SENDER = 'import os, socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).se
 
 
 class Listening(NotifySocket):
-    """A socket of a process, with what it told; its clock stands still until it is set."""
+    """A socket of a process, with what it told."""
 
     def __init__(self, path: Path, pid: int, uid: int | None = None) -> None:
         self.signs = Signs()
-        self.now = 0.0
+        self.of_all = Budget(0.05, 0.0)
         self.verdicts: list[bool] = []
         self.strangers: list[int] = []
         process = SimpleNamespace(pid=pid)
         super().__init__(
-            str(path), uid, process, self.signs, self.verdicts.append, self.strangers.append, lambda: self.now
-        )
+            str(path), uid, process, self.signs, self.verdicts.append, self.strangers.append,
+            Budget(0.03, 0.0), self.of_all,
+        )  # fmt: skip
 
     def read_until(self, count: int) -> None:
         """Read until something was told, or ignored, so often."""
@@ -151,7 +153,7 @@ def test_what_systemd_would_not_take_is_ignored(listening: Listening, message: b
 def test_any_other_bytes_are_text(listening: Listening) -> None:
     send(listening, b'', b'\n\n=\n', b'STATUS=\xff\xfe \xc3\xa4', b'READY=1' + b'\n' * (LONGEST_MESSAGE - 7))
     listening.read()
-    assert (listening.signs.status, listening.signs.is_ready) == ('\\ufffd\\ufffd \\xe4', True)
+    assert (listening.signs.status, listening.signs.is_ready) == ('\ufffd\ufffd \xe4', True)
     assert listening.strangers == []
 
 
@@ -213,6 +215,7 @@ def test_a_turn_reads_so_many_and_tells_once(listening: Listening) -> None:
             total += 1
     listening.read()
     assert listening.verdicts == [True]
+    # So many have room again.
     send(listening, *[b'WATCHDOG=1'] * min(total, MESSAGES_PER_TURN))
 
 
@@ -226,18 +229,20 @@ def test_a_trigger_is_told_before_what_comes_after_it(listening: Listening) -> N
 
 
 def test_what_costs_too_much_waits(listening: Listening) -> None:
-    for _ in range(1000):
+    for budget in (listening.budget, listening.of_all):
+        while listening.readable():
+            budget.spend(0.001, 0.0)
+        # A share of the time that passes is its own again.
+        budget.spend(0.0, 1.0)
         assert listening.readable()
-        listening.charge(0.000001)
-    while listening.readable():
-        listening.charge(0.001)
-    # A share of the time that passes is its own again, and no more than a burst is saved up.
-    listening.now += 1.0
-    assert listening.readable()
-    listening.charge(notify_socket.MOST_PER_TURN_SECONDS * 99)
-    assert listening.readable()
-    listening.now += 3600.0
-    assert listening.readable()
+
+
+def test_of_a_budget_no_more_than_a_burst_is_saved_up_and_no_turn_takes_it_all() -> None:
+    budget = Budget(0.5, 0.0)
+    budget.spend(notify_socket.MOST_PER_TURN_SECONDS * 99, 0.0)
+    assert budget.is_left
     for _ in range(int(notify_socket.CPU_BURST_SECONDS / 0.001) + 1):
-        listening.charge(0.001)
-    assert not listening.readable()
+        budget.spend(0.001, 3600.0)
+    assert not budget.is_left
+    budget.spend(0.0, 3600.01)
+    assert budget.is_left
