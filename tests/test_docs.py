@@ -49,6 +49,7 @@ RUN_BY = {
     'python: ask': 'tests/live/test_docs_examples.py',
     'python: grpc': 'tests/test_check_modules/test_grpc.py',
     'python: notify': 'tests/live/test_docs_examples.py',
+    'python: sd-notify': 'tests/live/test_docs_examples.py',
     'python: custom': 'tests/live/test_docs_examples.py',
     'python: old': 'tests/live/test_docs_examples.py',
     'python: webhook': 'tests/live/test_events.py',

@@ -17,6 +17,7 @@ PACKAGES = {
     'php-cgi': 'php-cgi',
     'php-fpm': 'php-fpm',
     'nginx': 'nginx-light',
+    'systemd-notify': 'systemd',
     'gunicorn': 'gunicorn',
     'uvicorn': 'uvicorn',
     'redis-server': 'redis-server',
@@ -37,6 +38,7 @@ PACKAGES = {
     'promtool': 'prometheus',
     'prometheus-alertmanager': 'prometheus-alertmanager',
     'amtool': 'prometheus-alertmanager',
+    'monit': 'monit',
     'libfaketime.so.1': 'faketime',
 }
 # How the reason of a skip for want of a tool begins, and what it says about the package.

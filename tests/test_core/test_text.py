@@ -19,11 +19,11 @@ from supervisor_checks_rpc.core.text import without_login
 @pytest.mark.parametrize(
     ('text', 'line'),
     [
-        ('all is well', 'all is well'), ('a\nb', r'a\nb'), ('\x1b[31m', r'\x1b[31m'), ('grün', r'gr\xfcn'),
+        ('all is well', 'all is well'), ('a\nb', r'a\nb'), ('\x1b[31m', r'\x1b[31m'), ('grün', 'grün'),
         ('x' * 1000, 'x' * 1000), ('x' * 1001, 'x' * 997 + '...'), ('\n' * 501, r'\n' * 498 + '\\...'),
     ],
 )  # fmt: skip
-def test_a_line_is_printable_ascii_and_not_longer_than_a_thousand(text: str, line: str) -> None:
+def test_a_line_is_printable_and_not_longer_than_a_thousand(text: str, line: str) -> None:
     assert printable_line(text) == line
 
 
@@ -36,7 +36,7 @@ def test_a_name_is_as_it_is_but_for_control_characters(name: str, shown: str) ->
     ('data', 'limit', 'start'),
     [
         (b'ok', 5, 'ok'), ('12345', 5, '12345'), ('123456', 5, '12...'), (b'a\r\n', 9, r'a\r\n'),
-        (b'\xff', 9, r'\ufffd'), ('x' * 120, None, 'x' * 120), ('x' * 121, None, 'x' * 117 + '...'),
+        (b'\xff', 9, r'\xff'), ('x' * 120, None, 'x' * 120), ('x' * 121, None, 'x' * 117 + '...'),
     ],
 )  # fmt: skip
 def test_an_excerpt_is_the_start(data: bytes | str, limit: int | None, start: str) -> None:
