@@ -473,6 +473,8 @@ def test_with_http_auth_false_it_has_no_buttons_for_anybody(supervisord: Start, 
         refusal = post(sv, **{'Content-Type': 'application/json', 'X-Health-Token': token})
         assert (refusal.status_code, 'http_auth = false' in refusal.json()['error']) == (403, True)
     assert state(sv) == 'unknown'
+    known = requests.get(address(sv, '/health/ui/monitor?check=port&process=job'), timeout=10).json()
+    assert (known['state'], known['options']) == ('unknown', {})
     # It is what the file says now.
     sv.conf.write_text(sv.conf.read_text().replace('http_auth = false', ''))
     sv.health.reloadChecks()

@@ -153,9 +153,14 @@ class StatusPage:
     def _monitor_status(self, query: Mapping[str, str]) -> Reply:
         """Return all that is known of one monitor, with the reasons of its last results."""
         monitor = self._service.monitor(query.get('check', ''), query.get('process', ''))
-        options = {name: _shown(value) for name, value in self._service.options(monitor).items()}
+        # Addresses and paths are nothing for everybody who may see the page with http_auth = false.
+        options = self._service.options(monitor) if self._actions.token() else {}
         return json_reply(
-            200, {**structs.status_struct(self._service.status(monitor), time.time()), 'options': options}
+            200,
+            {
+                **structs.status_struct(self._service.status(monitor), time.time()),
+                'options': {name: _shown(value) for name, value in options.items()},
+            },
         )
 
 
