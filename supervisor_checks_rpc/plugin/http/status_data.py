@@ -26,8 +26,8 @@ from ...protocol import structs
 if TYPE_CHECKING:
     from ..service import HealthService
 
-# Such a piece takes supervisord three milliseconds, or ten where all is unhealthy, and each turn of its loop as many with
-# a thousand processes; docs/page.md has figures.
+# Such a piece takes supervisord three milliseconds, or six where all is unhealthy. Smaller ones would cost more turns
+# of its loop, each of which takes two milliseconds with a thousand processes. docs/page.md has figures.
 MONITORS_PER_PIECE = 150
 NAMES_PER_PIECE = 500
 # A process's state is sent as its index in this list; words.js has the same list.
