@@ -69,8 +69,11 @@ def rss(pids: Iterable[int]) -> float:
 
 
 def _kilobytes(path: str, field: str) -> int:
-    lines = (line.split() for line in Path(path).read_text().splitlines())
-    return next(int(words[1]) for words in lines if words[0] == field)
+    # One that has ended holds nothing, such as the `ps` that a peer starts.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        lines = (line.split() for line in Path(path).read_text().splitlines())
+        return next((int(words[1]) for words in lines if words[0] == field), 0)
+    return 0
 
 
 def timed(call: Call, calls: int) -> list[float]:

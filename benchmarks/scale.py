@@ -102,9 +102,9 @@ def _load(context: Context, count: int, who: str) -> Load:
 
 def _watched(context: Context, supervisord: Supervisord, services: Services, is_ours: bool) -> Load:
     # More than elsewhere: now and then one that hangs is restarted, which takes as long as all the rest.
-    interval, ticks = context.size.interval, 2 * context.size.ticks - 1
+    interval, ticks = context.size.interval, 3 * context.size.ticks - 1
     pids = stage.start_checkers(supervisord)
-    time.sleep(context.size.rounds * interval if pids else 0)
+    time.sleep(interval if pids else 0)
     services.asked()
     began = time.time()
     spawned = supervisord.log().count(_SPAWNED)
@@ -116,7 +116,7 @@ def _watched(context: Context, supervisord: Supervisord, services: Services, is_
     restarts = (supervisord.log().count(_SPAWNED) - spawned) / ((time.time() - began) / interval)
     # After the CPU, not meanwhile: each call has supervisord's loop turn once more.
     with measure.sampled(supervisord.socket) as answers:
-        time.sleep(context.size.rounds * interval)
+        time.sleep(interval)
     memory = measure.rss(measure.families(pids))
     run_check, restart, restart_cpu = _on_demand(context, supervisord, services) if is_ours else (math.nan,) * 3
     return Load(

@@ -255,7 +255,7 @@ def test_a_report_that_is_none_is_incorrect_parameters(running: Running, text: s
         ('runCheck', ('ping', ''), ''),
         ('runCheck', ('ping', ':'), ':'),
         ('runCheck', ('', 'web'), ''),
-        ('runCheck', ('ping', 'w\u00e9b\n'), 'w\\xe9b\\n'),
+        ('runCheck', ('ping', 'w\u00e9b\n'), 'w\u00e9b\\n'),
         ('runProcessChecks', ('nope',), 'nope'),
         ('getCheckStatus', ('nope', 'web'), 'nope'),
         ('getCheckStatus', ('ping', 'nope'), 'nope'),
@@ -269,6 +269,7 @@ def test_a_report_that_is_none_is_incorrect_parameters(running: Running, text: s
         ('beat', ('ping', 'web', True, ''), 'ping'),
         ('reportCheck', ('mine', 'nope', 'tcp', 'passed', '', 60), 'nope'),
         ('reportCheck', ('ping', 'web', 'tcp', 'passed', '', 60), 'ping'),
+        ('reportNotifications', ('nope', 1, 0, 0), 'nope'),
     ],
 )
 def test_an_unknown_name_is_a_bad_name(running: Running, method: str, args: tuple[object, ...], name: str) -> None:
@@ -305,6 +306,7 @@ def test_a_defect_of_ours_is_a_fault_and_a_line_in_the_log(running: Running) -> 
         ('pause', ('ping', 'web', -1)),
         ('reportCheck', ('mine', 'web', 'tcp', 'well', '', 60)),
         ('reportCheck', ('mine', 'web', 'tcp', 'passed', '', 0)),
+        ('reportNotifications', ('web', 1, -1, 0)),
         # supervisor reads any number of digits; each answer about the monitor would be an internal error.
         ('pause', ('ping', 'web', 10**300)),
         ('pause', ('ping', 'web', -(10**400))),

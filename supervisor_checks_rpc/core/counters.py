@@ -15,6 +15,10 @@ BUCKETS = (0.001, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0)
 OUTCOMES = (PASSED, FAILED, ERROR)
 _INDEX = {outcome: index for index, outcome in enumerate(OUTCOMES)}
 
+# Why a process was restarted: a check failed, it was down (`revive`), what it depends on was restarted
+# (`restart_with`), or somebody asked for it.
+RESTART_REASONS = BY_CHECK, BY_REVIVAL, BY_DEPENDENCY, BY_OPERATOR = 'check', 'revival', 'dependency', 'operator'
+
 # How many counts there are: one for each outcome, one for each bucket and one more.
 COUNTS = len(OUTCOMES) + len(BUCKETS) + 1
 

@@ -32,9 +32,9 @@ class Monitor:
 
     Times are monotonic seconds, but `since`, which is seconds since the epoch, for people. `state_changed_at` is the
     moment of the last change of the state, `instance_seen_at` that of the last new instance, `updated_at` that of the
-    last change of any kind. `waits_for` says what the process waits for before it is started, '' if it does not wait.
-    `exits` counts the unexpected exits of the process, and `exits_before_pass` those in a row of instances on which the
-    check never passed.
+    last change of any kind, `healthy_at` the end of the last state HEALTHY. `waits_for` says what the process waits for
+    before it is started, '' if it does not wait. `exits` counts the unexpected exits of the process, and
+    `exits_before_pass` those in a row of instances on which the check never passed.
 
     On every tick supervisord needs to know which monitors are due and which need attention, and may not ask each of
     them. So each monitor keeps two collections of the record up to date: its slot of `due_times` holds its due time,
@@ -44,9 +44,10 @@ class Monitor:
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
         '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_state_if_down',
-        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'history', 'instance_seen_at',
-        'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due', 'paused_until', 'process',
-        'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at', 'updated_at', 'waits_for',
+        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'healthy_at', 'history',
+        'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
+        'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
+        'updated_at', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +63,7 @@ class Monitor:
         self.waits_for = self._why_down = ''
         self._state_if_down = model.UNKNOWN
         self.counters = Counters()
-        self.paused_until = self._state_holds_until = NEVER
+        self.paused_until = self._state_holds_until = self.healthy_at = NEVER
         self.state = model.UNKNOWN
         self.since = at
         self.updated_at = now
@@ -75,7 +76,7 @@ class Monitor:
         self.instance_seen_at = self.state_changed_at = now
         if self.state != model.PAUSED:
             # The first state of this instance is to be announced, even if it is the same as that of the last one.
-            self.state = model.UNKNOWN
+            self._set_state(model.UNKNOWN, now)
             self._is_since_outdated = True
         self._update_troubled()
         self.health = Health(self.spec.schedule, process)
@@ -119,6 +120,12 @@ class Monitor:
         has_passed = process == self.process and self.health.has_ever_passed
         self.exits_before_pass = 0 if has_passed else self.exits_before_pass + 1
         self._state_holds_until = NEVER
+
+    def note_stopping(self, now: float, at: float) -> None:
+        """Take note that the process told by NOTIFY_SOCKET that it is stopping."""
+        if self.state != model.STOPPING:
+            self._state_holds_until = NEVER
+            self.refresh(now, at)
 
     # -- leases
 
@@ -229,11 +236,16 @@ class Monitor:
         state, self._state_holds_until = self._state_until(now)
         if state != self.state or self._is_since_outdated:
             self._is_since_outdated = False
-            self.state = state
+            self._set_state(state, now)
             self.since = at
             self.state_changed_at = now
             self._update_troubled()
         return state
+
+    def _set_state(self, state: str, now: float) -> None:
+        if self.state == model.HEALTHY:
+            self.healthy_at = now
+        self.state = state
 
     def _state_until(self, now: float) -> tuple[str, float]:
         """Return the state at `now`, and until when it holds unless something happens before."""
@@ -243,9 +255,14 @@ class Monitor:
             return model.PAUSED, self.paused_until
         if not self.process.pid:
             return self._state_while_down(), _FOREVER
+        if self._is_stopping():
+            return model.STOPPING, _FOREVER
         state, until = self.health.state_until(now)
         is_undecided = state == model.STARTING or self.health.last is None
         return (model.UNHEALTHY, until) if is_undecided and self.is_crash_loop() else (state, until)
+
+    def _is_stopping(self) -> bool:
+        return self.spec.is_notify and self.process.signs is not None and self.process.signs.is_stopping
 
     def _state_while_down(self) -> str:
         if self.waits_for:
@@ -260,7 +277,7 @@ class Monitor:
 
     def is_checked(self, now: float) -> bool:
         """Tell whether runs of the check, or its beats, are expected now."""
-        is_ours = not self.spec.error and not self.spec.is_external
+        is_ours = not self.spec.error and not self.spec.is_external and not self._is_stopping()
         return is_ours and bool(self.process.pid) and now >= self.paused_until
 
     def needs_listener(self, now: float) -> bool:
@@ -283,6 +300,8 @@ class Monitor:
     def _why_now(self) -> str:
         if not self.process.pid:
             return self.waits_for or self._why_down or f'{self.process.namespec} is not running'
+        if self._is_stopping() and self.process.signs is not None:
+            return self.process.signs.stopping()
         if self.health.last is None:
             return 'no result yet'
         return self._reason_of(self.health.last)

@@ -32,6 +32,8 @@ from ..programs.process_setup import take_over_stdin
 from ..protocol.client import Client
 from ..worker.process_control import limit_resources
 from . import urls
+from .counts_report import CountsReport
+from .counts_report import own_name
 from .gather import Batch
 from .incidents import Incidents
 from .message import Template
@@ -168,6 +170,7 @@ def run(outboxes: Sequence[Outbox], settings: Settings, client: Client) -> NoRet
     """Serve as an event listener until a signal comes or supervisord is gone; then send what is left, and exit."""
     stdin, stdout = take_over_stdin(), event_stream.take_over_stdout()
     notifier = Notifier(settings, outboxes, client)
+    report = CountsReport(client, own_name(os.environ), outboxes)
 
     def listen() -> None:
         # When supervisord is gone, the pipe to it is broken.
@@ -180,6 +183,7 @@ def run(outboxes: Sequence[Outbox], settings: Settings, client: Client) -> NoRet
         writer = _thread(notifier.work)
         senders = [_thread(outbox.work) for outbox in outboxes]
         _thread(listen)
+        _thread(report.work)
         signal_name = exit_request.wait()
         end = time.monotonic() + END_SECONDS
         notifier.end()

@@ -34,6 +34,15 @@ class Delivery:
     is_refused: bool = False
 
 
+@dataclass
+class Counts:
+    """Messages that were sent, tries to send one that failed, and messages that were given up."""
+
+    sent: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
 class Outbox:
     """Sends messages one after the other; `work` runs in a thread of its own, so that no URL holds up another."""
 
@@ -48,6 +57,8 @@ class Outbox:
         # Each with the moment at which it was put here; the first one is being sent.
         self._messages: deque[tuple[float, Message]] = deque()
         self._most = most
+        self.counts = Counts()
+        # Those that no message tells of yet.
         self._dropped = 0
         self._failures = 0
         self._next_at = -math.inf
@@ -59,7 +70,7 @@ class Outbox:
         with self._changed:
             if len(self._messages) >= self._most:
                 del self._messages[1]
-                self._dropped += 1
+                self._drop()
             self._messages.append((self._clock(), message))
             self._changed.notify()
 
@@ -104,13 +115,19 @@ class Outbox:
         self._complain(delivery)
         if delivery.is_done:
             self._messages.popleft()
+            self.counts.sent += 1
             self._dropped -= dropped
             self._failures, self._next_at = 0, -math.inf
             return
+        self.counts.failed += 1
         if delivery.is_refused or self._is_ending or self._clock() - put_at > GIVEN_UP_SECONDS:
             self._messages.popleft()
-            self._dropped += 1
+            self._drop()
         self._next_at = self._clock() + self._next_wait(delivery.retry_after)
+
+    def _drop(self) -> None:
+        self._dropped += 1
+        self.counts.dropped += 1
 
     def _next_wait(self, retry_after: float | None) -> float:
         if retry_after is not None:

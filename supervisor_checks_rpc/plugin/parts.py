@@ -13,6 +13,7 @@ from typing import Any
 from supervisor.states import SupervisorStates
 
 from ..config import loader
+from ..core.counters import BY_DEPENDENCY
 from ..core.event_log import EventLog
 from ..core.model import Process
 from ..core.record import Record
@@ -51,13 +52,13 @@ class Parts:
         self.readiness = Readiness(
             self.processes, self.record, self.is_suspended, self._is_restarting, self._stop_progress, clock
         )
-        causes = Causes(self.record, self.readiness, clock)
+        self.causes = Causes(self.record, self.readiness, clock)
         restart_with = RestartWith(self.log, self.readiness, self._restart_by_rule)
-        self.start_order = StartOrder(supervisord, self.record, self.readiness, causes, restart_with, clock)
+        self.start_order = StartOrder(supervisord, self.record, self.readiness, self.causes, restart_with, clock)
         self.shutdown = Shutdown(supervisord, self.ring, clock)
         self.remediation = Remediation(
             supervisord, self.record, self.worker, self.processes.subprocess, self.ring,
-            causes.cause, causes.hold_back, self.shutdown.begin, clock,
+            self.causes.cause, self.causes.hold_back, self.shutdown.begin, clock,
         )  # fmt: skip
         self.waits = Waits(self.readiness, self.start_order, clock)
         self.matching = Matching(self.log, self.processes, self.record, clock)
@@ -71,7 +72,7 @@ class Parts:
             self.doorbell.ring()
 
     def worker(self, key: str = '') -> WorkerLink:
-        """Return the link to the worker of that key: '' for all built-in checks, a section's name for custom code."""
+        """Return the link to the worker of that key: '' for most checks, a section's name if it is isolated."""
         return self.on_demand.worker(key)
 
     def is_stopping(self) -> bool:
@@ -90,7 +91,7 @@ class Parts:
 
     def _restart_by_rule(self, process: Process, reason: str) -> None:
         kills = self.remediation.kills_leftovers(process)
-        self.remediation.restarts.request(process, reason, kill_leftovers=kills)
+        self.remediation.restarts.request(process, reason, kill_leftovers=kills, cause=BY_DEPENDENCY)
         self.log_event('restarted', reason, process.group, process.name)
 
     # -- what is done about a change, wherever it came from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
 from ..core import model
+from ..core.counters import BY_CHECK
+from ..core.counters import BY_OPERATOR
+from ..core.counters import BY_REVIVAL
 from ..core.model import Process
 from ..core.monitor import Monitor
 from ..core.record import Record
@@ -85,6 +89,8 @@ class Remediation:
         self._limits_by_process: dict[str, RestartLimits] = {}
         # What `act` found when it looked at the troubled monitors last.
         self._last_evaluated: list[_Look] | None = None
+        # By process and cause.
+        self.restart_counts: Counter[tuple[str, str]] = Counter()
         self.policy = RestartPolicy()
         self.restarts = Restarts(
             supervisord, find_subprocess, ring, self._restart_began, self._restart_ended,
@@ -181,7 +187,8 @@ class Remediation:
         try:
             timeouts = [m.spec.schedule.stop_timeout for m in monitors if m.spec.schedule.stop_timeout is not None]
             kills = self.kills_leftovers(process)
-            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None), kills)
+            cause = BY_REVIVAL if request.is_revival else BY_CHECK
+            self.restarts.request(process, reason, is_prepared, min(timeouts, default=None), kills, cause)
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
             self._prepared.pop(request.namespec, None)
@@ -240,14 +247,16 @@ class Remediation:
         place = self._steps.place(monitor)
         return f'{monitor.spec.name} {monitor.streak()}: {monitor.reason()}' + (f' ({place})' if place else '')
 
-    def _restart_ended(self, namespec: str, is_up: bool, has_begun: bool) -> None:
-        """Take note that a restart is over: whether a new instance was started, and whether it began at all."""
+    def _restart_ended(self, namespec: str, is_up: bool, cause: str) -> None:
+        """Take note that a restart is over: whether a new instance runs, and why it began, '' if it did not."""
         self._prepared.pop(namespec, None)
         if not is_up:
             self.policy.gave_up(namespec)
             return
         monitors = self._record.monitors_of(namespec)
-        for monitor in monitors if has_begun else ():
+        if cause:
+            self.restart_counts[namespec, cause] += 1
+        for monitor in monitors if cause else ():
             monitor.restarts += 1
         subprocess = self._find_subprocess(monitors[0].process) if monitors else None
         # The longest time in which the new instance may be found healthy: it counts as coming up until then.
@@ -262,13 +271,15 @@ class Remediation:
 
         :raises CannotRestart: when it does not run.
         """
-        restart = self.restarts.request(process, reason, kill_leftovers=self.kills_leftovers(process))
+        monitors = self._record.monitors_of(process.namespec)
+        # A drop-in program that found the process unhealthy is no person: its restarts stay within the limits.
+        is_person = not any(m.spec.is_external and m.health.last_outcome == model.FAILED for m in monitors)
+        cause = BY_OPERATOR if is_person else BY_CHECK
+        restart = self.restarts.request(process, reason, kill_leftovers=self.kills_leftovers(process), cause=cause)
         # If a restart is under way that an operator's stop was to end, the last request counts.
         restart.is_wanted = restart.is_by_operator = True
         self._prepared.pop(process.namespec, None)
-        monitors = self._record.monitors_of(process.namespec)
-        # A drop-in program that found the process unhealthy is no person: its restarts stay within the limits.
-        if not any(m.spec.is_external and m.health.last_outcome == model.FAILED for m in monitors):
+        if is_person:
             self.reset_restarts(process.namespec)
         return restart
 
@@ -302,7 +313,11 @@ class Remediation:
         """
         if verb != 'signal':
             self.restarts.operator_asked(verb, group, name)
-        for process in {monitor.process for monitor in self._record.monitors()}:
+        # supervisord starts a group process by process, all in one turn of its loop.
+        monitors = self._record.monitors()
+        if group and name:
+            monitors = self._record.monitors_of(Process(group, name, 0).namespec)
+        for process in {monitor.process for monitor in monitors}:
             if is_meant(process, group, name):
                 self._note_operator(verb, process)
 
@@ -347,6 +362,7 @@ class Remediation:
         """Forget processes that are gone from the configuration; to be called whenever checks are matched anew."""
         self.policy.forget_all_but(namespecs)
         self._eligibility.stopped_by_operator &= namespecs
+        self.restart_counts = Counter({key: count for key, count in self.restart_counts.items() if key[0] in namespecs})
         self._limits_by_process = {}
         self._last_evaluated = None
         self._steps.keep_only(self._record.monitors())

@@ -24,6 +24,7 @@ from typing import Any
 from supervisor.states import ProcessStates
 from supervisor.states import SupervisorStates
 
+from ..core.counters import BY_CHECK
 from ..core.model import Process
 from ..core.text import printable_line
 from ..core.text import span
@@ -59,15 +60,17 @@ class Restart:
     `is_wanted` becomes false when an operator stops the process; `is_by_operator` is true if a person requested it.
     supervisord sends SIGKILL after `stop_timeout` seconds, or after the program's `stopwaitsecs` if that is sooner.
     With `kill_leftovers`, children that the stopped instance left behind are killed before the new one starts.
-    `is_restarted_again` tells whether another restart of the process began after the end of this one.
+    `cause` is one of RESTART_REASONS. `is_restarted_again` tells whether another restart of the process began after the
+    end of this one.
     """
 
     def __init__(
-        self, process: Process, subprocess: Any, is_prepared: IsPrepared, stop_timeout: float | None,
+        self, process: Process, subprocess: Any, cause: str, is_prepared: IsPrepared, stop_timeout: float | None,
         kill_leftovers: bool, is_restarted_again: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.process = process
         self.subprocess = subprocess
+        self.cause = cause
         self.is_prepared = is_prepared
         self.stop_timeout = stop_timeout
         self.kill_leftovers = kill_leftovers
@@ -104,14 +107,15 @@ class Restarts:
 
     `find_subprocess` returns supervisor's object for a process, None when it is gone from the configuration. `ring` has
     `advance` called on the loop's next turn. `began(namespec)` is called when a restart begins to stop its process, or
-    to start one that is down, and `ended(namespec, is_up, has_begun)` when the restart is over.
+    to start one that is down, and `ended(namespec, is_up, cause)` when the restart is over: `cause` is '' if it did not
+    begin.
     `report_leftovers(process)` is called when a stopped instance has left children behind. `clock` gives monotonic
     seconds.
     """
 
     def __init__(
         self, supervisord: Any, find_subprocess: FindSubprocess, ring: Callable[[], None],
-        began: Callable[[str], None], ended: Callable[[str, bool, bool], None],
+        began: Callable[[str], None], ended: Callable[[str, bool, str], None],
         report_leftovers: Callable[[Process], None], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._supervisord = supervisord
@@ -126,7 +130,7 @@ class Restarts:
 
     def request(
         self, process: Process, reason: str, is_prepared: IsPrepared = lambda: True, stop_timeout: float | None = None,
-        kill_leftovers: bool = False,
+        kill_leftovers: bool = False, cause: str = BY_CHECK,
     ) -> Restart:  # fmt: skip
         """Restart this very instance of the process; a restart that is under way already serves both requests.
 
@@ -147,8 +151,9 @@ class Restarts:
         else:
             self._log.warn(f'health: starting {namespec} again: {reason}')
         restart = self._under_way[namespec] = Restart(
-            process, subprocess, is_prepared, stop_timeout, kill_leftovers, lambda: self.is_restarting(namespec)
-        )
+            process, subprocess, cause, is_prepared, stop_timeout, kill_leftovers,
+            lambda: self.is_restarting(namespec),
+        )  # fmt: skip
         try:
             self._step(restart)
         except Exception:
@@ -300,7 +305,7 @@ class Restarts:
         except Exception as why:
             self._start_failed(restart, printable_line(str(why) or type(why).__name__))
         else:
-            self._ended(namespec, True, True)
+            self._ended(namespec, True, restart.cause)
 
     def _has_leftovers(self, restart: Restart) -> bool:
         """Tell whether the new instance is to wait for the end of children that the old one left behind."""
@@ -340,13 +345,13 @@ class Restarts:
         self._end(restart, restart.failure)
 
     def _end(self, restart: Restart, failure: str) -> None:
-        has_begun = restart.phase != PREPARING
+        cause = restart.cause if restart.phase != PREPARING else ''
         restart.phase = STARTING
         restart.failure = failure
         self._under_way.pop(restart.process.namespec, None)
         if failure:
             self._log.warn(f'health: did not restart {restart.process.namespec}: {failure}')
-        self._ended(restart.process.namespec, not failure, has_begun)
+        self._ended(restart.process.namespec, not failure, cause)
 
 
 def _is_instance(process: Process, subprocess: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from supervisor.options import split_namespec
@@ -25,6 +26,8 @@ from .configuration import Configuration
 from .configuration import load
 from .guards import guarded
 from .listeners import Listeners
+from .notifications import Notifications
+from .notify_sockets import NotifySockets
 from .operator_actions import OperatorWatch
 from .parts import Parts
 from .restarts import Restart
@@ -42,6 +45,8 @@ class HealthService:
     def __init__(self, supervisord: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._parts = parts = Parts(supervisord, load(supervisord.options), clock)
         self.log, self.processes, self.record, self.waits = parts.log, parts.processes, parts.record, parts.waits
+        self.started_at = time.time()
+        self.notifications = Notifications(self.processes)
         self.results = Results(parts)
         self.listeners = Listeners(
             self.log, self.record, parts.refresh_instances, self.results.take_in, parts.act, clock
@@ -54,7 +59,8 @@ class HealthService:
             supervisord, guarded(self.log, self._operator_asked), guarded(self.log, self._configuration.follow_reread),
             parts.ring, our_stops,
         )  # fmt: skip
-        SupervisordEvents(parts, self.results, self.listeners, operator_watch)
+        notify_sockets = NotifySockets(self.log, self.results.notify_monitors, self.results.told, clock)
+        SupervisordEvents(parts, self.results, self.listeners, notify_sockets, operator_watch)
 
     # -- what is known
 
@@ -124,6 +130,15 @@ class HealthService:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._parts.is_suspended(namespec)
 
+    def held_back(self) -> set[str]:
+        """Return the processes that are unhealthy because of one that they depend on."""
+        unhealthy = (monitor for monitor in self.record.troubled() if monitor.state == model.UNHEALTHY)
+        return {monitor.process.namespec for monitor in unhealthy if self._parts.causes.cause(monitor)}
+
+    def restart_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many restarts there were by process and reason, one of RESTART_REASONS; those that there were."""
+        return self._parts.remediation.restart_counts
+
     def is_fatal(self, process: model.Process) -> bool:
         """Tell whether supervisord gave up starting the process."""
         subprocess = None if process.pid else self.processes.subprocess(process)
@@ -149,7 +164,7 @@ class HealthService:
     # -- runs on demand
 
     def worker(self, key: str = '') -> WorkerLink:
-        """Return the link to the worker of that key: '' for all built-in checks, a section's name for custom code."""
+        """Return the link to the worker of that key: '' for most checks, a section's name if it is isolated."""
         return self._parts.worker(key)
 
     def run(self, monitor: Monitor) -> PendingRun | None:

@@ -16,8 +16,13 @@ STATES = (
     model.INACTIVE, model.STOPPING,
 )  # fmt: skip
 
-# All numbers of a monitor's Counters: `at`, `seconds`, and the counts. Both ends are on one machine.
-COUNTERS = struct.Struct(f'=dd{COUNTS}d')
+# What a notifier counts: messages that were sent, tries to send one that failed, and messages that were given up.
+NOTIFICATIONS = ('sent', 'failed', 'dropped')
+
+# Numbers of a monitor: when it was healthy last in seconds since the epoch, 0 for never, and of its Counters `at`,
+# `seconds`, and the counts. As JSON they would take supervisord twice as long: 1.7 ms in
+# place of 0.8 for 1,000 monitors. Both ends are on one machine.
+COUNTERS = struct.Struct(f'=ddd{COUNTS}d')
 
 
 class Snapshot(NamedTuple):
@@ -25,17 +30,22 @@ class Snapshot(NamedTuple):
 
     `listener_seen_at` is None when there is nothing that a listener should run. `names` is what stays from one to the
     next, as JSON: the checks, the processes as [group, name], and for each monitor the indexes of its check and its
-    process. Of each process there are its restarts and unexpected exits, and a digit in `up`, `fatal` and `suspended`,
-    1 when it is; of each monitor a digit in `states`, its index in STATES, and COUNTERS in `counters`, in base64.
+    process. `restarts` has those that there were: the index of the process, the index in RESTART_REASONS, and how many.
+    Of each process there are its unexpected exits, and a digit in `up`, `fatal`, `suspended` and `held_back`, 1 when it
+    is; of each monitor a digit in `states`, its index in STATES, and COUNTERS in `counters`, in base64. `notifiers` are
+    group, name, and the counts of NOTIFICATIONS of each.
     """
 
+    started_at: float
     problems: int
     listener_seen_at: float | None
     names: str
-    restarts: list[int]
+    restarts: list[tuple[int, int, int]]
     exits: list[int]
     up: str
     fatal: str
     suspended: str
+    held_back: str
     states: str
     counters: str
+    notifiers: list[tuple[str, str, list[int]]]

@@ -21,9 +21,11 @@ from ..check_modules.base import BaseCheck
 from ..check_modules.base import Measured
 from ..core.counters import BUCKETS
 from ..core.counters import OUTCOMES
+from ..core.counters import RESTART_REASONS
 from ..core.deadline import Deadline
 from ..core.model import Process
 from ..protocol.metrics_snapshot import COUNTERS
+from ..protocol.metrics_snapshot import NOTIFICATIONS
 from ..protocol.metrics_snapshot import OPENMETRICS
 from ..protocol.metrics_snapshot import STATES
 from ..protocol.metrics_snapshot import Snapshot
@@ -84,18 +86,27 @@ def families(snapshot: Snapshot) -> list[Family]:
         Family('supervisor_health_check_duration_seconds', 'histogram',
             'How long the runs of a check on a process took.', _durations(monitors, counters)),
         Family('supervisor_health_last_run_timestamp_seconds', 'gauge',
-            'When the last run of a check on a process began.', _last_runs(monitors, counters)),
+            'When the last run of a check on a process began.', _moments(monitors, counters, 1)),
+        Family('supervisor_health_last_healthy_timestamp_seconds', 'gauge',
+            'When a check found its process healthy last; now, while it is.', _moments(monitors, counters, 0)),
         Family('supervisor_health_process_up', 'gauge', '1 while a process that is checked runs.',
             [('', one, float(digit)) for one, digit in zip(labels, snapshot.up)]),
         Family('supervisor_health_process_fatal', 'gauge', '1 while a process is FATAL: given up by supervisord.',
             [('', one, float(digit)) for one, digit in zip(labels, snapshot.fatal)]),
-        Family('supervisor_health_restarts', 'counter', 'Restarts of a process by its health.',
-            [('_total', one, float(count)) for one, count in zip(labels, snapshot.restarts)]),
+        Family('supervisor_health_restarts', 'counter', 'Restarts of a process by us, by reason.',
+            _restarts(labels, snapshot.restarts)),
         Family('supervisor_health_process_exits', 'counter', 'Unexpected exits of a process that is checked.',
             [('_total', one, float(count)) for one, count in zip(labels, snapshot.exits)]),
         Family('supervisor_health_restarts_suspended', 'gauge',
             '1 while a process is not restarted any more, as it did not help.',
             [('', one, float(digit)) for one, digit in zip(labels, snapshot.suspended)]),
+        Family('supervisor_health_held_back', 'gauge',
+            '1 while a process is unhealthy and not restarted, because of one that it depends on.',
+            [('', one, float(digit)) for one, digit in zip(labels, snapshot.held_back)]),
+        Family('supervisor_health_notifications', 'counter', 'Messages of a notifier, and tries to send one.',
+            _notifications(snapshot.notifiers)),
+        Family('supervisor_health_start_timestamp_seconds', 'gauge', 'When supervisord was started, or reloaded.',
+            [('', '', snapshot.started_at)]),
         Family('supervisor_health_problems', 'gauge', 'Lines that are wrong in the configuration of checks.',
             [('', '', float(snapshot.problems))]),
     ]  # fmt: skip
@@ -131,13 +142,13 @@ def _states(monitors: list[_Monitor], states: str) -> _Samples:
 
 
 def _outcomes(monitors: list[_Monitor], counters: list[tuple[float, ...]]) -> _Samples:
-    for monitor, (_, _, *counts) in zip(monitors, counters):
+    for monitor, (_, _, _, *counts) in zip(monitors, counters):
         for outcome, count in zip(OUTCOMES, counts):
             yield '_total', monitor.with_label('outcome', outcome), count
 
 
 def _durations(monitors: list[_Monitor], counters: list[tuple[float, ...]]) -> _Samples:
-    for monitor, (_, seconds, *counts) in zip(monitors, counters):
+    for monitor, (_, _, seconds, *counts) in zip(monitors, counters):
         total = 0.0
         for bound, total in zip(_BOUNDS, accumulate(counts[len(OUTCOMES) :])):
             yield '_bucket', monitor.with_label('le', bound), total
@@ -145,7 +156,20 @@ def _durations(monitors: list[_Monitor], counters: list[tuple[float, ...]]) -> _
         yield '_sum', monitor.labels, round(seconds, 6)
 
 
-def _last_runs(monitors: list[_Monitor], counters: list[tuple[float, ...]]) -> _Samples:
-    for monitor, (at, *_) in zip(monitors, counters):
-        if at:
-            yield '', monitor.labels, round(at, 3)
+def _moments(monitors: list[_Monitor], counters: list[tuple[float, ...]], column: int) -> _Samples:
+    for monitor, values in zip(monitors, counters):
+        if values[column]:
+            yield '', monitor.labels, round(values[column], 3)
+
+
+def _restarts(labels: list[str], restarts: list[tuple[int, int, int]]) -> _Samples:
+    counts = {(process, reason): count for process, reason, count in restarts}
+    for process, label in enumerate(labels):
+        for reason, name in enumerate(RESTART_REASONS):
+            yield '_total', f'{label[:-1]},reason="{name}"}}', float(counts.get((process, reason), 0))
+
+
+def _notifications(notifiers: list[tuple[str, str, list[int]]]) -> _Samples:
+    for group, process, counts in notifiers:
+        for name, count in zip(NOTIFICATIONS, counts):
+            yield '_total', _labels(group=group, process=process, outcome=name), float(count)

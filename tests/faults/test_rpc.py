@@ -63,6 +63,7 @@ METHODS: dict[str, tuple[Any, ...]] = {
     'resetRestarts': ('web',),
     'beat': ('beat', 'web', True, 'well'),
     'reportCheck': ('mine', 'web', 'script', 'passed', 'well', 60),
+    'reportNotifications': ('web', 1, 0, 0),
     'reloadChecks': (),
     'takeDue': ('other:other#1',),
     'report': ('{"generation": "", "results": []}',),

@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import socket
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -89,7 +90,12 @@ def test_it_tells_what_happened_through_a_restart_of_the_process(supervisord: St
         ('ping', 'web', 'failed', 'web'): 1,
         ('ping', 'web', 'error', 'web'): 0,
     }
-    assert values(packed.text, 'supervisor_health_restarts_total') == {('web', 'web'): 1}
+    assert values(packed.text, 'supervisor_health_restarts_total') == {
+        ('web', 'web', 'check'): 0,
+        ('web', 'web', 'dependency'): 0,
+        ('web', 'web', 'operator'): 1,
+        ('web', 'web', 'revival'): 0,
+    }
     assert plain.headers['Content-Type'].startswith('text/plain')
     assert 'Content-Encoding' not in plain.headers
     assert 'supervisor_health_checks_total{check="ping",group="web",process="web",outcome="failed"} 1' in plain.text
@@ -99,6 +105,39 @@ def test_it_tells_what_happened_through_a_restart_of_the_process(supervisord: St
         with sock.makefile('rb') as stream:
             head, _, body = stream.read().partition(b'\r\n\r\n')
     assert (head.split(b'\r\n')[0], body) == (b'HTTP/1.1 200 OK', b'')
+
+
+def test_it_tells_who_waits_who_is_held_back_and_why_restarts_were_made(supervisord: Start) -> None:
+    """Of a process that depends on another, and is restarted with it."""
+    beats = {'ttl': '1h', 'start_period': '0s', 'failure_threshold': 1, 'backoff_delay': '0s'}
+    sections = program('db', 'sleeper.py') + healthcheck('db-ok', 'heartbeat', 'db', on_failure='none', **beats)
+    sections += program('web', 'sleeper.py', autostart='false', depends_on='db healthy', restart_with='db')
+    sections += healthcheck('web-ok', 'heartbeat', 'web', **beats)
+    sv = supervisord(sections, inet=True)
+
+    def told(name: str, *labels: str) -> float | None:
+        return values(scrape(sv).text, f'supervisor_health_{name}').get(labels)
+
+    assert told('state', 'web-ok', 'web', 'web', 'waiting') == 1
+    assert told('last_healthy_timestamp_seconds', 'db-ok', 'db', 'db') is None
+    sv.health.beat('db-ok', 'db', True, '')
+    sv.wait_state('web')
+    sv.health.beat('web-ok', 'web', True, '')
+    sv.health.beat('db-ok', 'db', False, 'no disk')
+    sv.health.beat('web-ok', 'web', False, 'no db')
+    assert (told('held_back', 'web', 'web'), told('held_back', 'db', 'db')) == (1, 0)
+    healthy_at = told('last_healthy_timestamp_seconds', 'web-ok', 'web', 'web')
+    assert healthy_at is not None
+    assert 0 <= time.time() - healthy_at < 60
+    sv.health.beat('db-ok', 'db', True, '')
+    sv.health.restartProcess('db', True)
+    sv.health.beat('db-ok', 'db', True, '')
+    sv.wait(lambda: told('restarts_total', 'web', 'web', 'dependency') == 1, what='the restart with db')
+    sv.wait_state('web')
+    sv.health.beat('web-ok', 'web', False, 'stuck')
+    sv.wait(lambda: told('restarts_total', 'web', 'web', 'check') == 1, what='the restart for the check')
+    assert told('restarts_total', 'db', 'db', 'operator') == 1
+    assert told('held_back', 'web', 'web') == 0
 
 
 def test_it_is_not_opened_with_the_page_of_health(supervisord: Start) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
 import documents
 import servers
@@ -105,8 +106,10 @@ def beat(name: str = 'beat') -> str:
 def watched(supervisord) -> Callable[..., Supervisord]:
     """Return a function that starts a supervisord with a notifier and these sections, and waits until it listens."""
 
-    def create(*hooks: servers.Server, sections: Callable[[Supervisord], str], **settings: str) -> Supervisord:
-        sv: Supervisord = supervisord(health='', listener='', start=False)
+    def create(
+        *hooks: servers.Server, sections: Callable[[Supervisord], str], inet: bool = False, **settings: str
+    ) -> Supervisord:
+        sv: Supervisord = supervisord(health='', listener='', inet=inet, start=False)
         sv.rewrite(sections(sv) + notifier(sv, *(hook.port for hook in hooks), **settings))
         sv.start()
         sv.wait(lambda: 'health-notify: ACKNOWLEDGED -> READY' in sv.log(), what='a notifier that listens')
@@ -352,3 +355,20 @@ def test_the_page_has_each_flag_with_its_default() -> None:
     assert list(rows) == [flag for action in main._parser()._actions for flag in action.option_strings if flag[2:]][1:]
     stated = {name: rows[f'--{name.replace("_", "-")}'] for name in ('gather', 'at_most')}
     assert stated == main._DEFAULTS
+
+
+def test_supervisord_tells_prometheus_how_many_were_sent_and_dropped(watched) -> None:
+    """One service takes all, one refuses."""
+    good, bad = Hook(), Hook(servers.reply(403))
+    with servers.tcp(good) as one, servers.tcp(bad) as other:
+        sv = watched(one, other, sections=lambda _: beat(), inet=True, flags='--gather 0s')
+
+        def told() -> dict[str, str]:
+            text = requests.get(f'http://127.0.0.1:{sv.port}/metrics', timeout=30).text
+            name = r'supervisor_health_notifications_total\{group="health-notify",process="health-notify",outcome'
+            return dict(re.findall(rf'^{name}="(\w+)"\}} (.+)$', text, re.MULTILINE))
+
+        sv.wait(lambda: told() == {'sent': '0.0', 'failed': '0.0', 'dropped': '0.0'}, what='the first report')
+        sv.health.beat('beat', 'web', False, 'ill')
+        good.next()
+        sv.wait(lambda: told() == {'sent': '1.0', 'failed': '1.0', 'dropped': '1.0'}, 60, 'the counts')

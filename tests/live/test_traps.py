@@ -36,6 +36,7 @@ METHODS = {
     'resetRestarts': ('job',),
     'beat': ('pulse', 'job', True, 'gar\xe7on \x85'),
     'reportCheck': ('external', 'job', 'h\xe9', 'failed', '\u20ac \x7f', 2**31 - 1),
+    'reportNotifications': ('job', 2**31 - 1, 0, 1),
     'reloadChecks': (),
     'getEvents': ('', 0),
     'takeDue': ('caf\xe9#1',),

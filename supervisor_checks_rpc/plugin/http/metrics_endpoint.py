@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...core.counters import Counters
+from ...core.counters import RESTART_REASONS
+from ...core.model import HEALTHY
 from ...core.model import PASSED
 from ...core.model import CheckSpec
 from ...core.model import Process
 from ...core.model import Result
+from ...core.monitor import NEVER
 from ...core.monitor import Monitor
 from ...core.schedule import Schedule
 from ...core.text import printable_line
@@ -103,19 +105,33 @@ class MetricsEndpoint:
         has_work = any(monitor.needs_listener(now) for monitor in monitors)
         seen_at = round(at - now + self._service.listeners.seen_at, 3) if has_work else None
         is_suspended, by_process = self._service.is_suspended, self._by_process
+        held_back = self._service.held_back()
         return Snapshot(
+            round(self._service.started_at, 3),
             len(self._service.problems()),
             seen_at,
             self._names,
-            # A check that is new here does not know of the restarts before it.
-            [max([monitor.restarts for monitor in same]) for same in by_process.values()],
+            self._restarts(),
+            # A check that is new here does not know of the exits before it.
             [max([monitor.exits for monitor in same]) for same in by_process.values()],
             ''.join(['1' if same[0].process.pid else '0' for same in by_process.values()]),
             ''.join(['1' if self._service.is_fatal(same[0].process) else '0' for same in by_process.values()]),
             ''.join(['1' if is_suspended(namespec) else '0' for namespec in by_process]),
+            ''.join(['1' if namespec in held_back else '0' for namespec in by_process]),
             ''.join([_STATES[monitor.state] for monitor in monitors]),
-            b64encode(_packed([monitor.counters for monitor in monitors])).decode('ascii'),
-        )
+            b64encode(_packed(monitors, now, at)).decode('ascii'),
+            [(printable_name(one.group), printable_name(one.name), counts)
+             for one, counts in self._service.notifications.known()],
+        )  # fmt: skip
+
+    def _restarts(self) -> list[tuple[int, int, int]]:
+        counts = self._service.restart_counts()
+        indexes = {namespec: index for index, namespec in enumerate(self._by_process)} if counts else {}
+        return [
+            (indexes[namespec], RESTART_REASONS.index(reason), count)
+            for (namespec, reason), count in counts.items()
+            if namespec in indexes
+        ]
 
     def _keep_names(self, monitors: list[Monitor]) -> None:
         """Keep the names of all checks and processes, which change only with the configuration."""
@@ -132,11 +148,13 @@ class MetricsEndpoint:
         self._names = json.dumps([[printable_line(name) for name in checks], names, indexes], separators=(',', ':'))
 
 
-def _packed(counters: Iterable[Counters]) -> bytes:
-    """Return the values of all counters as bytes, in the form of metrics_snapshot.COUNTERS."""
+def _packed(monitors: Iterable[Monitor], now: float, at: float) -> bytes:
+    """Return the numbers of all monitors as bytes, in the form of metrics_snapshot.COUNTERS."""
     values: list[float] = []
-    for one in counters:
-        values += (one.at, one.seconds, *one.counts)
+    for monitor in monitors:
+        healthy_at = now if monitor.state == HEALTHY else monitor.healthy_at
+        one = monitor.counters
+        values += (at - now + healthy_at if healthy_at != NEVER else 0.0, one.at, one.seconds, *one.counts)
     return array('d', values).tobytes()
 
 

@@ -153,6 +153,9 @@ def _beginnings(monitor: Monitor) -> list[int]:
 
     The length of the history stands for a new instance that has no result yet.
     """
+    if monitor.history and monitor.history[0].process == monitor.process:
+        # All of this instance, as nearly always: a thousand rows would cost supervisord milliseconds.
+        return []
     instances = [*[result.process for result in monitor.history], monitor.process]
     neighbours = zip(instances, instances[1:])
     return [index for index, (one, other) in enumerate(neighbours, 1) if one is not other and one != other]

@@ -30,7 +30,9 @@ from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.model import Result
+from supervisor_checks_rpc.core.monitor import NEVER
 from supervisor_checks_rpc.core.monitor import Monitor
+from supervisor_checks_rpc.errors import UnknownName
 from supervisor_checks_rpc.plugin.http.messages import DeferredReply
 from supervisor_checks_rpc.plugin.http.messages import Reply
 from supervisor_checks_rpc.plugin.http.messages import Request
@@ -49,7 +51,7 @@ NOBODY = Process('', '', 0)
 WEB = Process('web', 'web', 7)
 ETC = ROOT / 'etc' / 'prometheus'
 OPENMETRICS = 'application/openmetrics-text; version=1.0.0'
-LABELS = ('group', 'process', 'check', 'state', 'outcome', 'le')
+LABELS = ('group', 'process', 'check', 'state', 'outcome', 'reason', 'le')
 HOSTILE = 'a"b\\c\n{d="e"} 1\r'
 
 
@@ -67,9 +69,12 @@ def exposed(snapshot: Snapshot, accept: str = OPENMETRICS) -> tuple[str, str]:
 
 
 def of_one(check: str, process: list[str], *counters: float) -> Snapshot:
-    """Return a snapshot of one check on one process, which is up."""
+    """Return a snapshot of one check on one process, which is up, and of a notifier."""
     names = json.dumps([[check], [process], [[0, 0]]])
-    return Snapshot(0, 1.0, names, [0], [0], '1', '0', '0', '0', b64encode(COUNTERS.pack(*counters)).decode())
+    packed = b64encode(COUNTERS.pack(*counters)).decode()
+    return Snapshot(
+        1.0, 0, 1.0, names, [], [0], '1', '0', '0', '0', '0', packed, [('notify', 'notify', [0, 0, 0])]
+    )
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -146,8 +151,7 @@ def test_it_tells_of_each_check_and_each_process(service: Callable[..., HealthSe
     take_in(health.monitor('ping', 'web'), PASSED)
     take_in(health.monitor('ready', 'web'), FAILED, FAILED, FAILED)
     take_in(health.monitor('ping', 'api:api_0'), PASSED, ERROR)
-    for monitor in health.monitors_of('web')[:1]:
-        monitor.restarts = 2
+    health.restart_counts().update({('web', 'check'): 2, ('web', 'operator'): 1, ('gone', 'check'): 1})
     content_type, text = exposed(MetricsEndpoint(health).snapshot())
     assert content_type.startswith('application/openmetrics-text; version=1.0.0')
     told = samples(text)
@@ -169,7 +173,17 @@ def test_it_tells_of_each_check_and_each_process(service: Callable[..., HealthSe
     assert told['supervisor_health_check_duration_seconds_sum', 'web', 'web', 'ready'] == 0.009
     assert told['supervisor_health_last_run_timestamp_seconds', 'web', 'web', 'ping'] == 100
     assert ('supervisor_health_last_run_timestamp_seconds', 'api', 'api_1', 'ping') not in told
-    assert told['supervisor_health_restarts_total', 'web', 'web'] == 2
+    assert {key[1:]: told[key] for key in told if key[0] == 'supervisor_health_restarts_total' and told[key]} == {
+        ('web', 'web', 'check'): 2,
+        ('web', 'web', 'operator'): 1,
+    }
+    assert told['supervisor_health_restarts_total', 'api', 'api_0', 'dependency'] == 0
+    name = 'supervisor_health_last_healthy_timestamp_seconds'
+    healthy_at = {key[1:]: at for key, at in told.items() if key[0] == name}
+    assert healthy_at.keys() == {('web', 'web', 'ping'), ('api', 'api_0', 'ping')}
+    assert all(abs(at - time.time()) < 60 for at in healthy_at.values())
+    assert told['supervisor_health_held_back', 'web', 'web'] == 0
+    assert abs(told['supervisor_health_start_timestamp_seconds',] - time.time()) < 60
     assert told['supervisor_health_restarts_suspended', 'web', 'web'] == 0
     assert told['supervisor_health_process_up', 'api', 'api_0'] == 1
     assert told['supervisor_health_process_up', 'api', 'api_1'] == 0
@@ -188,6 +202,40 @@ def test_counts_survive_a_new_instance_and_a_pause(service: Callable[..., Health
     health.resume('', '')
     told = samples(exposed(MetricsEndpoint(health).snapshot())[1])
     assert [told['supervisor_health_checks_total', 'web', 'web', 'ping', each] for each in OUTCOMES] == [1, 1, 0]
+
+
+def test_the_last_health_is_that_before_the_failure_whatever_came_since(service: Callable[..., HealthService]) -> None:
+    health = service(tcp('ping', 'web'), 'web=7')
+    monitor = health.monitor('ping', 'web')
+    began = time.monotonic()
+    monitor.add_result(result(PASSED), began - 50, 0)
+    monitor.add_result(result(FAILED), began - 40, 0)
+    assert monitor.healthy_at == NEVER
+    monitor.add_result(result(FAILED), began - 30, 0)
+    monitor.add_result(result(FAILED), began - 20, 0)
+    assert (monitor.state, monitor.healthy_at) == ('unhealthy', began - 20)
+    health.record.set_instance(Process('web', 'web', 70, began), began)
+    monitor.pause(began + 100)
+    told = samples(exposed(MetricsEndpoint(health).snapshot())[1])
+    ago = time.time() - told['supervisor_health_last_healthy_timestamp_seconds', 'web', 'web', 'ping']
+    assert 19 < ago < 80
+    monitor.resume(began)
+    take_in(monitor, PASSED)
+    health.record.set_instance(Process('web', 'web', 71, began), began + 1)
+    assert monitor.healthy_at == began + 1
+
+
+def test_what_notifiers_say_is_told_until_they_are_gone(service: Callable[..., HealthService]) -> None:
+    health = service(tcp('ping', 'web'), 'web=7', 'notify=8')
+    page = MetricsEndpoint(health)
+    name = 'supervisor_health_notifications_total'
+    health.notifications.report('notify', [3, 2, 1])
+    told = {key[3]: value for key, value in samples(exposed(page.snapshot())[1]).items() if key[0] == name}
+    assert told == {'sent': 3, 'failed': 2, 'dropped': 1}
+    del health._parts.supervisord.process_groups['notify']
+    assert page.snapshot().notifiers == []
+    with pytest.raises(UnknownName):
+        health.notifications.report('notify', [3, 2, 1])
 
 
 def test_it_tells_no_time_of_a_listener_that_has_nothing_to_do(service: Callable[..., HealthService]) -> None:
@@ -210,14 +258,14 @@ def test_it_tells_how_many_problems_the_configuration_has(service: Callable[...,
 def test_names_stay_names() -> None:
     """Whatever is in them, and in both formats."""
     counts = [0] * (len(OUTCOMES) + len(BUCKETS) + 1)
-    snapshot = of_one(HOSTILE, ['g', HOSTILE], 0, 0, *counts)
+    snapshot = of_one(HOSTILE, ['g', HOSTILE], 0, 0, 0, *counts)
     _, text = exposed(snapshot)
     assert ('supervisor_health_state', 'g', HOSTILE, HOSTILE, 'unknown') in samples(text)
     content_type, text = exposed(snapshot, accept='')
     assert content_type.startswith('text/plain')
     assert '# EOF' not in text
     names = {sample.labels['process'] for family in parsed_text(text) for sample in family.samples if sample.labels}
-    assert names == {HOSTILE}
+    assert names == {HOSTILE, 'notify'}
 
 
 # -- asking
@@ -311,7 +359,7 @@ def test_alertmanager_has_a_receiver_for_each_alert() -> None:
 def names_of_series() -> set[str]:
     """The names of all series that there are."""
     counts = [1] * (len(OUTCOMES) + len(BUCKETS) + 1)
-    snapshot = of_one('ping', ['web', 'web'], 1, 1, *counts)
+    snapshot = of_one('ping', ['web', 'web'], 1, 1, 1, *counts)
     return {f'{family.name}{suffix}' for family in families(snapshot) for suffix, _, _ in family.samples}
 
 
