@@ -29,8 +29,7 @@ from .row import Row
 
 NAME = 'scrape'
 _INTERVAL = 0.2
-# supervisord keeps so many results of each check.
-_HISTORY = 20
+_RESULTS = 5
 # After its answer supervisord closes the connection.
 _SETTLE = 0.05
 # What Prometheus sends, and what a result took.
@@ -86,7 +85,7 @@ def measured(context: Context, processes: int) -> Scrape:
     sections = stage.programs(processes) + check
     sections += section('rpcinterface:turns', {'supervisor.rpcinterface_factory': _FACTORY})
     with stage.supervised(sections, processes, ours=True) as supervisord:
-        _fill(supervisord, _HISTORY)
+        _fill(supervisord, _RESULTS)
         return _scraped(supervisord, max(context.size.calls // 100, 1))
 
 
