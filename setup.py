@@ -9,6 +9,7 @@ from setuptools import setup
 from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
+# All links of the page on a package index lead here: set it to where the code is before a release.
 REPOSITORY = 'https://github.com/supervisor-checks-rpc/supervisor_checks_rpc'
 
 
@@ -63,10 +64,10 @@ setup(
         'Development Status :: 5 - Production/Stable',
         'Environment :: No Input/Output (Daemon)',
         'Intended Audience :: System Administrators',
-        'License :: OSI Approved :: MIT License',
         'Operating System :: POSIX',
         'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3 :: Only',
+        'Programming Language :: Python :: Implementation :: CPython',
         'Topic :: System :: Boot',
         'Topic :: System :: Monitoring',
         'Topic :: System :: Systems Administration',
@@ -82,8 +83,11 @@ setup(
     cmdclass={'sdist': SdistWithTests},
     install_requires=['supervisor>=4.2.5', 'psutil', 'requests'],
     extras_require={
+        'grpc': ['grpcio'],
         'notify': ['apprise'],
         'test': [
+            # The tests take axe.min.js from it; it has no release for Python 3.9.
+            'axe-core-python; python_version >= "3.10"',
             'aiosmtpd',
             'apprise',
             'build',
@@ -94,6 +98,9 @@ setup(
             'prometheus_client',
             'gunicorn',
             'uvicorn',
+            'grpcio',
+            'grpcio-health-checking',
+            'sdnotify',
             'ruff',
             'mypy',
             'types-requests',

@@ -35,13 +35,16 @@ NAMES = (
     'restart_gap',
     'scale',
     'scrape',
+    'page',
     'growth',
     'start',
     'start_order',
     'wait',
+    'wait_change',
     'known_healthy',
     'rolling',
     'shutdown',
+    'flood',
 )
 SCENARIOS: dict[str, ModuleType] = {name: import_module(f'{__package__}.{name}') for name in NAMES}
 _ROOT = Path(__file__).parents[1]

@@ -7,34 +7,29 @@ through system.methodHelp and system.methodSignature.
 
 from __future__ import annotations
 
-import inspect
 import io
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from supervisor.xmlrpc import Faults as SupervisorFaults
-from supervisor.xmlrpc import RPCError
 
 from .config import sections
 from .core import model
 from .core.model import CheckSpec
 from .core.monitor import Monitor
 from .core.text import printable_line
-from .errors import UnknownName
-from .options import MAX_INT
-from .options import Option
-from .plugin.configuration import CannotReload
 from .plugin.guards import deferred
 from .plugin.http.handlers import install_when_running
-from .plugin.restarts import CannotRestart
-from .plugin.results import TooManyExternalChecks
+from .plugin.rpc_methods import Faults
+from .plugin.rpc_methods import HealthFault
+from .plugin.rpc_methods import incorrect
+from .plugin.rpc_methods import published
 from .plugin.service import HealthService
+from .plugin.waits import wait_struct
 from .plugin.worker_link import MAX_PENDING
-from .protocol import encoding
 from .protocol import structs
 
 API_VERSION = '1.0'
@@ -42,83 +37,11 @@ API_VERSION = '1.0'
 LONGEST_AWAIT_SECONDS = 20.0
 
 
-class Faults:
-    """Our own fault codes, clear of those of supervisor (supervisor/xmlrpc.py)."""
-
-    OVERLOADED = 310
-
-
-class HealthFault(RPCError):
-    """A fault that says its name and reason, which RPCError does for supervisor's own codes only."""
-
-    def __init__(self, code: int, name: str, reason: str) -> None:
-        RPCError.__init__(self, code)
-        self.text = f'{name}: {printable_line(reason)}'
-
-
-def bad_name(reason: str) -> RPCError:
-    """Return the fault for a check or process that does not exist."""
-    return HealthFault(SupervisorFaults.BAD_NAME, 'BAD_NAME', reason)
-
-
-def incorrect(reason: str) -> RPCError:
-    """Return the fault for arguments that cannot be used."""
-    return HealthFault(SupervisorFaults.INCORRECT_PARAMETERS, 'INCORRECT_PARAMETERS', reason)
-
-
-def _published(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the edge of a method: test the arguments by their annotations, and let out nothing but RPCError.
-
-    A TypeError anywhere inside would become INCORRECT_PARAMETERS, anything else HTTP 500 (supervisor/xmlrpc.py).
-    """
-    signature = inspect.signature(method)
-    types = {'str': str, 'bool': bool, 'int': int}
-
-    @wraps(method)
-    def edge(self: HealthNamespaceRPCInterface, *args: Any) -> Any:
-        if self._service.is_stopping():
-            raise RPCError(SupervisorFaults.SHUTDOWN_STATE)
-        try:
-            bound = signature.bind(self, *args)
-        except TypeError as why:
-            raise incorrect(str(why)) from None
-        for name, value in list(bound.arguments.items())[1:]:
-            expected = types[signature.parameters[name].annotation]
-            if type(value) is not expected:
-                raise incorrect(f'{name} must be {expected.__name__}, not {type(value).__name__}')
-            # supervisor reads ints of any length; one that no double can hold would break each later reply.
-            if isinstance(value, int) and abs(value) > MAX_INT:
-                raise incorrect(f'{name} must be at most {MAX_INT}')
-        return self._guard(lambda: method(self, *args))
-
-    return edge
-
-
 class HealthNamespaceRPCInterface:
     """Health of the processes of this supervisord."""
 
     def __init__(self, service: HealthService) -> None:
         self._service = service
-
-    def _guard(self, call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        except RPCError:
-            raise
-        except UnknownName as why:
-            raise bad_name(str(why)) from None
-        except encoding.BadMessage as why:
-            raise incorrect(str(why)) from None
-        except CannotRestart as why:
-            raise HealthFault(SupervisorFaults.NOT_RUNNING, 'NOT_RUNNING', str(why)) from None
-        except TooManyExternalChecks as why:
-            raise HealthFault(Faults.OVERLOADED, 'OVERLOADED', str(why)) from None
-        except CannotReload as why:
-            raise HealthFault(SupervisorFaults.CANT_REREAD, 'CANT_REREAD', str(why)) from None
-        except Exception:
-            log = self._service.log
-            log.critical(f'health: internal error, supervisord goes on: {traceback.format_exc()}')
-            raise HealthFault(SupervisorFaults.FAILED, 'FAILED', 'internal error, see the log of supervisord') from None
 
     def _run_all(self, monitors: list[Monitor]) -> Any:
         ours = [monitor for monitor in monitors if not monitor.spec.is_external]
@@ -151,7 +74,7 @@ class HealthNamespaceRPCInterface:
 
         return deferred(ready, lambda: struct([run.result for run in runs if run.result]), subscribe)
 
-    @_published
+    @published
     def getAPIVersion(self) -> Any:
         """Return the version of the API of this interface
 
@@ -159,7 +82,7 @@ class HealthNamespaceRPCInterface:
         """
         return API_VERSION
 
-    @_published
+    @published
     def listChecks(self) -> Any:
         """Return all checks of the configuration, sorted by name, with their options but never a secret
 
@@ -168,7 +91,7 @@ class HealthNamespaceRPCInterface:
         """
         return [check_struct(spec) for spec in self._service.config.specs]
 
-    @_published
+    @published
     def runCheck(self, check: str, process: str) -> Any:
         """Run a check on a process now, and return the result as soon as there is one; it leads to no restart
 
@@ -181,7 +104,7 @@ class HealthNamespaceRPCInterface:
         monitor = self._service.monitor(check, process)
         return self._run([monitor], lambda results: structs.result_struct(results[0]))
 
-    @_published
+    @published
     def runProcessChecks(self, process: str) -> Any:
         """Run all checks of a process now, and return their results as soon as all are there
 
@@ -190,7 +113,7 @@ class HealthNamespaceRPCInterface:
         """
         return self._run_all(self._service.monitors_of(process))
 
-    @_published
+    @published
     def runAllChecks(self) -> Any:
         """Run all checks on all their processes now, and return the results as soon as all are there
 
@@ -198,7 +121,7 @@ class HealthNamespaceRPCInterface:
         """
         return self._run_all(self._service.monitors())
 
-    @_published
+    @published
     def getHealth(self) -> Any:
         """Return the health of everything that is checked
 
@@ -220,7 +143,7 @@ class HealthNamespaceRPCInterface:
             'problems': [printable_line(problem) for problem in problems],
         }
 
-    @_published
+    @published
     def getCheckStatus(self, check: str, process: str) -> Any:
         """Return what is known of a check on a process
 
@@ -236,7 +159,7 @@ class HealthNamespaceRPCInterface:
         """
         return self._status(self._service.monitor(check, process))
 
-    @_published
+    @published
     def getProcessStatus(self, process: str) -> Any:
         """Return what is known of all checks of a process
 
@@ -245,7 +168,7 @@ class HealthNamespaceRPCInterface:
         """
         return [self._status(monitor) for monitor in self._service.monitors_of(process)]
 
-    @_published
+    @published
     def getAllStatus(self) -> Any:
         """Return what is known of all checks on all processes
 
@@ -254,7 +177,7 @@ class HealthNamespaceRPCInterface:
         # The histories of 1,000 monitors would hold supervisord up for most of a second.
         return [self._status(monitor, with_history=False) for monitor in self._service.monitors()]
 
-    @_published
+    @published
     def restartProcess(self, process: str, wait: bool = True) -> Any:
         """Restart a process inside supervisord: it is stopped and started, whatever becomes of the caller; one that
         supervisord gave up on (FATAL, EXITED) or tries to start (BACKOFF) is started; one that is STOPPED is a fault
@@ -274,7 +197,7 @@ class HealthNamespaceRPCInterface:
 
         return deferred(restart.is_done, answer)
 
-    @_published
+    @published
     def waitHealthy(self, process: str, timeout: int) -> Any:
         """Wait until a process is healthy, which without checks is RUNNING; returns at once where waiting is useless
 
@@ -291,23 +214,13 @@ class HealthNamespaceRPCInterface:
         def subscribe(caller: Callable[[], None]) -> None:
             wait.call_when_done = caller
 
-        def answer() -> structs.Struct:
-            is_healthy, is_useless, failing = wait.outcome
-            return {
-                'healthy': is_healthy,
-                'waited': round(wait.waited, 3),
-                'useless': is_useless and not is_healthy,
-                'failing': [
-                    {**structs.failing_struct(check, name, state, reason), 'inactive': is_inactive}
-                    for name, check, state, reason, is_inactive in failing
-                ],
-            }
-
         if wait.is_done:
-            return answer()
-        return deferred(lambda: wait.is_done, answer, subscribe, lambda: self._service.waits.forget(wait))
+            return wait_struct(wait)
+        return deferred(
+            lambda: wait.is_done, lambda: wait_struct(wait), subscribe, lambda: self._service.waits.forget(wait)
+        )
 
-    @_published
+    @published
     def pause(self, check: str, process: str, seconds: int) -> Any:
         """Stop checking for a while: no result, no restart, state paused
 
@@ -321,7 +234,7 @@ class HealthNamespaceRPCInterface:
         self._service.pause(check, process, seconds)
         return True
 
-    @_published
+    @published
     def resume(self, check: str, process: str) -> Any:
         """Check again what was paused; what was known before does not count
 
@@ -332,7 +245,7 @@ class HealthNamespaceRPCInterface:
         self._service.resume(check, process)
         return True
 
-    @_published
+    @published
     def resetRestarts(self, process: str) -> Any:
         """Forget our restarts of a process: its backoff starts over, and it is not suspended any more
 
@@ -342,7 +255,7 @@ class HealthNamespaceRPCInterface:
         self._service.reset_restarts(process)
         return True
 
-    @_published
+    @published
     def getEvents(self, process: str, after: int) -> Any:
         """Return what happened last: changes of health, and what was done about them, by us and by people
 
@@ -356,7 +269,7 @@ class HealthNamespaceRPCInterface:
             raise incorrect(f'after must be 0 or more, not {after}')
         return [structs.event_struct(event) for event in self._service.events_after(after, process)]
 
-    @_published
+    @published
     def beat(self, check: str, process: str, ok: bool, message: str) -> Any:
         """Give a sign of life for a check of type heartbeat; silence for its ttl is a failure
 
@@ -369,7 +282,7 @@ class HealthNamespaceRPCInterface:
         self._service.results.beat(self._service.monitor(check, process), ok, message)
         return True
 
-    @_published
+    @published
     def reportCheck(self, check: str, process: str, type: str, outcome: str, reason: str, stale_after: int) -> Any:
         """Report the result of a check that is not in the configuration and runs in a program of its own
 
@@ -390,7 +303,7 @@ class HealthNamespaceRPCInterface:
         results.report_check(results.result_now(*lines), stale_after)
         return True
 
-    @_published
+    @published
     def reportNotifications(self, process: str, sent: int, failed: int, dropped: int) -> Any:
         """Tell for GET /metrics how many messages a notifier has sent since it was started
 
@@ -405,7 +318,7 @@ class HealthNamespaceRPCInterface:
         self._service.notifications.report(process, [sent, failed, dropped])
         return True
 
-    @_published
+    @published
     def reloadChecks(self) -> Any:
         """Read the checks from the configuration file again; those that did not change keep what is known of them
 
@@ -413,7 +326,7 @@ class HealthNamespaceRPCInterface:
         """
         return {key: [printable_line(name) for name in names] for key, names in self._service.reload().items()}
 
-    @_published
+    @published
     def takeDue(self, listener: str) -> Any:
         """Lease all runs that are due now or soon to a listener; it owes a report on each of them
 
@@ -422,7 +335,7 @@ class HealthNamespaceRPCInterface:
         """
         return self._service.listeners.take_due(printable_line(listener))
 
-    @_published
+    @published
     def awaitDue(self, listener: str, seen: int) -> Any:
         """Wait until a run is due sooner than listeners were told, for 20 seconds at most
 
@@ -435,7 +348,7 @@ class HealthNamespaceRPCInterface:
             lambda: listeners.due_count != seen or time.monotonic() >= ends_at, lambda: listeners.due_count
         )
 
-    @_published
+    @published
     def report(self, results: str) -> Any:
         """Report the results of leased runs; those that are not leased any more are left out
 
@@ -453,14 +366,11 @@ def check_struct(spec: CheckSpec) -> structs.Struct:
         'processes': [printable_line(pattern) for pattern in spec.processes],
         'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
     }
-    struct.update({option.name: _shown(option, value) for option, value in sections.listed(spec)})
+    struct.update({name: _option(value) for name, value in sections.shown(spec).items()})
     return struct
 
 
-def _shown(option: Option, value: Any) -> Any:
-    if option.secret:
-        return '(hidden)'
-    shown = option.kind.show(value)
+def _option(shown: Any) -> Any:
     if isinstance(shown, int) and not isinstance(shown, bool):
         return shown if shown < 2**31 else float(shown)
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))

@@ -39,6 +39,7 @@ RUN_BY = {
     'alone: *': 'tests/live/test_docs_examples.py',
     'recipe: *': 'tests/live/recipes.py',
     'nginx: health': 'tests/live/test_recipes_web.py',
+    'crontab: backup': 'tests/live/test_recipes_services.py',
     'session: *': 'tests/live/test_docs_examples.py',
     'shell: *': 'tests/live/test_docs_examples.py',
     'tool: *': 'tests/live/test_docs_examples.py',
@@ -46,7 +47,9 @@ RUN_BY = {
     'doctest: *': 'tests/live/test_docs_examples.py',
     'cron: health': 'tests/live/test_docs_examples.py',
     'python: ask': 'tests/live/test_docs_examples.py',
+    'python: grpc': 'tests/test_check_modules/test_grpc.py',
     'python: notify': 'tests/live/test_docs_examples.py',
+    'python: sd-notify': 'tests/live/test_docs_examples.py',
     'python: custom': 'tests/live/test_docs_examples.py',
     'python: old': 'tests/live/test_docs_examples.py',
     'python: webhook': 'tests/live/test_events.py',
@@ -88,7 +91,7 @@ FROM_SUPERVISOR = {
 }
 SUPERVISORS_OWN = {
     'autostart', 'command', 'events', 'numprocs', 'port', 'process_name', 'user', 'chmod', 'stdout_logfile',
-    'stdout_logfile_maxbytes', 'stderr_logfile', 'stderr_logfile_maxbytes',
+    'stdout_logfile_maxbytes', 'stderr_logfile', 'stderr_logfile_maxbytes', 'stopsignal',
 }  # fmt: skip
 NOBODY = Process('group', 'name', 1)
 
@@ -236,11 +239,14 @@ def test_keys_of_a_result_and_of_a_status():
     assert status.split() == [key for key in more if key not in results]
 
 
+RPC_METHODS = 'plugin/rpc_methods.py'
+
+
 def test_faults():
     stated = {name.strip('`'): int(code) for code, name, _ in rows(section(METHODS, 'Faults'))}
     assert stated.pop('OVERLOADED') == rpcinterface.Faults.OVERLOADED
     assert stated == {name: getattr(SupervisorFaults, name) for name in stated}
-    source = (ROOT / 'supervisor_checks_rpc' / 'rpcinterface.py').read_text()
+    source = ''.join((ROOT / 'supervisor_checks_rpc' / name).read_text() for name in ('rpcinterface.py', RPC_METHODS))
     assert set(re.findall(r'SupervisorFaults\.(\w+)', source)) == stated.keys()
 
 
@@ -329,6 +335,7 @@ def test_each_message_of_the_page_is_one_of_the_code():
 
 # How strings begin that are no messages, or are explained by the line that they are part of.
 NO_TROUBLE = (
+    'no check is for it',
     'Basic realm', 'Authorization: Basic', 'User-Agent: ', 'Content-Type: ', 'Connection: ', 'default-src',
     'text/plain; ',
     'import sys;', '(--', 'An event listener of supervisord for', 'the answer to ', 'the argument of ',

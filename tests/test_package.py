@@ -19,7 +19,9 @@ ETC = ROOT / 'etc'
 
 def copy_of_checkout(folder: Path) -> Path:
     """A build leaves its traces where it is made."""
-    left_out = shutil.ignore_patterns('.git', '.venv*', '.*_cache', '.hypothesis', 'build', '*.egg-info', '__pycache__')
+    left_out = shutil.ignore_patterns(
+        '.git', 'mutants', '.venv*', '.*_cache', '.hypothesis', 'build', '*.egg-info', '__pycache__'
+    )
     return Path(shutil.copytree(ROOT, folder / 'copy', ignore=left_out))
 
 

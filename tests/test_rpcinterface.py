@@ -255,7 +255,7 @@ def test_a_report_that_is_none_is_incorrect_parameters(running: Running, text: s
         ('runCheck', ('ping', ''), ''),
         ('runCheck', ('ping', ':'), ':'),
         ('runCheck', ('', 'web'), ''),
-        ('runCheck', ('ping', 'w\u00e9b\n'), 'w\\xe9b\\n'),
+        ('runCheck', ('ping', 'w\u00e9b\n'), 'w\u00e9b\\n'),
         ('runProcessChecks', ('nope',), 'nope'),
         ('getCheckStatus', ('nope', 'web'), 'nope'),
         ('getCheckStatus', ('ping', 'nope'), 'nope'),

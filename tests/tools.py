@@ -17,10 +17,21 @@ PACKAGES = {
     'php-cgi': 'php-cgi',
     'php-fpm': 'php-fpm',
     'nginx': 'nginx-light',
+    'systemd-notify': 'systemd',
     'gunicorn': 'gunicorn',
     'uvicorn': 'uvicorn',
     'redis-server': 'redis-server',
     'postgres': 'postgresql',
+    'mariadbd': 'mariadb-server-core',
+    'mariadb': 'mariadb-client-core',
+    'rabbitmq-server': 'rabbitmq-server',
+    'postfix': 'postfix',
+    'sshd': 'openssh-server',
+    'cron': 'cron',
+    'javac': 'default-jdk-headless',
+    'node': 'nodejs',
+    'celery': 'celery',
+    'redis/__init__.py': 'python3-redis',
     'chromium': 'chromium',
     'chromedriver': 'chromium-driver',
     'prometheus': 'prometheus',
@@ -42,6 +53,9 @@ def find(name: str) -> str | None:
     if name == 'php-fpm':
         # Debian has its version in the name.
         return next(iter(sorted(glob('/usr/sbin/php-fpm*'))), None)
+    if name.endswith('.py'):
+        # A module of Debian's Python.
+        return next(iter(glob(f'/usr/lib/python3/dist-packages/{name}')), None)
     if name == 'postgres':
         # Not in PATH: it has its version in the folder.
         return next(iter(sorted(glob('/usr/lib/postgresql/*/bin/postgres'), reverse=True)), None)

@@ -41,13 +41,15 @@ class BaseCheck:
 
     A custom check declares OPTIONS and implements `check`; one written for supervisor_checks, which implements
     `__call__` and `_validate_config`, works as it is. A check that IS_QUICK asks the kernel alone, and never waits. A
-    check that IS_PASSIVE never runs: its results come by health.beat, and it has an option `ttl`.
+    check that IS_PASSIVE never runs: the process tells how it is, and there is an option `ttl`. One that IS_ISOLATED
+    runs in a worker process of its section: its code may crash, or hold the interpreter.
     """
 
     NAME: ClassVar[str | None] = None
     OPTIONS: ClassVar[tuple[opt.Option, ...]] = ()
     IS_QUICK: ClassVar[bool] = False
     IS_PASSIVE: ClassVar[bool] = False
+    IS_ISOLATED: ClassVar[bool] = False
 
     def __init__(self, check_config: Mapping[str, Any], log: Callable[[str], None] | None = None) -> None:
         """Take the configuration and a function that logs a line (default: the logger of this package).
@@ -70,6 +72,11 @@ class BaseCheck:
         return ()
 
     @classmethod
+    def is_isolated(cls, values: Mapping[str, Any]) -> bool:
+        """Tell whether a check with these `values` must have a worker process for itself."""
+        return cls.IS_ISOLATED
+
+    @classmethod
     def schedule_defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the options of every check that have another default if these options of the type are given."""
         return {}
@@ -80,6 +87,11 @@ class BaseCheck:
         from .transport.port_option import problems_of_number
 
         return problems_of_number(values.get('port'), name, number)
+
+    @classmethod
+    def problems_of_timeout(cls, values: Mapping[str, Any], timeout: float) -> list[str]:
+        """Return a problem line for each of `values` that a run cannot reach, since `timeout` cuts it off before."""
+        return []
 
     @classmethod
     def parse(cls, given: Mapping[str, Any], others: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:

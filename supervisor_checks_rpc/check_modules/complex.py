@@ -92,6 +92,15 @@ class ComplexCheck(BaseCheck):
         return tuple(sorted({log for _, check, own in _built_in_members(values) for log in check.logs(own)}))
 
     @classmethod
+    def is_isolated(cls, values: Mapping[str, Any]) -> bool:
+        """Tell whether a member must have a worker process for itself, as custom code must."""
+        from . import is_custom
+
+        if any(is_custom(member.type) for member in values['checks']):
+            return True
+        return any(check.is_isolated(own) for _, check, own in _built_in_members(values))
+
+    @classmethod
     def problems_of_number(cls, values: Mapping[str, Any], name: str, number: int) -> list[str]:
         """Return a problem line for each member that reads `number`, the `process_num` of the process, as a port."""
         return [
@@ -100,11 +109,25 @@ class ComplexCheck(BaseCheck):
             for line in check.problems_of_number(own, name, number)
         ]
 
+    @classmethod
+    def problems_of_timeout(cls, values: Mapping[str, Any], timeout: float) -> list[str]:
+        """Return a problem line for each option of a member that no run of all of them can reach."""
+        return [
+            f'checks: {member.name}: {line}'
+            for member, check, own in _built_in_members(values)
+            for line in check.problems_of_timeout(own, timeout)
+        ]
+
     def _validate_config(self) -> None:
         super()._validate_config()
         from . import create
 
         self._members = [(m, create(m.type, m.options)) for m in self._config['checks']]
+
+    def prepare(self) -> None:
+        """Import what the members need."""
+        for _, check in self._members:
+            check.prepare()
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Run all members, and count."""

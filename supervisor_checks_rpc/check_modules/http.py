@@ -22,6 +22,7 @@ from .base import BaseCheck
 from .base import Measured
 from .local.regex_search import SEARCHER
 from .transport import sockets
+from .transport import tls
 from .transport.addresses import HOST
 from .transport.addresses import SOCKET_PATH
 from .transport.addresses import authority
@@ -111,10 +112,7 @@ class HTTPCheck(BaseCheck):
         opt.Option('max_time', opt.POSITIVE_DURATION, help='an answer that takes longer is a failure'),
         opt.Option('follow_redirects', opt.BOOLEAN, False, 'whether to follow up to 10 redirects'),
         opt.Option('verify', opt.BOOLEAN, True, 'whether to verify the certificate of the service'),
-        opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones'),
-        opt.Option('server_name', HOST, help='the name to ask for and to verify in the certificate (= host)'),
-        opt.Option('cert_file', opt.TEXT, help='the certificate to show, with its key unless there is a key_file'),
-        opt.Option('key_file', opt.TEXT, help='the key of cert_file'),
+        *tls.OPTIONS,
         opt.Option('certificate_days', opt.integer(1, 3650), help='a certificate that ends before is a failure'),
     )
 
@@ -131,14 +129,19 @@ class HTTPCheck(BaseCheck):
         for name in ('expect_body', 'reject_body'):
             if values[name] is not None and values['method'] == 'HEAD':
                 problems.append(f'{name}: expected a method other than HEAD, which has no body')
-        for name in ('server_name', 'cert_file', 'key_file', 'certificate_days'):
-            if values[name] is not None and values['scheme'] != 'https':
-                problems.append(f'{name}: expected scheme = https as well')
-        if values['key_file'] is not None and values['cert_file'] is None:
-            problems.append('key_file: expected a cert_file as well')
+        names = ('server_name', 'cert_file', 'key_file', 'certificate_days')
+        problems += tls.problems(values, names, values['scheme'] == 'https', 'scheme = https')
         if values['certificate_days'] is not None and not values['verify']:
             problems.append('certificate_days: expected verify = true, without which no certificate is looked at')
         return problems
+
+    @classmethod
+    def problems_of_timeout(cls, values: Mapping[str, Any], timeout: float) -> list[str]:
+        """Return a problem line if each run is cut off before its answer could be too slow."""
+        most = values['max_time']
+        if most is None or most < timeout:
+            return []
+        return [f'max_time: cannot use {most:g}, expected less than timeout ({timeout:g})']
 
     def check(self, process: Process, deadline: Deadline, sample: object = None) -> Measured:
         """Send the request and look at the reply."""
@@ -166,9 +169,8 @@ class HTTPCheck(BaseCheck):
         for guesser in ('chardet', 'charset_normalizer'):
             import_later(guesser)
         from .transport.http_client import Client
-        from .transport.tls import TLS
 
-        return Client(TLS(**{field.name: self._config[field.name] for field in fields(TLS)}))
+        return Client(tls.TLS(**{field.name: self._config[field.name] for field in fields(tls.TLS)}))
 
     @cached_property
     def _prepared(self) -> dict[int, Request]:

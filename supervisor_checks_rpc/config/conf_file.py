@@ -31,11 +31,13 @@ _PER_PROCESS = re.compile(
     r'%%|%\((?:program_name|group_name|process_name|process_num)\)s|%\(process_num\)0?\d?\d?d', re.ASCII
 )
 _VARIABLE = re.compile(r'%\((\w+)\)')
+NOT_SET = '; not set here: '
 _CANNOT_EXPAND = 'cannot expand the value, expected %(ENV_X)s, %(here)s, %(host_node_name)s or %%'
 # Of a program or a group only these are kept: its environment and its command are nobody's business here, and there may
 # be a thousand programs.
 _OF_PROGRAMS = ('process_name', 'numprocs', 'numprocs_start', 'programs', 'autostart', 'depends_on', 'restart_with')
 _CHECKS = 'healthcheck:'
+_LISTENERS = 'eventlistener:'
 _PROGRAMS = ('program:', 'fcgi-program:', 'group:')
 # A longer regular expression or command takes seconds to parse, and supervisord parses them.
 _LONGEST_VALUE = 65536
@@ -64,12 +66,14 @@ class ConfFile(NamedTuple):
     """The names of all sections, those that were asked for, and the included files that cannot be opened.
 
     `places` has the file of each header of a section that was asked for: more than one if it stands there again.
+    `other_variables` has those of which an event listener is given another value than supervisord has, by its section.
     """
 
     names: list[str]
     sections: Mapping[str, Section]
     skipped: list[str]
     places: Mapping[str, list[str]]
+    other_variables: Mapping[str, list[str]] = MappingProxyType({})
 
 
 # Reads the file at a path, with the options of the sections whose names begin with one of the prefixes.
@@ -86,7 +90,8 @@ def read(path: str, prefixes: tuple[str, ...]) -> ConfFile:
         here = os.path.dirname(path)
         sections = {name: _section(parser, name, here) for name in parser.sections() if name.startswith(prefixes)}
         places = {name: headers.places.get(name, []) for name in sections}
-        return ConfFile(list(parser.sections()), sections, skipped, places)
+        other = {name: _other_variables(parser, sections[name]) for name in sections if name.startswith(_LISTENERS)}
+        return ConfFile(list(parser.sections()), sections, skipped, places, other)
     except ParserError as why:
         text = unparsed_line(why, path)
     except (OSError, ValueError, re.error) as why:
@@ -114,8 +119,8 @@ def read_apart(path: str, prefixes: tuple[str, ...]) -> ConfFile:
         raise CannotRead(f'no process to read it in: {type(why).__name__}') from None
     if isinstance(answer, str):
         raise CannotRead(answer)
-    names, sections, skipped, places = answer
-    return ConfFile(names, {name: Section(*section) for name, section in sections.items()}, skipped, places)
+    names, sections, *others = answer
+    return ConfFile(names, {name: Section(*section) for name, section in sections.items()}, *others)
 
 
 def main() -> None:
@@ -212,7 +217,7 @@ def _expand(value: str, expansions: Mapping[str, str], name: str) -> str:
 def _cannot_expand(value: str, expansions: Mapping[str, str]) -> str:
     """Return the problem line, with the names of variables that are not set, and nothing else of the value."""
     unset = sorted(set(_VARIABLE.findall(value.replace('%%', ''))) - expansions.keys())
-    return f'{_CANNOT_EXPAND}; not set here: {" ".join(unset)}' if unset else _CANNOT_EXPAND
+    return f'{_CANNOT_EXPAND}{NOT_SET}{" ".join(unset)}' if unset else _CANNOT_EXPAND
 
 
 def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
@@ -241,6 +246,17 @@ def _section(parser: UnhosedConfigParser, section: str, here: str) -> Section:
         else:
             given[key] = value
     return Section(raw, given, unreadable, per_process)
+
+
+def _other_variables(parser: UnhosedConfigParser, listener: Section) -> list[str]:
+    from supervisor.datatypes import dict_of_key_value_pairs
+
+    try:
+        variables = dict_of_key_value_pairs(listener.given.get('environment', ''))
+    except ValueError:
+        # supervisord does not start with it.
+        return []
+    return [name for name, value in variables.items() if parser.expansions.get(f'ENV_{name}') != value]
 
 
 def _template(value: str, expansions: Mapping[str, str], key: str) -> str:

@@ -49,6 +49,7 @@ _SUPERVISORD = 'supervisord'
 _SERVERS = ('unix_http_server', 'inet_http_server')
 _PREFIXES = (SECTION, 'rpcinterface:', GROUP, *PROGRAM_PREFIXES, _SUPERVISORD, *_SERVERS)
 _LISTENER = re.compile(r'supervisor_health_listener|supervisor_checks_rpc\.listener')
+_VARIABLE = re.compile(r'%\(ENV_(\w+)\)s')
 _CONFIGURATION = re.compile(r'\s(?:-c|--c)')
 _USER = 'SUPERVISOR_USERNAME'
 # What people write instead, too far from it to be taken for a misspelling.
@@ -123,6 +124,7 @@ def _config_of(path: str, file: ConfFile) -> Config:
     )
     if plugin_section:
         problems.extend(_repeated(plugin_section, file.places[plugin_section]))
+        problems.extend(_of_other_values(file, plugin_section))
     problems.extend(_misspelt(file.names))
     problems.extend(map(one_line, _refused(file)))
     known = programs(file.sections)
@@ -153,6 +155,7 @@ def _all_told(file: ConfFile, known: Sequence[Program]) -> tuple[Program, ...]:
 def _specs(file: ConfFile, defaults: Mapping[str, Any], known: Sequence[Program]) -> list[CheckSpec]:
     specs: dict[str, CheckSpec] = {}
     places: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     named = {name: per_process.members_named(file.sections[name]) for name in file.sections if _is_check(name)}
     of_processes = _of_processes(file, known, named)
     names = per_process.names_of(known) if of_processes else {}
@@ -162,8 +165,9 @@ def _specs(file: ConfFile, defaults: Mapping[str, Any], known: Sequence[Program]
             keys = of_processes.get(name, ())
             specs.setdefault(name, per_process.spec_of(name, section, defaults, names, keys))
             places.setdefault(name, []).extend(file.places[header])
+            others.setdefault(name, []).extend(_of_other_values(file, header))
     for name, spec in specs.items():
-        lines = [*_repeated(SECTION + name, places[name]), *spec.error.splitlines()]
+        lines = [*_repeated(SECTION + name, places[name]), *others[name], *spec.error.splitlines()]
         specs[name] = replace(spec, error='\n'.join(lines))
     members_of = {_name_of(header): members_named for header, members_named in named.items()}
     return [per_process.with_members_of_each(spec, members_of[spec.name], specs) for spec in specs.values()]
@@ -194,6 +198,15 @@ def _repeated(section: str, files: list[str]) -> Iterator[str]:
     if len(files) > 1:
         places = f'{len(files)} times in {files[0]}' if len(set(files)) == 1 else f'in {" and in ".join(files)}'
         yield one_line(f'[{section}]: it stands {places}, expected one section of that name')
+
+
+def _of_other_values(file: ConfFile, header: str) -> Iterator[str]:
+    """Yield a line for each variable of the section that has another value in a listener: another check would run."""
+    used = set(_VARIABLE.findall(' '.join(file.sections[header].raw.values())))
+    for name in _listeners(file) if used else ():
+        for variable in sorted(used.intersection(file.other_variables[name])):
+            line = f'ENV_{variable}: it has another value in environment of [{name}], expected that of supervisord'
+            yield one_line(f'[{header}] {line}')
 
 
 def _usable(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,8 +29,10 @@ COMMON_OPTIONS = (
     Option('processes', opt.WORDS, opt.REQUIRED, 'group:name with shell wildcards, or a bare name'),
     *SCHEDULE_OPTIONS,
 )
+HIDDEN = '(hidden)'
 # How `checks` of a complex check begins when it is JSON and not names of sections.
 _JSON = ('{', '[')
+_TWO_TICKS = 10.0
 _COMMON_NAMES = frozenset(option.name for option in COMMON_OPTIONS)
 
 
@@ -48,7 +51,7 @@ def build_spec(
     defaults = {**defaults, **_defaults_of(given.get('type', '').strip(), own)}
     values, problems = opt.parse(opt.with_defaults(COMMON_OPTIONS, defaults), common)
     problems += [*_schedule_problems(values), *_own_problems(values.get('type'), own)]
-    problems += [] if problems else _max_time_problems(values, own)
+    problems += [] if problems else _timeout_problems(values['type'], own, values['timeout'])
     # An option that could not be expanded is reported as that, not as a missing one.
     problems = [line for line in problems if line.partition(':')[0] not in unreadable]
     problems = [*unreadable.values(), *problems]
@@ -58,10 +61,11 @@ def build_spec(
     type_name = str(given.get('type', ''))
     ttl = 0.0 if problems else _ttl_of(values['type'], own)
     if not ttl or 'stale_after' in given:
-        problems += _staleness_problems(values, ttl)
+        problems += _staleness_problems(values, ttl if math.isfinite(ttl) else 0.0)
     else:
-        # A beat holds for its ttl, whatever the interval is.
-        values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
+        # A beat holds for its ttl, whatever the interval is. Without one, supervisord looks again on each TICK_5.
+        holds = ttl if math.isfinite(ttl) else _TWO_TICKS
+        values['stale_after'] = holds + 3 * values['interval'] + values['timeout']
     spec = CheckSpec(
         name,
         type_name if check_modules.is_custom(type_name) or opt.quoted(type_name) != opt.HIDDEN else '',
@@ -71,7 +75,7 @@ def build_spec(
         '\n'.join(one_line(f'[{SECTION}{name}] {line}') for line in problems),
         ttl=ttl,
     )
-    return spec if _names_members(spec.type, own) else _with_logs(spec)
+    return spec if _names_members(spec.type, own) else _with_needs(spec)
 
 
 def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
@@ -94,24 +98,22 @@ def with_members(spec: CheckSpec, specs: Iterable[CheckSpec]) -> CheckSpec:
     if not members and not problems:
         problems.append('checks: names no check, expected names of other sections or JSON')
     options = {**spec.options, 'checks': json.dumps(members)}
-    problems = problems or check_modules.built_in(spec.type).parse(options)[1]
+    problems = problems or _own_problems(spec.type, options) or _timeout_problems(
+        spec.type, options, spec.schedule.timeout
+    )
     error = '\n'.join(f'[{SECTION}{spec.name}] {line}' for line in problems)
-    return _with_logs(replace(spec, options=options, error=error))
+    return _with_needs(replace(spec, options=options, error=error))
 
 
-def _with_logs(spec: CheckSpec) -> CheckSpec:
-    if spec.error or check_modules.is_custom(spec.type):
+def _with_needs(spec: CheckSpec) -> CheckSpec:
+    """Return the spec with what its runs need beside its options: logs, a worker process for itself."""
+    if spec.error:
         return spec
+    if check_modules.is_custom(spec.type):
+        return replace(spec, is_isolated=True)
     check_class = check_modules.built_in(spec.type)
-    return replace(spec, logs=check_class.logs(check_class.parse(spec.options)[0]))
-
-
-def runs_custom_code(spec: CheckSpec) -> bool:
-    """Tell whether the check runs custom code, which must have a process of its own."""
-    if spec.type == 'complex' and not spec.error:
-        members = check_modules.built_in(spec.type).parse(spec.options)[0]['checks']
-        return any(check_modules.is_custom(member.type) for member in members)
-    return check_modules.is_custom(spec.type)
+    values = check_class.parse(spec.options)[0]
+    return replace(spec, logs=check_class.logs(values), is_isolated=check_class.is_isolated(values))
 
 
 def fingerprint(spec: CheckSpec) -> str:
@@ -148,6 +150,11 @@ def listed(spec: CheckSpec) -> list[tuple[Option, Any]]:
     return [(option, value) for option, value in pairs if value is not None]
 
 
+def shown(spec: CheckSpec) -> dict[str, Any]:
+    """Return the options of a check by name, as people may see them: of a secret only that it is set."""
+    return {option.name: HIDDEN if option.secret else option.kind.show(value) for option, value in listed(spec)}
+
+
 def one_line(text: str) -> str:
     """Return `text` as one line: characters that end a line (str.splitlines) are escaped."""
     return text if text.isprintable() else ascii(text)[1:-1]
@@ -166,13 +173,12 @@ def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _max_time_problems(values: Mapping[str, Any], own: Mapping[str, str]) -> list[str]:
-    """Return a line if each run would be cut off before it could be too slow."""
-    if check_modules.is_custom(values['type']) or 'max_time' not in own or values['timeout'] is None:
+def _timeout_problems(type_name: str, own: Mapping[str, Any], timeout: float | None) -> list[str]:
+    """Return a line for each option of the type itself that no run reaches. Only for options that are right."""
+    if timeout is None or check_modules.is_custom(type_name) or _names_members(type_name, own):
         return []
-    most = check_modules.built_in(values['type']).parse(own)[0]['max_time']
-    expected = f'less than timeout ({values["timeout"]:g})'
-    return [] if most < values['timeout'] else [f'max_time: cannot use {most:g}, expected {expected}']
+    check_class = check_modules.built_in(type_name)
+    return check_class.problems_of_timeout(check_class.parse(own)[0], timeout)
 
 
 def _staleness_problems(values: Mapping[str, Any], ttl: float) -> list[str]:
@@ -191,7 +197,7 @@ def _defaults_of(type_name: str, own: Mapping[str, str]) -> Mapping[str, Any]:
     return check_modules.built_in(type_name).schedule_defaults(own) if type_name in check_modules.BUILT_IN else {}
 
 
-def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
+def _own_problems(type_name: str | None, own: Mapping[str, Any]) -> list[str]:
     """Return a problem line for each option of the type itself that is wrong."""
     if type_name is None:
         return []
@@ -203,13 +209,13 @@ def _own_problems(type_name: str | None, own: Mapping[str, str]) -> list[str]:
         return [str(why)]
 
 
-def _names_members(type_name: str, own: Mapping[str, str]) -> bool:
+def _names_members(type_name: str, own: Mapping[str, Any]) -> bool:
     """Tell whether a complex check names other sections, which are looked up when all have been read."""
     return type_name == 'complex' and bool(own.get('checks')) and not own['checks'].lstrip().startswith(_JSON)
 
 
 def _ttl_of(type_name: str, own: Mapping[str, str]) -> float:
-    """Return the ttl of a passive check, 0 for a type that runs."""
+    """Return the ttl of a passive check, infinite if it has none; 0 for a type that runs."""
     if check_modules.is_custom(type_name) or not check_modules.built_in(type_name).IS_PASSIVE:
         return 0.0
-    return float(check_modules.built_in(type_name).parse(own)[0]['ttl'])
+    return float(check_modules.built_in(type_name).parse(own)[0]['ttl'] or math.inf)

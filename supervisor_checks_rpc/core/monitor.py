@@ -121,6 +121,12 @@ class Monitor:
         self.exits_before_pass = 0 if has_passed else self.exits_before_pass + 1
         self._state_holds_until = NEVER
 
+    def note_stopping(self, now: float, at: float) -> None:
+        """Take note that the process told by NOTIFY_SOCKET that it is stopping."""
+        if self.state != model.STOPPING:
+            self._state_holds_until = NEVER
+            self.refresh(now, at)
+
     # -- leases
 
     def release_lease(self) -> None:
@@ -249,9 +255,14 @@ class Monitor:
             return model.PAUSED, self.paused_until
         if not self.process.pid:
             return self._state_while_down(), _FOREVER
+        if self._is_stopping():
+            return model.STOPPING, _FOREVER
         state, until = self.health.state_until(now)
         is_undecided = state == model.STARTING or self.health.last is None
         return (model.UNHEALTHY, until) if is_undecided and self.is_crash_loop() else (state, until)
+
+    def _is_stopping(self) -> bool:
+        return self.spec.is_notify and self.process.signs is not None and self.process.signs.is_stopping
 
     def _state_while_down(self) -> str:
         if self.waits_for:
@@ -266,7 +277,7 @@ class Monitor:
 
     def is_checked(self, now: float) -> bool:
         """Tell whether runs of the check, or its beats, are expected now."""
-        is_ours = not self.spec.error and not self.spec.is_external
+        is_ours = not self.spec.error and not self.spec.is_external and not self._is_stopping()
         return is_ours and bool(self.process.pid) and now >= self.paused_until
 
     def needs_listener(self, now: float) -> bool:
@@ -289,6 +300,8 @@ class Monitor:
     def _why_now(self) -> str:
         if not self.process.pid:
             return self.waits_for or self._why_down or f'{self.process.namespec} is not running'
+        if self._is_stopping() and self.process.signs is not None:
+            return self.process.signs.stopping()
         if self.health.last is None:
             return 'no result yet'
         return self._reason_of(self.health.last)

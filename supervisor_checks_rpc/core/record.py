@@ -22,7 +22,9 @@ from .model import Status
 from .monitor import NEVER
 from .monitor import Monitor
 from .schedule import Schedule
+from .signs import Signs
 from .summary import summarized
+from .text import printable_line
 
 # Runs are leased this long before they are due, so that a listener's call can wait for the next turn of supervisord's
 # loop, which comes once a second, and need not cause one.
@@ -209,16 +211,51 @@ class Record:
         return monitor.add_result(_passive_result(monitor, outcome, message or 'beat', now, at), now, at)
 
     def fail_silent(self, now: float, at: float) -> list[Monitor]:
-        """Take in a failure, once an interval, of each passive check whose ttl is over; return their monitors."""
+        """Take in a failure, once an interval, of each passive check whose ttl is over; return their monitors.
+
+        What a process told by NOTIFY_SOCKET is looked at once an interval as well, and holds as long as it is not over.
+        """
         silent = []
         for monitor in self.passive:
+            if not monitor.is_checked(now) or now < monitor.next_due:
+                continue
             silence = now - monitor.last_beat_at
-            if monitor.is_checked(now) and silence > monitor.spec.ttl and now >= monitor.next_due:
+            if monitor.spec.is_notify:
+                self._look_at_signs(monitor, now, at)
+            elif silence > monitor.spec.ttl:
                 monitor.next_due = now + monitor.spec.schedule.interval
                 reason = f'no beat for {silence:.0f}s, expected one every {monitor.spec.ttl:g}s'
                 monitor.add_result(_passive_result(monitor, model.FAILED, reason, now, at), now, at)
                 silent.append(monitor)
         return silent
+
+    def take_signs(self, monitor: Monitor, signs: Signs, is_verdict: bool, now: float, at: float) -> None:
+        """Take in what the process told by NOTIFY_SOCKET; a message that is no verdict does not count as a failure."""
+        if is_verdict and not signs.is_triggered:
+            monitor.last_beat_at = now
+        if signs.is_stopping:
+            monitor.note_stopping(now, at)
+        elif is_verdict or monitor.state == model.STARTING or not self._problem_of(monitor, signs, now):
+            self._look_at_signs(monitor, now, at)
+
+    def _look_at_signs(self, monitor: Monitor, now: float, at: float) -> None:
+        """Take in a result that says what the process told by NOTIFY_SOCKET, or did not tell in time."""
+        process, signs = monitor.process, monitor.process.signs
+        monitor.next_due = now + monitor.spec.schedule.interval
+        if signs is None:
+            who = printable_line(process.namespec)
+            outcome = model.ERROR
+            reason = f'{who} (pid {process.pid}) has no NOTIFY_SOCKET: it was started before there was this check'
+        elif signs.error:
+            outcome, reason = model.ERROR, signs.error
+        else:
+            problem = self._problem_of(monitor, signs, now)
+            outcome, reason = model.FAILED if problem else model.PASSED, problem or signs.status or 'READY=1'
+        monitor.add_result(_passive_result(monitor, outcome, reason, now, at), now, at)
+
+    @staticmethod
+    def _problem_of(monitor: Monitor, signs: Signs, now: float) -> str:
+        return signs.problem(now - monitor.last_beat_at, monitor.spec.ttl)
 
     # -- what people and clocks do
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from . import model
 from .monitor import Monitor
 
-_WORST_FIRST = (
+WORST_FIRST = (
     model.UNHEALTHY, model.INVALID, model.UNKNOWN, model.WAITING, model.STOPPING, model.STARTING, model.HEALTHY,
     model.PAUSED, model.INACTIVE,
 )  # fmt: skip
@@ -22,11 +22,11 @@ def summarized(monitors: Iterable[Monitor], invalid: int) -> tuple[str, dict[str
     `invalid` checks cannot be used and are for no process. PAUSED and INACTIVE are the worst state only when nothing
     else is there; without any monitor it is UNKNOWN.
     """
-    counts = Counter(dict.fromkeys(_WORST_FIRST, 0))
+    counts = Counter(dict.fromkeys(WORST_FIRST, 0))
     counts[model.INVALID] += invalid
     failing = []
     for monitor in monitors:
         counts[monitor.state] += 1
         if monitor.state != model.HEALTHY and monitor.state not in SET_ASIDE:
             failing.append(monitor)
-    return next((state for state in _WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing
+    return next((state for state in WORST_FIRST if counts[state]), model.UNKNOWN), dict(counts), failing

@@ -1,4 +1,4 @@
-"""A worker process of the listener, one for each section with custom code: its death costs that check alone."""
+"""A worker process of the listener, one for each section whose check is isolated: its death costs that check alone."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from supervisor.states import getProcessStateDescription
 
-from ..config import sections
 from ..config.settings import Settings
 from ..core.monitor import Monitor
 from .processes import Processes
@@ -34,7 +33,7 @@ class OnDemandRuns:
         return iter(list(self._workers.values()))
 
     def worker(self, key: str = '') -> WorkerLink:
-        """Return the link to the worker of that key: '' for all built-in checks, a section's name for custom code."""
+        """Return the link to the worker of that key: '' for most checks, a section's name if it is isolated."""
         if key not in self._workers:
             settings = self._settings()
             memory = settings.worker_memory if key else None
@@ -56,7 +55,7 @@ class OnDemandRuns:
             else:
                 pending.finish(monitor.health.last)
             return pending
-        key = monitor.spec.name if sections.runs_custom_code(monitor.spec) else ''
+        key = monitor.spec.name if monitor.spec.is_isolated else ''
         return self.worker(key).submit(monitor.spec, monitor.process, monitor.sample)
 
     def _refusal(self, monitor: Monitor) -> str:

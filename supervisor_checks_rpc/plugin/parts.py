@@ -72,7 +72,7 @@ class Parts:
             self.doorbell.ring()
 
     def worker(self, key: str = '') -> WorkerLink:
-        """Return the link to the worker of that key: '' for all built-in checks, a section's name for custom code."""
+        """Return the link to the worker of that key: '' for most checks, a section's name if it is isolated."""
         return self.on_demand.worker(key)
 
     def is_stopping(self) -> bool:

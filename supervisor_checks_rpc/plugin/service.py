@@ -16,6 +16,8 @@ from supervisor.options import split_namespec
 from supervisor.states import ProcessStates
 
 from ..config import loader
+from ..config import sections
+from ..config.start_order import Condition
 from ..core import model
 from ..core.event_log import Event
 from ..core.monitor import Monitor
@@ -25,6 +27,7 @@ from .configuration import load
 from .guards import guarded
 from .listeners import Listeners
 from .notifications import Notifications
+from .notify_sockets import NotifySockets
 from .operator_actions import OperatorWatch
 from .parts import Parts
 from .restarts import Restart
@@ -56,7 +59,8 @@ class HealthService:
             supervisord, guarded(self.log, self._operator_asked), guarded(self.log, self._configuration.follow_reread),
             parts.ring, our_stops,
         )  # fmt: skip
-        SupervisordEvents(parts, self.results, self.listeners, operator_watch)
+        notify_sockets = NotifySockets(self.log, self.results.notify_monitors, self.results.told, clock)
+        SupervisordEvents(parts, self.results, self.listeners, notify_sockets, operator_watch)
 
     # -- what is known
 
@@ -114,6 +118,14 @@ class HealthService:
         """Say why a monitor is in its state, in one line."""
         return self._parts.remediation.reports.reason(monitor)
 
+    def options(self, monitor: Monitor) -> dict[str, Any]:
+        """Return the options of the check of `monitor`, without its secrets."""
+        return {} if monitor.spec.is_external else sections.shown(monitor.spec)
+
+    def needs(self, key: model.Key) -> list[tuple[Condition, str]]:
+        """Return what a process depends on, each condition with what is missing for it, '' when it holds."""
+        return self._parts.start_order.needs(key)
+
     def is_suspended(self, namespec: str) -> bool:
         """Tell whether restarts of a process are suspended, because they did not help."""
         return self._parts.is_suspended(namespec)
@@ -152,7 +164,7 @@ class HealthService:
     # -- runs on demand
 
     def worker(self, key: str = '') -> WorkerLink:
-        """Return the link to the worker of that key: '' for all built-in checks, a section's name for custom code."""
+        """Return the link to the worker of that key: '' for most checks, a section's name if it is isolated."""
         return self._parts.worker(key)
 
     def run(self, monitor: Monitor) -> PendingRun | None:

@@ -179,6 +179,11 @@ class StartOrder:
         error = self._start_errors.get(key)
         return f'cannot be started: {error}' if error else 'is started now'
 
+    def needs(self, key: Key) -> list[tuple[Condition, str]]:
+        """Return what the process depends on, each condition with what is missing for it, '' when it holds."""
+        conditions = self._dependencies[key].conditions if key in self._dependencies else ()
+        return [(condition, self._missing(condition)) for condition in conditions]
+
     def is_stuck(self, process: Process) -> bool:
         """Tell whether the process waits for a condition that cannot hold unless an operator acts."""
         if self._stuck is None:

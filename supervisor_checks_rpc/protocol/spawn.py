@@ -19,7 +19,7 @@ STARTING_GRACE_SECONDS = 10.0
 def spawn_worker(user: str | None, max_concurrent: int, memory: int | None = None) -> tuple[socket.socket, int]:
     """Start a worker process; return our end of the socket to it, and its pid, which is also that of its group.
 
-    A worker for custom code has `memory`: the bytes that it may allocate, 0 for no limit. Its host ends it when
+    A worker of one isolated check has `memory`: the bytes that it may allocate, 0 for no limit. Its host ends it when
     `is_broken`.
 
     It is started by posix_spawn, because a subprocess.Popen object would wait for a pid that supervisord reaps. The
@@ -45,7 +45,7 @@ def spawn_worker(user: str | None, max_concurrent: int, memory: int | None = Non
 
 
 def is_broken(result: Result) -> bool:
-    """Tell by a result whether the worker of custom code that sent it can run nothing more, and is to be replaced.
+    """Tell by a result whether the worker of an isolated check can run nothing more, and is to be replaced.
 
     A run hangs in it, and may be using up a CPU; or it has no memory or no thread left.
     """

@@ -367,7 +367,7 @@ SECRETS = {
     )
 }  # fmt: skip
 Say = Callable[[str, Any], None]
-TYPES = ('http', 'tcp', 'xmlrpc', 'memory', 'cpu', 'file', 'command', 'complex', 'heartbeat')
+TYPES = ('http', 'tcp', 'xmlrpc', 'memory', 'cpu', 'file', 'command', 'complex', 'heartbeat', 'notify')
 # No option of ours can be this, except a text, a path or a name.
 WRONG = f'{SECRETS["wrong"]} ('
 # What a command must not be, and what holds a password nevertheless.

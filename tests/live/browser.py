@@ -102,12 +102,6 @@ class Browser:
         move = {'type': 'pointerMove', 'x': 0, 'y': 0, 'duration': 0}
         self._ask('POST', '/actions', {'actions': [{'type': 'pointer', 'id': 'mouse', 'actions': [move]}]})
 
-    def answer(self, is_yes: bool) -> str:
-        """Answer the question that the page asks, and return it."""
-        asked = str(self._ask('GET', '/alert/text'))
-        self._ask('POST', f'/alert/{"accept" if is_yes else "dismiss"}', {})
-        return asked
-
     # -- what a person sees
 
     def run(self, script: str, *args: object) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from browser import Browser
 from harness import NOT_YET
 from harness import Supervisord
 
@@ -74,3 +75,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         for instance in item.stash.get(_STARTED, []):
             report.sections.append((f'supervisord {instance.dir}', instance.report()))
     return report
+
+
+@pytest.fixture(scope='module')
+def chromium() -> Iterator[Browser]:
+    chromium = Browser()
+    try:
+        yield chromium
+    finally:
+        chromium.quit()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """The one browser of all tests, with nothing left of the last."""
+    yield chromium
+    chromium.forget()

@@ -37,12 +37,13 @@ class Recipe:
             assert old in self._text, f'{old!r} is not in the recipe'
             self._text = self._text.replace(old, str(new))
 
-    def start(self, sections: str = '', timeout: float = 20) -> None:
+    def start(self, sections: str = '', timeout: float = 20, is_healthy: bool = True) -> None:
         """Run the recipe, and `sections`, until all is healthy."""
         self.sv.rewrite(f'{self._text}\n{sections}')
         self.sv.start()
         assert self.sv.health.getHealth()['problems'] == []
-        self.wait_healthy(timeout)
+        if is_healthy:
+            self.wait_healthy(timeout)
 
     def wait_healthy(self, timeout: float = 20) -> None:
         """Wait until all is healthy."""
@@ -56,10 +57,13 @@ class Recipe:
         """Return the children of a process."""
         return psutil.Process(self.pid(process)).children()
 
-    def wait_reason(self, check: str, process: str, pattern: str, timeout: float = 20) -> str:
-        """Wait until a check fails with a reason that `pattern` matches, and was unhealthy by it; return the reason."""
+    def wait_reason(
+        self, check: str, process: str, pattern: str, timeout: float = 20, meanwhile: Callable[[], object] = bool
+    ) -> str:
+        """Wait, and call `meanwhile`, until a check was unhealthy with a reason that `pattern` matches; return that."""
 
         def found() -> str:
+            meanwhile()
             events = self.sv.health.getEvents(process, 0)
             reasons = [one['reason'] for one in events if (one['what'], one['check']) == ('unhealthy', check)]
             return next((reason for reason in reasons if re.search(pattern, reason)), '')

@@ -140,6 +140,38 @@ def test_a_variable_of_supervisord_has_the_value_in_a_check_that_it_has_in_a_pro
     assert sv.health.runCheck('echo', 'job')['reason'] == 'echo exited with status 0: 5% of 7'
 
 
+VALUE = healthcheck('echo', 'command', 'job', command="echo '%(ENV_HEALTH_TEST_WORD)s'", interval='1s')
+WORDS = 'environment = HEALTH_TEST_WORD="one",HEALTH_TEST_OTHER="one"'
+
+
+def test_a_variable_of_which_the_listener_has_another_value_is_told(supervisord):
+    well = healthcheck('well', 'command', 'job', command="echo '%(ENV_HEALTH_TEST_OTHER)s'", interval='1s')
+    other = 'environment = HEALTH_TEST_WORD="two",HEALTH_TEST_OTHER="one"'
+    sv = supervisord(JOB + VALUE + well, options=WORDS, listener=other)
+    line = (
+        '[healthcheck:echo] ENV_HEALTH_TEST_WORD: it has another value in environment of [eventlistener:health], '
+        'expected that of supervisord'
+    )
+    assert (sv.health.getHealth()['problems'], line in says(sv, 2)) == ([line], True)
+    assert sv.health.getCheckStatus('echo', 'job')['reason'] == line
+    sv.wait(lambda: sv.health.getCheckStatus('well', 'job')['state'] == 'healthy', 20)
+
+
+def test_a_variable_that_the_listener_has_not_is_named(supervisord):
+    sv = supervisord(JOB + VALUE, env={'HEALTH_TEST_WORD': 'one'}, start=False)
+    script = sv.dir / 'listen'
+    run = f'exec {sys.executable} -m supervisor_checks_rpc.listener.main'
+    script.write_text(f'#!/bin/sh\nunset HEALTH_TEST_WORD\n{run}\n')
+    script.chmod(0o755)
+    sv.rewrite(JOB + VALUE + section('eventlistener:health', {'command': script, 'events': 'TICK_5'}))
+    sv.start()
+    line = 'the listener reads: [healthcheck:echo] command: cannot expand the value'
+    reason = sv.wait(
+        lambda: (said := sv.health.getCheckStatus('echo', 'job')['reason']).startswith(line) and said, 20, line
+    )
+    assert reason.endswith('not set here: ENV_HEALTH_TEST_WORD')
+
+
 def says(sv, status):
     """Return what --test-config prints of the configuration."""
     command = [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(sv.conf)]

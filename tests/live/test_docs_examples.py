@@ -56,10 +56,11 @@ class Promised:
             (folder / name).mkdir()
         self.env = {'PATH': f'{folder}:{os.environ["PATH"]}', 'PYTHONPATH': str(folder)}
         self.sv = Supervisord(health=None, inet=True, env=self.env)
-        self.api = free_ports(6)
-        others = range(self.api + 2, self.api + 6)
-        self.ports = {'9001': self.sv.port, **dict(zip(('8080', '6379', '8090', '9000'), others))}
+        self.api = free_ports(7)
+        others = range(self.api + 2, self.api + 7)
+        self.ports = {'9001': self.sv.port, **dict(zip(('8080', '6379', '8090', '9000', '50051'), others))}
         (self.sv.dir / 'notify.py').write_text(documents.block('python: notify'))
+        (self.sv.dir / 'sd_notify.py').write_text(documents.block('python: sd-notify'))
         sections = '\n'.join(documents.of_kind('conf').values())
         self.sv.rewrite(SUPERVISORCTL + self.here(sections) + self._programs())
 
@@ -85,6 +86,7 @@ class Promised:
             + service('redis', 'redis', self.ports['6379'])
             + service('rpc', 'rpc', self.ports['8090'])
             + service('fpm', 'fpm', self.ports['9000'])
+            + service('orders', 'orders', self.ports['50051'])
             + service('worker', 'worker')
             + service(
                 'api',
@@ -151,6 +153,7 @@ def test_the_sections_have_no_problem(promised):
         ('redis', 'redis', 'bad'),
         ('rpc', 'rpc', 'bad'),
         ('fpm', 'fpm', 'bad'),
+        ('orders', 'orders', 'bad'),
         ('memory', 'worker', 'hog'),
         ('any-memory', 'worker', ''),
         ('limits', 'worker', 'files'),
@@ -158,6 +161,7 @@ def test_the_sections_have_no_problem(promised):
         ('crash-loop', 'worker', ''),
         ('alive', 'worker', 'mute'),
         ('grave', 'worker', 'fatal'),
+        ('told', 'worker', 'triggered'),
         ('own', 'worker', 'stopped'),
         ('ready', 'worker', 'hog stopped'),
         ('descriptors', 'worker', 'files'),

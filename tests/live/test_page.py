@@ -8,99 +8,33 @@ import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from typing import Any
 
-import pytest
 import requests
 
 import servers
-from actors import FakeListener
 from actors import cpu_while_idle
 from browser import Browser
 from harness import Supervisord
 from harness import free_port
 from harness import healthcheck
 from harness import program
+from page import IDLE
+from page import address
+from page import answer
+from page import press
+from page import report
+from page import row
+from page import show
+from page import until_row
 
 FAST = 'interval = 300ms\ntimeout = 500ms\nstart_period = 0\nfailure_threshold = 2\nbackoff_delay = 0'
-IDLE = 'interval = 10m\nstart_period = 0\nfailure_threshold = 1'
 LOGIN = ('operator', 's3cret:of the server')
 Start = Callable[..., Supervisord]
-
-
-@pytest.fixture(scope='module')
-def chromium() -> Iterator[Browser]:
-    chromium = Browser()
-    try:
-        yield chromium
-    finally:
-        chromium.quit()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Iterator[Browser]:
-    """The one browser of all tests, with nothing left of the last."""
-    yield chromium
-    chromium.forget()
-
-
-def address(sv: Supervisord, path: str = '/health/') -> str:
-    return f'http://127.0.0.1:{sv.port}{path}'
-
-
-def show(browser: Browser, sv: Supervisord, rows: int = 1) -> None:
-    """Load the page, with the mouse out of its way, and wait until it shows so many rows at least."""
-    browser.open(address(sv))
-    browser.point_nowhere()
-    browser.until('return document.querySelectorAll("#rows > tr").length >= arguments[0]', rows)
-
-
-def row(browser: Browser, process: str, check: str) -> dict[str, Any] | None:
-    """Return what the row of a check on a process says, None when there is none."""
-    found: dict[str, Any] | None = browser.run(
-        """
-        const [process, check] = arguments;
-        const tr = [...document.querySelectorAll('#rows > tr')].find((tr) => tr.row
-          && tr.querySelector('.name').textContent === process && tr.querySelector('.check').textContent === check);
-        if (!tr) return null;
-        const text = (name) => tr.querySelector(`.${name}`).textContent;
-        return {
-          state: text('badge'), why: text('why'), next: text('next'), instance: text('instance'), since: text('since'),
-          results: tr.querySelector('svg')?.ariaLabel ?? '', buttons: [...tr.querySelectorAll('.action button')]
-            .filter((button) => button.checkVisibility()).map((button) => button.textContent),
-          marks: (tr.querySelector('svg .begun')?.getAttribute('d') ?? '').split('v18').length - 1,
-        };
-        """,
-        process,
-        check,
-    )
-    return found
-
-
-def until_row(browser: Browser, process: str, check: str, timeout: float = 15, **expected: str) -> dict[str, Any]:
-    """Wait until the row says all of this, each as a part of a text."""
-
-    def found() -> dict[str, Any] | None:
-        found = row(browser, process, check)
-        return found if found and all(text in found[key] for key, text in expected.items()) else None
-
-    return browser.wait(found, timeout, f'{process}, {check}: {expected}; it is {row(browser, process, check)}')
-
-
-def press(browser: Browser, process: str, button: str) -> None:
-    """Press a button of the first row of a process, as a person does who found it."""
-    browser.click(f'button[aria-label^="{button} "][aria-label$="{process}"]')
-
-
-def report(sv: Supervisord, outcome: str, reason: str = 'as the test has it') -> None:
-    """Have all that is due end like this."""
-    listener = FakeListener(sv, f'health:health#{time.monotonic_ns()}')
-    listener.report(listener.take(), outcome, reason)
 
 
 # -- what it shows
@@ -202,10 +136,13 @@ def test_a_thousand_rows_can_be_found_and_sorted(supervisord: Start, browser: Br
     sv = supervisord(many + checks, health=f'{IDLE}\non_failure = none', inet=True)
     sv.wait_state('many:p49')
     report(sv, 'passed')
-    show(browser, sv, 1000)
+    show(browser, sv)
     # Not what is laid out: rows out of sight are not.
-    shown = 'return [...document.querySelectorAll("#rows > tr:not([hidden]) .name")].map((name) => name.textContent)'
+    checks = "[...document.querySelectorAll('#rows > tr')].filter((tr) => tr.row.check)"
+    shown = f'return {checks}.map((tr) => tr.row.process.namespec)'
     assert browser.texts('#verdict') == ['all 1000 healthy']
+    assert browser.texts('#rows > tr .process') == ['many 50 processes']
+    browser.click('#folding')
     names = browser.run(shown)
     assert (names[0], names[-1], len(names)) == ('many:p00', 'many:p49', 1000)
     browser.click('[data-sort=process]')
@@ -248,10 +185,10 @@ def test_each_button_does_what_it_says(supervisord: Start, browser: Browser) -> 
 
     before = sv.process('web')['pid']
     press(browser, 'web', 'Restart')
-    assert browser.answer(is_yes=False) == 'Restart web?'
+    assert answer(browser, is_yes=False) == 'Restart web?'
     press(browser, 'web', 'Restart')
     assert sv.process('web')['pid'] == before
-    assert browser.answer(is_yes=True) == 'Restart web?'
+    assert answer(browser, is_yes=True) == 'Restart web?'
     sv.wait(lambda: sv.process('web')['pid'] not in (0, before), what='the restart')
     assert 'asked for on the page /health/' in sv.log()
     until_row(browser, 'web', 'ping', state='healthy')
@@ -266,7 +203,7 @@ def test_each_button_does_what_it_says(supervisord: Start, browser: Browser) -> 
     sv.supervisor.stopProcess('web')
     until_row(browser, 'web', 'ping', instance='STOPPED')
     press(browser, 'web', 'Restart')
-    browser.answer(is_yes=True)
+    answer(browser, is_yes=True)
     browser.wait(lambda: [t for t in browser.texts('#message') if 'web: cannot restart: web is not running' in t])
     assert [line for line in browser.complaints() if '409' not in line] == []
 
@@ -569,8 +506,8 @@ def test_it_asks_nobody_but_its_supervisord(supervisord: Start, browser: Browser
 
 # -- HTTP
 
-SCRIPTS = ('page', 'view', 'table', 'detail', 'words')
-PARTS = ('', 'ui/page.css', 'ui/icon.svg', *(f'ui/{name}.js' for name in SCRIPTS))
+SCRIPTS = ('page', 'view', 'tree', 'table', 'detail', 'happened', 'buttons', 'words')
+PARTS = ('ui/page.css', 'ui/icon.svg', *(f'ui/{name}.js' for name in SCRIPTS))
 ALWAYS = {
     'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff', 'X-Frame-Options': 'DENY',
     'Referrer-Policy': 'no-referrer', 'Cross-Origin-Resource-Policy': 'same-origin',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 
 import servers
+from certificates import Authority
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.http import HTTPCheck
 from supervisor_checks_rpc.config.sections import build_spec
+from supervisor_checks_rpc.config.sections import with_members
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.errors import CheckFailed
 from supervisor_checks_rpc.errors import InvalidCheckConfig
@@ -148,38 +151,6 @@ def test_a_redirect_elsewhere_does_not_go_to_the_socket(folder: Path) -> None:
 
 
 # -- certificates
-
-
-class Authority:
-    """Signs certificates, by openssl."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.ca = folder / 'ca.pem'
-        self._openssl(
-            'req', '-x509', *self._new_key('ca'), '-out', self.ca, '-days', 30, '-subj', '/CN=the authority',
-            '-addext', 'keyUsage=critical,keyCertSign,cRLSign',
-        )  # fmt: skip
-
-    def _openssl(self, *words: object) -> None:
-        done = subprocess.run(['openssl', *map(str, words)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-    def _new_key(self, name: str) -> list[object]:
-        key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout']
-        return [*key, self._folder / f'{name}.key']
-
-    def sign(self, name: str, days: int, names: str) -> tuple[str, str]:
-        """Return the files of a certificate that ends in so many days, and of its key."""
-        request, certificate = self._folder / f'{name}.csr', self._folder / f'{name}.pem'
-        self._openssl('req', '-new', *self._new_key(name), '-out', request, '-subj', f'/CN={name}')
-        extensions = self._folder / f'{name}.ext'
-        extensions.write_text(f'subjectAltName={names}\nauthorityKeyIdentifier=keyid\n')
-        signer = ('-CA', self.ca, '-CAkey', self._folder / 'ca.key', '-CAcreateserial')
-        self._openssl(
-            'x509', '-req', '-in', request, *signer, '-days', days, '-extfile', extensions, '-out', certificate
-        )
-        return str(certificate), str(self._folder / f'{name}.key')
 
 
 @pytest.fixture(scope='module')
@@ -395,3 +366,15 @@ def test_a_time_that_no_run_reaches_is_a_problem(max_time: str, is_wrong: bool) 
     spec = build_spec('x', {'type': 'http', 'processes': 'w', 'url': '/', 'port': '1', 'max_time': max_time}, {})
     line = f'[healthcheck:x] max_time: cannot use {60 if max_time == "1m" else 5}, expected less than timeout (5)'
     assert spec.error == (line if is_wrong else '')
+
+
+@pytest.mark.parametrize('by_name', [False, True])
+def test_a_time_that_no_run_of_a_complex_check_reaches_is_a_problem(by_name: bool) -> None:
+    web = {'url': '/', 'port': '1', 'max_time': '2s'}
+    member = build_spec('http', {'type': 'http', 'processes': 'w', **web}, {})
+    assert member.error == ''
+    for timeout, told in (('1s', 'checks: http: max_time: cannot use 2, expected less than timeout (1)'), ('3s', '')):
+        checks = 'http' if by_name else json.dumps({'http': web})
+        options = {'type': 'complex', 'processes': 'w', 'timeout': timeout, 'checks': checks}
+        spec = with_members(build_spec('x', options, {}), [member])
+        assert spec.error == (f'[healthcheck:x] {told}' if told else '')

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from supervisor_checks_rpc.core.event_log import Event
 from supervisor_checks_rpc.core.event_log import EventLog
 from supervisor_checks_rpc.core.model import Process
 
@@ -22,6 +23,16 @@ def test_who_has_seen_more_than_there_were_gets_all() -> None:
     log = EventLog()
     log.add('healthy', 'well', 100.0)
     assert len(log.after(7)) == 1
+
+
+def test_an_event_holds_what_was_said_of_it() -> None:
+    log = EventLog()
+    log.add('unhealthy', 'no answer', 100.0, 'api', 'a', 'ping')
+    log.add('reload', 'asked for', 101.0)
+    assert log.after(0) == [
+        Event(1, 100.0, 'api', 'a', 'ping', 'unhealthy', 'no answer'),
+        Event(2, 101.0, '', '', '', 'reload', 'asked for'),
+    ]
 
 
 @pytest.mark.parametrize(

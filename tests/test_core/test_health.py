@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from supervisor_checks_rpc.core.health import IN_HAND
+from supervisor_checks_rpc.core.health import IS_STARTING
+from supervisor_checks_rpc.core.health import STOOD_STILL
 from supervisor_checks_rpc.core.health import Health
 from supervisor_checks_rpc.core.model import ERROR
 from supervisor_checks_rpc.core.model import FAILED
 from supervisor_checks_rpc.core.model import HEALTHY
+from supervisor_checks_rpc.core.model import INVALID
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import STARTING
 from supervisor_checks_rpc.core.model import UNHEALTHY
@@ -385,3 +389,84 @@ def test_a_pardon_is_no_pass() -> None:
     health, now = after('FFF', schedule())
     health.reset_failures()
     assert health.state(now) == UNKNOWN
+
+
+# -- until when a state holds: nobody has to ask before
+
+
+@pytest.mark.parametrize(
+    ('runs', 'state', 'until'),
+    [
+        ('', STARTING, STARTED + 50.0),
+        ('P', HEALTHY, STARTED + 10.0 + 35.0),
+        ('PF', HEALTHY, STARTED + 10.0 + 35.0),
+        ('PFFF', UNHEALTHY, STARTED + 40.0 + 35.0),
+        ('PE', UNKNOWN, float('inf')),
+    ],
+)
+def test_a_state_holds_until_a_moment_that_is_told(runs: str, state: str, until: float) -> None:
+    health, now = after(runs, schedule(start=50.0))
+    assert health.state_until(now) == (state, until)
+    if until < float('inf'):
+        assert health.state(until - 0.1) == state
+        assert health.state(until + 0.1) != state
+
+
+def test_who_has_no_result_has_passed_and_failed_never() -> None:
+    health = Health(schedule(), WEB)
+    assert (health.successes, health.failures, health.counted_failures, health.failures_in_window) == (0, 0, 0, 0)
+    assert health.why_not_counted() == IS_STARTING
+
+
+def test_all_failures_that_counted_are_counted_through_passes() -> None:
+    health, _ = after('FFPFEFFF', schedule())
+    assert (health.counted_failures, health.failures) == (6, 4)
+
+
+def test_a_failure_alone_after_a_recovery_makes_nothing_healthy_that_is_not() -> None:
+    """Unhealthy, pardoned, failed once: it needs a pass to be healthy again."""
+    health, now = after('PFFF', schedule())
+    health.reset_failures()
+    health.observe(result(FAILED, now + 1.0))
+    assert health.state(now + 1.0) == UNKNOWN
+
+
+def test_what_is_stale_counts_no_more_for_a_recovery_nor_against_it() -> None:
+    health, now = after('FFFP', schedule(success=2))
+    health.observe(result(PASSED, now + 35.1))
+    assert (health.state(now + 35.1), health.successes) == (HEALTHY, 1)
+    health, now = after('FF', schedule())
+    health.observe(result(FAILED, now + 35.0))
+    assert (health.state(now + 35.0), health.failures) == (UNHEALTHY, 3)
+    health, now = after('FF', schedule())
+    health.observe(result(FAILED, now + 35.1))
+    assert (health.state(now + 35.1), health.failures) == (UNKNOWN, 1)
+
+
+def test_the_window_of_one_that_stays_unhealthy_keeps_its_failures_while_it_passes() -> None:
+    health, _ = after('FFFPF', schedule(success=2))
+    assert health.failures_in_window == 2
+
+
+def test_two_runs_that_began_at_the_same_moment_both_count() -> None:
+    health = Health(schedule(stale=0.5), WEB)
+    health.observe(result(PASSED, STARTED))
+    health.observe(result(PASSED, STARTED))
+    assert health.successes == 2
+
+
+def test_an_excuse_is_told_with_its_reason_and_the_later_one_holds() -> None:
+    health = Health(schedule(), WEB)
+    health.ignore_failures_before(STARTED + 20.0, IN_HAND)
+    health.ignore_failures_before(STARTED + 20.0, STOOD_STILL)
+    health.ignore_failures_before(STARTED + 10.0, STOOD_STILL)
+    health.observe(result(FAILED, STARTED + 19.0))
+    assert health.why_not_counted() == IN_HAND
+
+
+def test_an_invalid_result_makes_the_check_invalid_until_another_comes() -> None:
+    health = Health(schedule(), WEB)
+    health.observe(result(ERROR, STARTED)._replace(invalid=True))
+    assert health.state_until(STARTED + 1000.0) == (INVALID, float('inf'))
+    health.observe(result(PASSED, STARTED + 1.0))
+    assert health.state(STARTED + 1.0) == HEALTHY

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from supervisor.options import split_namespec
 
 from supervisor_checks_rpc.core.patterns import matching
+from supervisor_checks_rpc.core.patterns import names
 
 PROCESSES = [
     ('web', 'web', False),
@@ -62,6 +63,39 @@ def test_an_event_listener_is_matched_by_its_full_name(pattern: str) -> None:
 
 def test_several_patterns_match_what_any_of_them_matches() -> None:
     assert matching(['web', 'api:*_0', 'web:*'], PROCESSES) == {('web', 'web'), ('api', 'api_0')}
+
+
+@pytest.mark.parametrize(
+    ('patterns', 'expected'),
+    [
+        (['*', '!api', '!batch:', '!w*'], 'Web:Web odd[1]:odd[1]'),
+        (['api', '!api:*_0'], 'api:api_1'),
+        (['!api:*_0', 'api'], 'api:api_1'),
+        (['api', '! api_0'], 'api:api_0 api:api_1'),
+        (['api', '! api:api_0'], 'api:api_1'),
+        (['health', '!*'], 'health:health'),
+        (['!web'], ''),
+    ],
+)
+def test_what_a_pattern_after_an_exclamation_mark_matches_is_left_out(patterns: list[str], expected: str) -> None:
+    assert sorted(':'.join(found) for found in matching(patterns, PROCESSES)) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ('patterns', 'group', 'name', 'is_named'),
+    [
+        (['web'], 'web', 'web', True),
+        (['x', 'web:web'], 'web', 'web', True),
+        (['api:api_0'], 'api', 'api_0', True),
+        (['api_0'], 'api', 'api_0', False),
+        (['api', 'api:', 'api:*', '*'], 'api', 'api_0', False),
+        ([], 'web', 'web', False),
+    ],
+)
+def test_a_process_is_named_by_its_full_name_alone(
+    patterns: list[str], group: str, name: str, is_named: bool
+) -> None:
+    assert names(patterns, group, name) is is_named
 
 
 def test_processes_may_come_from_a_generator() -> None:

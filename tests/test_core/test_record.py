@@ -706,3 +706,297 @@ def test_the_state_of_a_new_instance_is_as_old_as_the_instance() -> None:
     record.refresh(13.0, EPOCH + 13.0)
     status = record.status(record.monitor('ping', 'web'), 14.0, EPOCH + 14.0)
     assert (status.state, status.since) == (UNKNOWN, EPOCH + 13.0)
+
+
+def test_a_new_record_has_nothing() -> None:
+    record = Record([spec()])
+    assert (record.monitors(), record.troubled(), record.monitors_of('web'), record.passive) == ([], [], [], [])
+    assert (record.leased(1), record.external(), record.take_due('l#1', 0.0)) == (None, [], [])
+    record.forget([1])
+    record.set_instance(WEB, 0.0)
+
+
+def test_the_state_of_a_new_monitor_is_as_old_as_the_monitor() -> None:
+    record = record_of((spec(), WEB))
+    match(record, (spec(), WEB), (spec(), API), now=7.0)
+    assert record.monitor('ping', 'api:api_0').since == EPOCH + 7.0
+    monitor = record.add_external('site', 'http', WEB, 9.0, 8.0, EPOCH + 8.0)
+    assert (monitor.since, monitor.updated_at) == (EPOCH + 8.0, 8.0)
+
+
+def test_the_troubled_are_the_unhealthy_and_the_down_sorted_as_all() -> None:
+    rules = {'failure_threshold': 1, 'failure_window': 1}
+    record = record_of((spec('b', **rules), WEB), (spec('a', **rules), API), (spec('a', **rules), WEB))
+    assert record.troubled() == []
+    for run in record.take_due('l#1', 0.0):
+        report(record, run, 0.0, FAILED if run.process == WEB else PASSED)
+    assert [(m.spec.name, m.process.namespec) for m in record.troubled()] == [('a', 'web'), ('b', 'web')]
+    record.set_instance(replace(API, pid=0), 1.0)
+    assert [m.process.namespec for m in record.troubled()] == ['api:api_0', 'web', 'web']
+    match(record, (spec('a', **rules), WEB), now=2.0)
+    assert [m.spec.name for m in record.troubled()] == ['a']
+    monitor = record.add_external('site', 'http', replace(WEB, pid=0), 9.0, 3.0, EPOCH)
+    assert monitor in record.troubled()
+
+
+def test_a_status_says_all_numbers_in_their_places() -> None:
+    record = record_of((spec(failure_threshold=3, failure_window=5), WEB))
+    for now, outcome in ((0.0, PASSED), (10.0, FAILED), (20.0, PASSED), (30.0, FAILED), (39.9, ERROR)):
+        run_at(record, now, outcome)
+    monitor = record.monitor('ping', 'web')
+    monitor.restarts, monitor.exits = 4, 6
+    status = record.status(monitor, 41.0, EPOCH + 41.0)
+    assert (status.successes, status.failures, status.in_window, status.restarts, status.exits) == (0, 1, 2, 4, 6)
+    assert (status.paused_until, status.cause, status.restarts_suspended) == (None, '', False)
+    assert status.history == tuple(monitor.history)
+
+
+def test_since_of_a_state_that_a_look_finds_first_is_that_look() -> None:
+    record = record_of((spec(start_period=5.0), WEB))
+    record.refresh(0.0, EPOCH)
+    assert record.status(record.monitor('ping', 'web'), 6.0, EPOCH + 6.0).since == EPOCH + 6.0
+
+
+@pytest.mark.parametrize(('seconds', 'until'), [(60.0, EPOCH + 61.0), (0.0, None)])
+def test_the_end_of_a_pause_is_told_for_people(seconds: float, until: float | None) -> None:
+    record = record_of((spec(), WEB))
+    record.pause(record.monitors(), seconds, 1.0, EPOCH + 1.0)
+    for now in (2.0, 60.9):
+        status = record.status(record.monitor('ping', 'web'), now, EPOCH + now)
+        assert (status.state, status.since) == (PAUSED, EPOCH + 1.0)
+        assert status.paused_until == (until and pytest.approx(until))
+    record.resume(record.monitors(), 60.95, EPOCH + 60.95)
+    status = record.status(record.monitor('ping', 'web'), 60.95, EPOCH + 60.95)
+    assert (status.state, status.since, status.paused_until) == (UNKNOWN, EPOCH + 60.95, None)
+
+
+def test_a_pause_that_is_over_need_not_be_resumed_and_nothing_is_lost_by_it() -> None:
+    record = record_of((spec(), WEB))
+    record.pause(record.monitors(), 10.0, 0.0, EPOCH)
+    run_at(record, 10.0)
+    record.resume(record.monitors(), 10.0, EPOCH)
+    assert state(record, 10.0) == HEALTHY
+
+
+def test_what_is_resumed_at_the_moment_when_its_pause_ends_is_not_resumed_twice() -> None:
+    record = record_of((spec(), WEB))
+    record.pause(record.monitors(), 10.0, 0.0, EPOCH)
+    (run,) = record.take_due('l#1', 10.0)
+    record.resume(record.monitors(), 10.0, EPOCH)
+    assert report(record, run, 10.0)
+
+
+def test_a_new_instance_while_a_pause_runs_out_is_known_at_once() -> None:
+    record = record_of((spec(), WEB))
+    record.pause(record.monitors(), 10.0, 0.0, EPOCH)
+    record.set_instance(replace(AGAIN, started=10.0), 10.0)
+    (monitor,) = record.monitors()
+    assert (state(record, 10.0), monitor.paused_until, monitor.instance_seen_at) == (UNKNOWN, float('-inf'), 10.0)
+
+
+def test_pauses_stay_with_what_goes_and_comes_again_as_long_as_they_last() -> None:
+    record = record_of((spec(), WEB), (spec(), API))
+    record.pause([record.monitor('ping', 'web')], 100.0, 0.0, EPOCH)
+    record.pause([record.monitor('ping', 'api:api_0')], 20.0, 0.0, EPOCH)
+    match(record, now=10.0)
+    match(record, now=20.0)
+    match(record, (spec(), WEB), (spec(), API), now=30.0)
+    assert [state(record, 30.0, process=name) for name in ('web', 'api:api_0')] == [PAUSED, UNKNOWN]
+    changed = spec(interval=20.0)
+    record.configure([changed], 20)
+    match(record, (changed, WEB), (changed, API), now=31.0)
+    assert [state(record, 31.0, process=name) for name in ('web', 'api:api_0')] == [PAUSED, UNKNOWN]
+    record.resume(record.monitors(), 32.0, EPOCH)
+    match(record, now=33.0)
+    match(record, (changed, WEB), now=34.0)
+    assert state(record, 34.0) == UNKNOWN
+
+
+def test_the_moment_when_a_pause_ends_it_is_over() -> None:
+    record = record_of((spec(), WEB))
+    record.pause(record.monitors(), 20.0, 0.0, EPOCH)
+    match(record, now=20.0)
+    match(record, (spec(), WEB), now=20.0)
+    assert named(record.take_due('l#1', 20.0)) == ['ping web']
+
+
+def test_a_reload_may_keep_fewer_results_of_a_check_that_is_new() -> None:
+    record = record_of((spec('a'), WEB), history=20)
+    record.configure([spec('a'), spec('b')], 2)
+    match(record, (spec('a'), WEB), (spec('b'), WEB))
+    for turn in range(4):
+        run_at(record, 10.0 * turn)
+    assert [len(monitor.history) for monitor in record.monitors()] == [4, 2]
+
+
+def test_a_check_with_expansions_has_the_options_of_each_process() -> None:
+    own = replace(spec(), options={'port': '8000'})
+    many = replace(spec(), is_per_process=True, variants={('web', 'web'): own})
+    record = record_of((many, WEB), (many, API))
+    assert [run.spec for run in record.take_due('l#1', 0.0)] == [own]
+    assert state(record, 0.0, process='api:api_0') == INVALID
+    # Another port for one process: the monitor of the other keeps what is known.
+    run_at(record, 100.0)
+    other = replace(many, variants={('web', 'web'): own, ('api', 'api_0'): own})
+    record.configure([other], 20)
+    match(record, (other, WEB), (other, API), now=101.0)
+    assert [state(record, 101.0, process=name) for name in ('web', 'api:api_0')] == [HEALTHY, UNKNOWN]
+
+
+# -- leases that end before their time
+
+
+def test_leases_that_are_forgotten_make_their_runs_due_and_count_for_nothing() -> None:
+    record = record_of((spec(), WEB), (spec(), API))
+    first, second = record.take_due('l#1', 0.0)
+    record.forget([first.lease, 999])
+    assert record.leased(first.lease) is None
+    assert report(record, first, 1.0) is None
+    assert named(record.take_due('l#1', 10.0)) == [named([first])[0]]
+    assert report(record, second, 10.0)
+
+
+def test_a_lease_is_good_until_its_last_moment() -> None:
+    record = record_of((spec(timeout=5.0), WEB))
+    (run,) = record.take_due('l#1', 0.0)
+    assert report(record, run, 5.0 + LEASE_GRACE_SECONDS)
+
+
+def test_the_moment_when_a_lease_ends_its_run_is_due_again() -> None:
+    record = record_of((spec(timeout=5.0), WEB))
+    record.take_due('a#1', 0.0)
+    assert named(record.take_due('b#1', 5.0 + LEASE_GRACE_SECONDS)) == ['ping web']
+
+
+def test_what_is_due_is_handed_out_as_early_as_that_and_no_earlier() -> None:
+    record = record_of((spec(interval=10.0), WEB))
+    run_at(record, 0.0)
+    assert record.take_due('l#1', 10.0 - LEASE_AHEAD_SECONDS - 0.1) == []
+    assert named(record.take_due('l#1', 10.0 - LEASE_AHEAD_SECONDS)) == ['ping web']
+
+
+def test_pausing_and_new_instances_leave_no_lease_behind() -> None:
+    record = record_of((spec(), WEB), (spec(), API))
+    first, second = record.take_due('l#1', 0.0)
+    record.pause([record.monitor('ping', 'api:api_0')], 0.0, 1.0, EPOCH)
+    record.set_instance(AGAIN, 1.0)
+    assert [record.leased(run.lease) for run in (first, second)] == [None, None]
+
+
+def test_a_result_that_began_later_than_now_is_nothing() -> None:
+    record = record_of((spec(), WEB))
+    (run,) = record.take_due('l#1', 0.0)
+    result = Result('ping', 'tcp', WEB, PASSED, 'ok', began=2.0)
+    assert record.report(run.lease, result, 1.0, EPOCH) is None
+    assert record.report(run.lease, result, 2.0, EPOCH)
+
+
+# -- external checks: a program of their own runs them and reports
+
+
+def test_an_external_check_is_healthy_or_unhealthy_at_its_first_result_and_leads_to_no_act() -> None:
+    record = record_of((spec(), WEB))
+    monitor = record.add_external('site', 'http', WEB, 9.0, 0.0, EPOCH)
+    assert (monitor.spec.name, monitor.spec.type, monitor.spec.processes) == ('site', 'http', ('web',))
+    assert (monitor.spec.is_external, monitor.spec.schedule.on_failure) == (True, 'none')
+    assert record.monitor('site', 'web') is monitor
+    assert record.monitors_of('web') == [record.monitor('ping', 'web'), monitor]
+    assert state(record, 0.0, 'site') == UNKNOWN
+    for began, outcome, expected in ((1.0, FAILED, UNHEALTHY), (2.0, PASSED, HEALTHY), (3.0, FAILED, UNHEALTHY)):
+        monitor.add_result(Result('site', 'http', WEB, outcome, 'x', began=began), began, EPOCH)
+        assert state(record, began, 'site') == expected
+    assert state(record, 12.0, 'site') == UNHEALTHY
+    assert state(record, 12.1, 'site') == UNKNOWN
+    assert 'site web' not in named(record.take_due('l#1', 100.0))
+
+
+def test_an_external_check_is_the_same_until_it_is_another() -> None:
+    record = record_of((spec(), WEB), history=2)
+    monitor = record.add_external('site', 'http', WEB, 9.0, 0.0, EPOCH)
+    assert record.add_external('site', 'http', AGAIN, 9.0, 1.0, EPOCH) is monitor
+    for began in (1.0, 2.0, 3.0):
+        monitor.add_result(Result('site', 'http', WEB, PASSED, 'x', began=began), began, EPOCH)
+    assert len(monitor.history) == 2
+    other = record.add_external('site', 'http', WEB, 10.0, 4.0, EPOCH)
+    assert other is not monitor
+    assert record.monitor('site', 'web') is other
+    record.add_external('site', 'http', API, 10.0, 4.0, EPOCH)
+    assert sorted(process.namespec for process in record.external()) == ['api:api_0', 'web']
+
+
+def test_external_checks_stay_when_processes_are_matched_and_go_with_their_process_or_a_reload() -> None:
+    record = record_of((spec(), WEB))
+    record.add_external('site', 'http', WEB, 9.0, 0.0, EPOCH)
+    record.add_external('site', 'http', API, 9.0, 0.0, EPOCH)
+    match(record, (spec(), WEB))
+    assert len(record.monitors()) == 3
+    record.keep_external({'web'})
+    match(record, (spec(), WEB))
+    assert [(m.spec.name, m.process) for m in record.monitors()] == [('ping', WEB), ('site', WEB)]
+    record.configure([spec()], 20)
+    match(record, (spec(), WEB))
+    assert [m.spec.name for m in record.monitors()] == ['ping']
+
+
+@pytest.mark.parametrize(
+    ('check', 'process', 'message'),
+    [
+        ('x', 'web', "no check named 'x'"),
+        ('b', 'api:api_0', "no process of check b named 'api:api_0'"),
+        ('alone', 'web', "no process of check alone named 'web'"),
+        ('site', 'api:api_0', "no process of check site named 'api:api_0'"),
+    ],
+)
+def test_an_unknown_pair_says_which_half_of_it_is_unknown(check: str, process: str, message: str) -> None:
+    record = record_of((spec('b'), WEB), (spec('a'), API))
+    record.configure([spec('b'), spec('a'), spec('alone')], 20)
+    record.add_external('site', 'http', WEB, 9.0, 0.0, EPOCH)
+    with pytest.raises(UnknownName) as caught:
+        record.monitor(check, process)
+    assert str(caught.value) == message
+
+
+# -- heartbeats, once more
+
+
+def test_a_beat_is_a_result_with_its_time_and_its_words() -> None:
+    record = record_of((HEARTBEAT, WEB))
+    monitor = record.monitor('beat', 'web')
+    kept = record.beat(monitor, True, '', 5.0, EPOCH + 5.0)
+    assert (kept.outcome, kept.reason, kept.at, kept.began) == (PASSED, 'beat', EPOCH + 5.0, 5.0)
+    assert monitor.since == EPOCH + 5.0
+    assert (monitor.last_beat_at, monitor.next_due) == (5.0, 15.0)
+
+
+def test_silence_is_told_with_its_length() -> None:
+    record = record_of((HEARTBEAT, WEB), (spec(), WEB))
+    monitor = record.monitor('beat', 'web')
+    assert record.passive == [monitor]
+    record.beat(monitor, True, '', 0.0, EPOCH)
+    # Not at its very end, and not before the next run would be.
+    assert record.fail_silent(30.0, EPOCH + 30.0) == []
+    assert record.fail_silent(33.4, EPOCH + 33.4) == [monitor]
+    last = monitor.health.last
+    assert last is not None
+    assert (last.outcome, last.reason) == (FAILED, 'no beat for 33s, expected one every 30s')
+    assert (last.at, last.began) == (EPOCH + 33.4, 33.4)
+    assert record.fail_silent(43.3, EPOCH) == []
+    assert record.fail_silent(43.4, EPOCH) == [monitor]
+    record.fail_silent(53.4, EPOCH + 53.4)
+    assert (monitor.state, monitor.since) == (UNHEALTHY, EPOCH + 53.4)
+
+
+def test_the_silence_of_what_stood_still_begins_anew() -> None:
+    record = record_of((HEARTBEAT, WEB))
+    record.ignore_standstill(100.0)
+    assert record.fail_silent(130.0, EPOCH) == []
+    assert len(record.fail_silent(130.1, EPOCH)) == 1
+
+
+def test_what_is_paused_or_does_not_run_is_not_silent() -> None:
+    record = record_of((HEARTBEAT, WEB))
+    record.pause(record.monitors(), 100.0, 0.0, EPOCH)
+    assert record.fail_silent(50.0, EPOCH) == []
+    record.resume(record.monitors(), 50.0, EPOCH)
+    record.set_instance(replace(WEB, pid=0), 51.0)
+    assert record.fail_silent(99.0, EPOCH) == []

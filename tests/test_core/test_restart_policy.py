@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
@@ -500,3 +501,82 @@ def test_of_several_checks_the_strictest_limits_hold(schedules: list[Schedule]) 
         assert limits.max_restarting <= schedule.max_restarting
     for field in fields(RestartLimits):
         assert getattr(limits, field.name) in [getattr(schedule, field.name) for schedule in schedules]
+
+
+# -- until when the answer is the same: with a thousand unhealthy processes nobody has to ask before
+
+
+def test_the_answer_holds_until_a_backoff_or_a_way_back_is_over() -> None:
+    policy = RestartPolicy()
+    assert policy.holds_until == -math.inf
+    first, second = sick('web:0'), sick('web:1', since=1.0)
+    assert names(policy.choose([first, second], 10.0)[0]) == ['web:0']
+    policy.acted(first, 10.0)
+    policy.choose([second], 11.0)
+    assert policy.holds_until == math.inf
+    policy.came_up('web:0', 41.0)
+    policy.choose([second], 12.0)
+    assert policy.holds_until == 41.0
+    # Unhealthy again: its backoff of 10 s is over at 20.
+    policy.choose([first, second], 13.0)
+    assert policy.holds_until == 20.0
+
+
+@pytest.mark.parametrize('event', ['prepares', 'acted', 'came_up', 'gave_up', 'observe', 'reset', 'forget_all_but'])
+def test_whatever_happens_the_answer_holds_no_longer(event: str) -> None:
+    policy = RestartPolicy()
+    policy.acted(sick('web:0'), 0.0)
+    policy.came_up('web:0', 100.0)
+    policy.choose([sick('web:1')], 1.0)
+    assert policy.holds_until == 100.0
+    happens = {
+        'prepares': lambda: policy.prepares(sick('job:0', group='job')),
+        'acted': lambda: policy.acted(sick('job:0', group='job'), 2.0),
+        'came_up': lambda: policy.came_up('web:0', 50.0),
+        'gave_up': lambda: policy.gave_up('web:0'),
+        'observe': lambda: policy.observe('web:0', True, 2.0),
+        'reset': lambda: policy.reset('web:0'),
+        'forget_all_but': lambda: policy.forget_all_but({'web:1'}),
+    }
+    happens[event]()
+    assert policy.holds_until == -math.inf
+
+
+def test_who_waits_for_others_of_its_group_alone_is_told_for_whom() -> None:
+    policy = RestartPolicy()
+    assert policy.queued_behind('web:2') == ()
+    two = replace(LIMITS, max_restarting=2)
+    for name in ('web:1', 'web:0'):
+        policy.acted(sick(name, limits=two), 0.0)
+    policy.choose([sick('web:2', limits=two), sick('job', group='job')], 1.0)
+    assert policy.queued_behind('web:2') == ('web:0', 'web:1')
+    assert policy.queued_behind('job') == ()
+    policy.gave_up('web:0')
+    policy.choose([sick('web:2', limits=two)], 2.0)
+    assert policy.queued_behind('web:2') == ()
+
+
+def test_what_was_restarted_or_comes_back_is_known_and_nothing_else() -> None:
+    policy = RestartPolicy()
+    assert not policy.knows('web')
+    policy.prepares(sick())
+    assert policy.knows('web')
+    policy.gave_up('web')
+    assert not policy.knows('web')
+    policy.acted(sick(), 0.0)
+    policy.gave_up('web')
+    assert policy.knows('web')
+
+
+def test_a_signal_uses_no_quota_and_waits_for_no_group_delay() -> None:
+    policy = RestartPolicy()
+    policy.acted(sick('web:0', limits=replace(LIMITS, max_restarting=9)), 0.0)
+    signal = replace(sick('web:1'), uses_group_quota=False, group_delay=60.0)
+    assert names(policy.choose([signal], 1.0)[0]) == ['web:1']
+
+
+def test_a_revival_waits_for_its_backoff_and_is_not_suspended() -> None:
+    policy = RestartPolicy()
+    one = replace(sick(limits=replace(LIMITS, max_restarts=1)), is_revival=True)
+    assert [at for at in range(75) if restart(policy, one, float(at))] == [0, 10, 30, 70]
+    assert policy.suspended_by('web') is None

@@ -11,6 +11,9 @@ from supervisor_checks_rpc.config.sections import fingerprint
 from supervisor_checks_rpc.config.sections import listed
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.restart_policy import strictest_limits
+from supervisor_checks_rpc.core.schedule import COMMAND
+from supervisor_checks_rpc.core.schedule import ON_FAILURE
+from supervisor_checks_rpc.core.schedule import REVIVE
 from supervisor_checks_rpc.core.schedule import RUN_FIELDS
 from supervisor_checks_rpc.core.schedule import SCHEDULE_OPTIONS
 from supervisor_checks_rpc.core.schedule import RestartLimits
@@ -65,6 +68,42 @@ def test_what_is_not_given_is_computed_from_what_is() -> None:
     hanging = schedule_of({'interval': 0.5, 'timeout': 2.0, 'stale_after': None})
     assert hanging.stale_after == 8.0
     assert schedule_of({}) == Schedule()
+
+
+@pytest.mark.parametrize(
+    ('value', 'steps'),
+    [
+        ('restart', 'restart'), ('NONE', 'none'), ('Shutdown', 'shutdown'), ('signal hup', 'signal SIGHUP'),
+        ('Signal SIGTERM,restart,  shutdown', 'signal SIGTERM, restart, shutdown'),
+        ('restart, restart', 'restart, restart'),
+    ],
+)  # fmt: skip
+def test_what_an_unhealthy_process_gets_is_steps(value: str, steps: str) -> None:
+    assert ON_FAILURE.convert(value) == steps
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        '', 'stop', 'signal', 'signal NOSUCH', 'restart now', 'restart,', 'none, restart', 'restart, none',
+        'shutdown, restart', 'shutdown, shutdown', 'signal HUP, shutdown, restart, restart',
+    ],
+)  # fmt: skip
+def test_what_is_no_step_or_comes_after_the_end_is_refused(value: str) -> None:
+    with pytest.raises(ValueError):
+        ON_FAILURE.convert(value)
+
+
+def test_what_is_brought_back_is_a_list_of_two_states() -> None:
+    assert REVIVE.convert('exited, Fatal') == ('EXITED', 'FATAL')
+    with pytest.raises(ValueError):
+        REVIVE.convert('FATAL, STOPPED')
+
+
+def test_a_command_is_kept_as_it_stands() -> None:
+    assert COMMAND.convert("gcore -o '/tmp/a b' 1") == "gcore -o '/tmp/a b' 1"
+    with pytest.raises(ValueError):
+        COMMAND.convert('A=b gcore')
 
 
 @pytest.mark.parametrize('limit', [field.name for field in fields(RestartLimits)])

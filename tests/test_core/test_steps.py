@@ -50,7 +50,7 @@ def test_a_recovery_begins_again() -> None:
     steps, monitor = Steps(), monitor_of()
     steps.take([monitor])
     steps.take([monitor])
-    steps.forget([monitor])
+    steps.forget([monitor, monitor_of()])
     assert (steps.next(monitor), steps.is_due(monitor), steps.place(monitor)) == (
         'signal HUP', True, 'step 1 of 3: signal HUP',
     )  # fmt: skip
@@ -65,6 +65,24 @@ def test_failures_after_a_pass_that_was_no_recovery_count_from_one() -> None:
     assert not steps.is_due(monitor)
     fail(monitor)
     assert steps.is_due(monitor)
+
+
+def test_failures_after_a_pause_count_from_one() -> None:
+    steps, monitor = Steps(), monitor_of()
+    fail(monitor, 5)
+    steps.take([monitor])
+    monitor.pause(float('inf'))
+    monitor.resume(9.0)
+    fail(monitor)
+    assert not steps.is_due(monitor)
+    fail(monitor)
+    assert steps.is_due(monitor)
+
+
+def test_of_two_steps_the_place_is_told() -> None:
+    steps, monitor = Steps(), monitor_of(replace(SCHEDULE, on_failure='restart, shutdown'))
+    steps.take([monitor])
+    assert steps.place(monitor) == 'step 2 of 2: shutdown'
 
 
 def test_one_step_repeats_and_has_no_place() -> None:

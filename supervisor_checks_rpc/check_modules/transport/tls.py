@@ -1,7 +1,4 @@
-"""TLS on a connection with a deadline, as the options of a check say it.
-
-Imported by the first check that runs, never by supervisord, because it imports requests.
-"""
+"""TLS on a connection with a deadline, and the options of a check that say how."""
 
 from __future__ import annotations
 
@@ -10,15 +7,33 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from typing import NamedTuple
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
+from ... import options as opt
 from ...core.text import excerpt
 from ...errors import CheckFailed
 from ...errors import InvalidCheckConfig
 from . import sockets
+from .addresses import HOST
+
+OPTIONS = (
+    opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones'),
+    opt.Option('server_name', HOST, help='the name to ask for and to verify in the certificate (= host)'),
+    opt.Option('cert_file', opt.TEXT, help='the certificate to show, with its key unless there is a key_file'),
+    opt.Option('key_file', opt.TEXT, help='the key of cert_file'),
+)
+
+
+def problems(values: Mapping[str, Any], names: Iterable[str], is_on: bool, switch: str) -> list[str]:
+    """Return a line for each option of `names` that needs TLS, which `switch` turns on; and for a key by itself."""
+    found = [f'{name}: expected {switch} as well' for name in names if values[name] is not None and not is_on]
+    if values['key_file'] is not None and values['cert_file'] is None:
+        found.append('key_file: expected a cert_file as well')
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,7 @@ class TLS:
 
         :raises InvalidCheckConfig: when a file cannot be used.
         """
-        authorities = _File.of('ca_file', self.ca_file or DEFAULT_CA_BUNDLE_PATH) if self.verify else None
+        authorities = _File.of('ca_file', self.ca_file or _usual_authorities()) if self.verify else None
         certificate = _File.of('cert_file', self.cert_file) if self.cert_file else None
         key = _File.of('key_file', self.key_file) if self.key_file else None
         return _context(authorities, certificate, key)
@@ -71,6 +86,13 @@ def days_left(sock: socket.socket) -> list[float]:
     if not certificate:
         return []
     return [(ssl.cert_time_to_seconds(str(certificate['notAfter'])) - time.time()) / 86400]
+
+
+def _usual_authorities() -> str:
+    # Not at the top: supervisord imports this module for its options, and must not import requests.
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    return DEFAULT_CA_BUNDLE_PATH
 
 
 class _File(NamedTuple):

@@ -37,11 +37,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class DeferredReply:
-    """A reply that is made when `ready()`; `subscribe` is called with what to call then (see guards.deferred)."""
+    """A reply that is made when `ready()`; `subscribe` is called with what to call then (see guards.deferred).
+
+    `cancel` is called when the client is gone.
+    """
 
     ready: Callable[[], bool]
     reply: Callable[[], Reply]
-    subscribe: Callable[[Callable[[], None]], None]
+    subscribe: Callable[[Callable[[], None]], None] | None = None
+    cancel: Callable[[], None] | None = None
 
 
 def json_reply(status: int, struct: Struct, headers: Mapping[str, str] | None = None) -> Reply:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...core.text import printable_line
 from ...errors import HealthError
 from ...protocol import structs
 from ..worker_link import MAX_PENDING
 from .messages import DeferredReply
 from .messages import Reply
 from .messages import Request
+from .messages import error_reply
 from .messages import json_reply
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PAUSE = 2**31 - 1
 Action = dict[str, Any]
+DONE = json_reply(200, {})
 
 
 class ActionRefused(HealthError):
@@ -101,19 +104,25 @@ class StatusActions:
         if type(seconds) is not int or not 0 <= seconds <= _LONGEST_PAUSE:
             raise ActionRefused(400, 'seconds must be 0 or more')
         self._service.pause(_text(action, 'check'), _text(action, 'process'), seconds)
-        return json_reply(200, {})
+        return DONE
 
     def _resume(self, action: Action) -> Reply:
         self._service.resume(_text(action, 'check'), _text(action, 'process'))
-        return json_reply(200, {})
+        return DONE
 
     def _reset(self, action: Action) -> Reply:
         self._service.reset_restarts(_text(action, 'process'))
-        return json_reply(200, {})
+        return DONE
 
-    def _restart(self, action: Action) -> Reply:
-        self._service.restart(_text(action, 'process'), 'asked for on the page /health/')
-        return json_reply(200, {})
+    def _restart(self, action: Action) -> DeferredReply:
+        """Restart a process, and reply when it runs again or will not; a client that is gone ends nothing."""
+        namespec = _text(action, 'process')
+        restart = self._service.restart(namespec, 'asked for on the page /health/')
+
+        def outcome() -> Reply:
+            return error_reply(409, printable_line(f'{namespec}: {restart.failure}')) if restart.failure else DONE
+
+        return DeferredReply(restart.is_done, outcome)
 
 
 def _is_same_site(headers: Mapping[str, str]) -> bool:

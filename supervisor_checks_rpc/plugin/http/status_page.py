@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import replace
 from pkgutil import get_data
@@ -18,12 +19,14 @@ from ...core.text import printable_line
 from ...errors import UnknownName
 from ...protocol import structs
 from ..restarts import CannotRestart
+from . import plain_table
 from .health_endpoint import PATH
 from .messages import DeferredReply
 from .messages import Reply
 from .messages import Request
 from .messages import error_reply
 from .messages import json_reply
+from .process_data import ProcessData
 from .status_actions import ActionRefused
 from .status_actions import StatusActions
 from .status_data import StatusData
@@ -36,16 +39,14 @@ _ROOT = f'{PATH}/'
 _PARTS = f'{_ROOT}ui/'
 _HTML = 'text/html; charset=utf-8'
 _SCRIPT = 'text/javascript; charset=utf-8'
+_SCRIPTS = ('page', 'tree', 'table', 'detail', 'happened', 'buttons', 'view', 'words')
 _STATIC = {
-    _ROOT: ('page.html', _HTML),
     f'{_PARTS}page.css': ('page.css', 'text/css; charset=utf-8'),
-    f'{_PARTS}page.js': ('page.js', _SCRIPT),
-    f'{_PARTS}table.js': ('table.js', _SCRIPT),
-    f'{_PARTS}detail.js': ('detail.js', _SCRIPT),
-    f'{_PARTS}view.js': ('view.js', _SCRIPT),
-    f'{_PARTS}words.js': ('words.js', _SCRIPT),
+    **{f'{_PARTS}{name}.js': (f'{name}.js', _SCRIPT) for name in _SCRIPTS},
     f'{_PARTS}icon.svg': ('icon.svg', 'image/svg+xml'),
 }
+# Where in page.html the table goes for browsers without JavaScript.
+_TABLE = b'<!-- table -->\n'
 _ACTION = f'{_PARTS}action'
 _LONGEST_QUERY = 2000
 _HEADERS = {
@@ -77,9 +78,14 @@ class StatusPage:
             path: Reply(200, get_data(__package__, f'static/{name}') or b'', {}, content_type)
             for path, (name, content_type) in _STATIC.items()
         }
-        self._data: Mapping[str, Callable[[Mapping[str, str]], Reply]] = {
+        self._page = (get_data(__package__, 'static/page.html') or b'').split(_TABLE)
+        self._process_data = ProcessData(service)
+        self._data: Mapping[str, Callable[[Mapping[str, str]], Reply | DeferredReply]] = {
             f'{_PARTS}data': self._changes,
             f'{_PARTS}monitor': self._monitor_status,
+            f'{_PARTS}process': lambda query: json_reply(200, self._process_data.process(query.get('process', ''))),
+            f'{_PARTS}order': lambda query: json_reply(200, self._process_data.order(query.get('group', ''))),
+            f'{_PARTS}wait': lambda query: self._process_data.wait(query.get('process', '')),
         }
 
     @staticmethod
@@ -110,6 +116,9 @@ class StatusPage:
         if path in self._static:
             _expect(request, 'GET', 'HEAD')
             return self._static[path]
+        if path == _ROOT:
+            _expect(request, 'GET', 'HEAD')
+            return Reply(200, self._html(), {}, _HTML)
         if path not in self._data and path != _ACTION:
             raise ActionRefused(404, 'the page has no such part')
         if self._service.is_stopping():
@@ -120,20 +129,45 @@ class StatusPage:
         _expect(request, 'GET')
         return self._data[path]({key: values[-1] for key, values in parse_qs(query[:_LONGEST_QUERY]).items()})
 
+    def _html(self) -> Iterator[bytes]:
+        """Yield the page, with the table for browsers without JavaScript."""
+        head, tail = self._page
+        yield head
+        yield from plain_table.pieces(self._service)
+        yield tail
+
     def _changes(self, query: Mapping[str, str]) -> Reply:
         problems = [printable_line(problem) for problem in self._service.problems()]
-        more = {'token': self._actions.token(), 'problems': problems}
-        return Reply(200, self._data_source.pieces(query.get('seen', ''), more))
+        seen, after = query.get('seen', ''), query.get('event', '')
+        # The events of another life of supervisord have numbers of their own.
+        is_known = self._data_source.is_of_this_life(seen) and after.isascii() and after.isdigit() and len(after) < 19
+        news = self._service.events_after(int(after) if is_known else 0, '')
+        more = {
+            'token': self._actions.token(),
+            'problems': problems,
+            'events': [structs.event_struct(event) for event in news],
+            'adds': bool(is_known),
+        }
+        return Reply(200, self._data_source.pieces(seen, more))
 
     def _monitor_status(self, query: Mapping[str, str]) -> Reply:
         """Return all that is known of one monitor, with the reasons of its last results."""
         monitor = self._service.monitor(query.get('check', ''), query.get('process', ''))
-        return json_reply(200, structs.status_struct(self._service.status(monitor), time.time()))
+        options = {name: _shown(value) for name, value in self._service.options(monitor).items()}
+        return json_reply(
+            200, {**structs.status_struct(self._service.status(monitor), time.time()), 'options': options}
+        )
 
 
 def _expect(request: Request, *methods: str) -> None:
     if request.method not in methods:
         raise ActionRefused(405, f'expected {" or ".join(methods)}', {'Allow': ', '.join(methods)})
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    return f'{value:g}' if isinstance(value, float) else printable_line(str(value))
 
 
 def _safe(reply: Reply) -> Reply:

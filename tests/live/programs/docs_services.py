@@ -3,10 +3,11 @@
 web       200 for any GET; `bad`: 503
 redis     +PONG; `bad`: -ERR
 fpm       pong over FastCGI; `bad`: 503
+orders    SERVING over gRPC; `bad`: NOT_SERVING
 rpc       status() returns a string; `bad`: a fault
-worker    runs notify.py beside MODEFILE, as the page has it, and goes on writing heartbeats; `mute`: the last one
-          is long ago; `hog`: 320 MB; `files`: 600 files; `fatal`: it writes so; `stopped`: by SIGSTOP, to be ended
-          by SIGCONT
+worker    runs notify.py and sd_notify.py beside MODEFILE, as the page has them, and goes on writing heartbeats and
+          sending WATCHDOG=1; `mute`: the last heartbeat is long ago; `triggered`: it says so; `hog`: 320 MB; `files`:
+          600 files; `fatal`: it writes so; `stopped`: by SIGSTOP, to be ended by SIGCONT
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import socketserver
 import struct
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -56,6 +58,21 @@ class Fpm(socketserver.BaseRequestHandler):
         self.request.sendall(struct.pack('>BBHHH', 1, 6, 1, len(head), 0) + head + end)
 
 
+def serve_orders() -> None:
+    import grpc
+
+    def check(request: bytes, context: object) -> bytes:
+        assert request == b'\n\x0bshop.Orders'
+        return b'\x08\x02' if modes() else b'\x08\x01'
+
+    handlers = {'Check': grpc.unary_unary_rpc_method_handler(check)}
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler('grpc.health.v1.Health', handlers)])
+    server.add_insecure_port(f'127.0.0.1:{port}')
+    server.start()
+    server.wait_for_termination()
+
+
 class Threads(socketserver.ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
 
@@ -73,6 +90,7 @@ def grow_old(path: str) -> None:
 
 def work() -> None:
     heartbeat = runpy.run_path(str(mode_file.with_name('notify.py')))['heartbeat']
+    tell = runpy.run_path(str(mode_file.with_name('sd_notify.py')))['tell']
     held: Any = []
     while True:
         mode = modes()
@@ -80,6 +98,7 @@ def work() -> None:
             grow_old(heartbeat.filepath)
         else:
             heartbeat.notify()
+        tell('WATCHDOG=trigger' if 'triggered' in mode else 'WATCHDOG=1')
         if 'fatal' in mode:
             print('FATAL the queue is gone', flush=True)
         if 'hog' in mode and not held:
@@ -99,6 +118,8 @@ elif kind == 'redis':
     Threads(('127.0.0.1', port), Redis).serve_forever()
 elif kind == 'fpm':
     Threads(('127.0.0.1', port), Fpm).serve_forever()
+elif kind == 'orders':
+    serve_orders()
 elif kind == 'rpc':
     server = SimpleXMLRPCServer(('127.0.0.1', port), logRequests=False)
     server.register_function(status)

@@ -73,7 +73,9 @@ class Stage:
 
     def _status(self, monitor: Monitor) -> Any:
         self.asked.append(monitor)
-        return SimpleNamespace(restarts_suspended=True, next_restart_at=None)
+        return SimpleNamespace(
+            restarts_suspended=True, next_restart_at=None, reason=f'{monitor.reason()}; not restarted: db is unhealthy'
+        )
 
 
 def row(told: Any, place: int) -> dict[str, Any]:
@@ -123,6 +125,18 @@ def test_the_sick_are_told_each_time() -> None:
     assert rows(stage.told(seen)) == [1]
     assert row(stage.told(seen), 1)['suspended'] is True
     assert set(stage.asked) == {stage.record.monitors()[1]}, 'what takes longer is worked out for the sick alone'
+
+
+def test_the_reason_is_that_of_the_status() -> None:
+    """As supervisorctl and RPC have it: why nothing is done, and of one that is down why it does not come up."""
+    stage = Stage()
+    stage.result(1, model.FAILED)
+    stage.record.set_instance(Process('g', 'p00002', 0), stage.now)
+    whole = stage.told()
+    assert row(whole, 1)['reason'] == 'why; not restarted: db is unhealthy'
+    assert row(whole, 2)['reason'] == 'g:p00002 is not running; not restarted: db is unhealthy'
+    assert row(whole, 0)['reason'] == 'no result yet'
+    assert rows(stage.told(whole['seen'])) == [1, 2], 'it may be another at any time'
 
 
 def test_a_piece_is_small_however_much_there_is() -> None:

@@ -1,69 +1,134 @@
-// All that is known of one check on one process, below its row: the whole reason, and each result with its own.
+// All that is known of one line, below it: of a check its results and options, of a process its restarts, what it
+// depends on, and what happened to it.
 
-import { clock, moment, took } from './words.js';
+import { tableOf } from './happened.js';
+import { element, say } from './table.js';
+import { SIGNS, clock, moment, plural, span, took } from './words.js';
 
 const COLUMNS = ['When', 'Outcome', 'Took', 'Pid', 'Reason'];
 
-function cells(tag, texts) {
-  const tr = document.createElement('tr');
-  for (const text of texts) {
-    const cell = document.createElement(tag);
-    cell.textContent = text;
-    tr.append(cell);
-  }
-  return tr;
+function part(title, ...nodes) {
+  const section = document.createElement('section');
+  say(element('h2', '', section), title);
+  section.append(...nodes);
+  return section;
 }
 
+function text(tag, className, words) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = words;
+  return made;
+}
+
+// `sources` has `ask`, which fetches; `happened`; and `statusOf`, which tells the state of a process by its name.
 export class Detail {
-  constructor(row, ask) {
-    this.row = row;
-    this.ask = ask;
-    this.tr = document.createElement('tr');
-    this.tr.className = 'detail';
-    this.tr.setAttribute('role', 'row');
-    this.cell = document.createElement('td');
-    this.cell.setAttribute('role', 'cell');
-    this.cell.colSpan = row.tr.children.length;
-    this.tr.append(this.cell);
-    row.detail = this;
-    row.more.setAttribute('aria-expanded', 'true');
+  constructor(line, sources) {
+    this.line = line;
+    this.sources = sources;
+    this.tr = element('tr', 'detail');
+    this.cell = element('td', '', this.tr);
+    this.ofCheck = element('div', '', this.cell);
+    this.ofProcess = element('div', '', this.cell);
+    this.shown = {};
+    line.detail = this;
+    this.expand(true);
     this.refresh();
   }
 
-  open() {
-    this.row.tr.after(this.tr);
+  expand(isExpanded) {
+    (this.line.about || this.line.opener)?.setAttribute('aria-expanded', String(isExpanded));
   }
 
   close() {
     this.tr.remove();
-    this.row.detail = null;
-    this.row.more.setAttribute('aria-expanded', 'false');
+    this.line.detail = null;
+    this.expand(false);
   }
 
-  async refresh() {
-    const query = new URLSearchParams({ check: this.row.check, process: this.row.process.namespec });
+  refresh() {
+    const { check, process, isAlone } = this.line;
+    const query = new URLSearchParams({ process: process.namespec });
+    if (isAlone || !check) {
+      this.fill(this.ofProcess, `ui/process?${query}`, (known) => this.processParts(known));
+    }
+    if (check) {
+      query.set('check', check);
+      this.fill(this.ofCheck, `ui/monitor?${query}`, (status) => this.checkParts(status));
+    }
+  }
+
+  // Only what is new is shown: somebody may have marked a word.
+  async fill(place, path, parts) {
     try {
-      this.show(await this.ask(`ui/monitor?${query}`));
+      const known = await this.sources.ask(path);
+      const key = JSON.stringify([{ ...known, now: 0 }, this.sources.happened.last]);
+      if (this.shown[path] === key) return;
+      place.replaceChildren(...parts(known));
+      this.shown[path] = key;
     } catch (why) {
-      this.cell.textContent = why.message;
+      this.shown[path] = '';
+      place.textContent = why.message;
     }
   }
 
-  show(status) {
-    const reason = document.createElement('p');
-    reason.className = 'reason';
-    reason.textContent = status.reason;
-    const table = document.createElement('table');
-    const head = table.createTHead();
-    head.append(cells('th', COLUMNS));
-    for (const th of head.rows[0].cells) th.scope = 'col';
-    const body = table.createTBody();
-    for (const result of [...status.history].reverse()) {
-      const tr = cells('td', [clock(result.at), result.outcome, took(result.duration), result.pid, result.reason]);
-      tr.className = result.outcome;
-      tr.cells[0].title = moment(result.at);
-      body.append(tr);
+  checkParts(status) {
+    const parts = [text('p', 'reason', status.reason)];
+    const newest = [...status.history].reverse();
+    if (newest.length) {
+      const rows = newest.map(({ at, outcome, duration, pid, reason }) => [clock(at), outcome, took(duration), pid, reason]);
+      const outcomes = newest.map((result) => result.outcome);
+      parts.push(tableOf(COLUMNS, rows, outcomes, newest.map((result) => moment(result.at)), 'Last results'));
     }
-    this.cell.replaceChildren(reason, ...(status.history.length ? [table] : []));
+    const options = Object.entries(status.options).filter(([, value]) => value !== '');
+    if (options.length) {
+      const list = document.createElement('dl');
+      for (const [name, value] of options) {
+        const pair = element('div', '', list);
+        pair.append(text('dt', '', name), text('dd', '', value));
+      }
+      parts.push(part(`Options of ${status.check}`, list));
+    }
+    return parts;
   }
+
+  processParts(known) {
+    const parts = [];
+    if (this.line.check || this.line.rows.length > 1) parts.push(part('Restarts', text('p', '', restartsOf(known))));
+    if (known.needs.length) parts.push(part('Depends on', this.graph(known.needs)));
+    const events = this.sources.happened.of(this.line.process);
+    const nothing = text('p', '', 'Nothing since supervisord started.');
+    const table = this.sources.happened.table(events, `What happened to ${this.line.process.namespec}`);
+    parts.push(part('What happened', events.length ? table : nothing));
+    return parts;
+  }
+
+  // What a process depends on, and below each what that depends on.
+  graph(nodes) {
+    const list = document.createElement('ul');
+    list.className = 'graph';
+    for (const node of nodes) {
+      const item = element('li', node.holds ? 'holds' : 'missing', list);
+      item.append(`${node.holds ? SIGNS.healthy : SIGNS.waiting} ${node.text} `);
+      for (const name of node.processes) {
+        const status = this.sources.statusOf(name);
+        const badge = text('span', `badge ${status}`, status);
+        badge.dataset.sign = SIGNS[status];
+        const one = text('span', 'node', '');
+        one.append(name, ' ', badge);
+        item.append(one, ' ');
+      }
+      if (node.more) item.append(` and ${node.more} more`);
+      if (node.needs.length) item.append(this.graph(node.needs));
+    }
+    return list;
+  }
+}
+
+function restartsOf(known) {
+  const words = [`${plural(known.restarts, 'restart')} by health checks, ${known.in_window} of them within the restart window`];
+  words.push(plural(known.exits, 'unexpected exit'));
+  if (known.suspended) words.push('restarts are suspended');
+  else if (known.next_restart_at > known.now) words.push(`the next in ${span(known.next_restart_at - known.now)}`);
+  return `${words.join('; ')}.`;
 }

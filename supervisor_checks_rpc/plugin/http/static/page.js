@@ -1,9 +1,11 @@
 // The page: asks every two seconds what has changed, shows it, and sends the actions of the buttons.
 
+import { Buttons } from './buttons.js';
 import { Detail } from './detail.js';
+import { Happened } from './happened.js';
 import { Row, monitorOf, processesOf, stateOf } from './table.js';
 import { View } from './view.js';
-import { span, took } from './words.js';
+import { STATES, plural, span } from './words.js';
 
 // In milliseconds.
 const INTERVAL = 2000;
@@ -24,9 +26,9 @@ let misses = 0;
 let isAsking = false;
 let isImpatient = false;
 let timer = 0;
-const view = new View();
-
 const now = () => Date.now() / 1000 + ahead;
+const view = new View(now);
+const happened = new Happened($('happened'));
 
 // -- what has changed
 
@@ -55,7 +57,7 @@ async function poll() {
 async function fetchChanges() {
   const wait = document.hidden ? HIDDEN_INTERVAL : INTERVAL;
   try {
-    const path = `ui/data?seen=${encodeURIComponent(seen)}`;
+    const path = `ui/data?${new URLSearchParams({ seen, event: happened.last })}`;
     const changes = await ask(path, { signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
     if (!changes.complete) return INTERVAL / 20;
     show(changes);
@@ -77,19 +79,20 @@ function show(changes) {
   ahead = changes.now - Date.now() / 1000;
   heardAt = performance.now();
   if (changes.whole) build(changes);
+  happened.take(changes.events, changes.adds);
   const changed = [];
+  for (const row of view.rows) row.process.state = stateOf(changes.states[row.process.place]);
   for (const values of changes.rows) {
     const row = byPair[values[0]];
     const before = row.status;
     const monitor = { ...row.fixed, ...monitorOf(values) };
     row.show(monitor);
-    if (row.detail) row.detail.refresh();
     if (before !== row.status) changed.push(row);
   }
-  for (const row of view.rows) {
-    row.showProcess(stateOf(changes.states[row.process.place]));
-    row.allow(token !== '');
-    row.age(now());
+  for (const line of view.tree.lines()) {
+    line.isAllowed = token !== '';
+    line.refresh();
+    if (line.detail) line.detail.refresh();
   }
   $('pausing').hidden = token === '';
   $('table').classList.toggle('readonly', token === '');
@@ -97,27 +100,36 @@ function show(changes) {
   if (!isFirst && !changes.whole) announce(changed);
   summarize(changes.problems.length);
   if (changes.whole || !view.isInHand()) view.tidy();
+  view.age();
   seen = changes.seen;
 }
 
 function build(changes) {
   const processes = processesOf(changes.processes);
   byPair = [];
-  const open = new Set(view.rows.filter((row) => row.detail).map(key));
+  const open = new Set(view.tree.lines().filter((line) => line.detail).map(key));
   const checked = new Set();
   for (const values of changes.rows) {
     const [place, check, type, onFailure, threshold] = values.slice(14);
-    const row = new Row(processes[place], check);
-    row.fixed = { type, onFailure, threshold };
-    byPair[values[0]] = row;
+    byPair[values[0]] = new Row(processes[place], check, { type, onFailure, threshold });
     checked.add(place);
   }
   const unchecked = processes.filter((process) => !checked.has(process.place));
-  view.rows = [...byPair, ...unchecked.map((process) => new Row(process, ''))];
-  for (const row of view.rows) if (open.has(key(row))) row.detail = new Detail(row, ask);
+  view.tree.build([...byPair, ...unchecked.map((process) => new Row(process, ''))]);
+  for (const line of view.tree.lines()) if (open.has(key(line))) new Detail(line, sources);
 }
 
-const key = (row) => `${row.check}\n${row.process.namespec}`;
+const key = (line) => `${line.check ?? 'all'}\n${line.process ? line.process.namespec : line.title}`;
+
+// What a detail asks of the page.
+const sources = {
+  ask,
+  happened,
+  statusOf: (namespec) => {
+    const ofOne = view.rows.filter((row) => row.process.namespec === namespec);
+    return STATES.find((state) => ofOne.some((row) => row.status === state)) || 'unchecked';
+  },
+};
 
 function announce(changed) {
   if (!changed.length) return;
@@ -160,7 +172,7 @@ function summarize(problems) {
   else if (!counts.healthy) parts.push('nothing is checked');
   else parts.push(counts.healthy === checks ? `all ${checks} healthy` : `${counts.healthy} healthy`);
   for (const state of ['paused', 'inactive']) if (counts[state]) parts.push(`${counts[state]} ${state}`);
-  if (problems) parts.push(`${problems} problem${problems === 1 ? '' : 's'} of the configuration`);
+  if (problems) parts.push(`${plural(problems, 'problem')} of the configuration`);
   $('verdict').textContent = parts.join(', ');
   $('verdict').className = sick || problems || !counts.healthy ? 'bad' : 'good';
   document.title = `${parts[0]} \u2013 health of ${location.host}`;
@@ -168,51 +180,40 @@ function summarize(problems) {
 
 // -- buttons
 
-async function press(row, action) {
-  const request = { action, process: row.process.namespec };
-  if (['run', 'pause', 'resume'].includes(action)) request.check = row.check;
-  if (action === 'pause') request.seconds = Number($('seconds').value);
-  if (action === 'restart' && !window.confirm(`Restart ${row.process.namespec}?`)) return;
-  const what = `${row.process.namespec}${row.check && request.check ? `, ${row.check}` : ''}`;
-  tell(`${what}: ${action} \u2026`, 'busy');
-  try {
-    const result = await ask('ui/action', {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', 'X-Health-Token': token },
-      body: JSON.stringify(request),
-    });
-    if (action === 'run') {
-      tell(`${what}: ${result.outcome} on demand in ${took(result.duration)}: ${result.reason}`, result.outcome);
-    } else {
-      tell(`${what}: ${action}, done`, 'done');
-    }
-  } catch (why) {
-    tell(`${what}: cannot ${action}: ${why.message}`, 'failed');
-  }
-  poll();
-}
+const buttons = new Buttons({
+  ask,
+  act: (action) => ask('ui/action', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', 'X-Health-Token': token },
+    body: JSON.stringify(action),
+  }).finally(poll),
+  tell,
+  note: (group, progress) => view.tree.note(group, progress),
+});
 
-function toggle(row) {
-  if (row.detail) row.detail.close();
-  else new Detail(row, ask).open();
+function toggle(line) {
+  if (line.detail) line.detail.close();
+  else line.tr.after(new Detail(line, sources).tr);
 }
 
 function start() {
+  $('live').hidden = false;
   $('where').textContent = location.host;
   $('rows').addEventListener('click', (event) => {
     const pressed = event.target.closest('button[data-action]');
-    const row = pressed?.closest('tr').row;
-    if (!row) return;
-    view.goTo(row);
-    if (pressed.dataset.action === 'more') toggle(row);
-    else press(row, pressed.dataset.action);
+    const line = pressed?.closest('#rows > tr').row;
+    if (!line) return;
+    view.goTo(line);
+    if (pressed.dataset.action === 'more') toggle(line);
+    else if (pressed.dataset.action === 'fold') view.fold(line);
+    else buttons.press(line, pressed.dataset.action, pressed);
   });
   document.addEventListener('visibilitychange', () => {
     if (!document.hidden) poll();
   });
   setInterval(() => {
     if (document.hidden) return;
-    for (const row of view.rows) row.age(now());
+    view.age();
     if (misses) freshen($('freshness').title);
   }, 1000);
   poll();

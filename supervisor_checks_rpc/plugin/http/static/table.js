@@ -1,6 +1,7 @@
-// The table: one row for each check on a process, made once and then changed where it changed.
+// The lines of the table: one for each check on a process, and one for a process with several checks. What is folded is not
+// made: of a thousand lines, few are looked at.
 
-import { PROCESS_STATES, SIGNS, STATES, moment, next, restarts, results, span, why } from './words.js';
+import { PROCESS_STATES, SIGNS, STATES, moment, next, plural, restarts, results, span, tally, why } from './words.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const CELL = 6;
@@ -11,16 +12,17 @@ const ACTIONS = { run: 'Run', pause: 'Pause', restart: 'Restart', reset: 'Reset'
 // CSS lays the rows out as a grid, and some browsers then take them for no table: these roles say that they are one.
 const ROLES = { tr: 'row', td: 'cell', th: 'rowheader' };
 
-function element(tag, className, parent) {
+export function element(tag, className, parent) {
   const made = document.createElement(tag);
   if (className) made.className = className;
   if (ROLES[tag]) made.setAttribute('role', ROLES[tag]);
+  if (tag === 'th') made.scope = 'row';
   if (parent) parent.append(made);
   return made;
 }
 
 // All text of services goes through here: it is text, never markup.
-function say(node, text) {
+export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -34,8 +36,8 @@ function sayName(node, namespec) {
   node.append(name);
 }
 
-function button(parent, action) {
-  const made = element('button', action, parent);
+export function button(parent, action, className = action) {
+  const made = element('button', className, parent);
   made.type = 'button';
   made.tabIndex = -1;
   made.dataset.action = action;
@@ -79,60 +81,112 @@ class Strip {
   }
 }
 
-export class Row {
-  constructor(process, check) {
-    this.process = process;
-    this.check = check;
-    this.monitor = null;
-    this.tr = element('tr');
-    this.tr.row = this;
-    this.state = element('span', 'badge', element('td', 'state', this.tr));
-    const name = element('th', 'process', this.tr);
-    name.scope = 'row';
-    sayName(element('span', 'name', name), process.namespec);
-    this.instance = element('span', 'instance', name);
-    const checkCell = element('td', 'check', this.tr);
-    this.why = element('td', 'why', this.tr);
-    this.since = element('td', 'since', this.tr);
-    const strip = element('td', 'results', this.tr);
-    this.next = element('td', 'next', this.tr);
-    this.restarts = element('span', 'restarts', this.next);
-    this.coming = element('span', 'coming', this.next);
-    this.actions = element('td', 'action', this.tr);
-    this.strip = check ? new Strip(strip) : null;
-    this.more = null;
-    if (check) {
-      this.more = button(checkCell, 'more');
-      say(this.more, check);
-      this.more.setAttribute('aria-expanded', 'false');
-      this.more.setAttribute('aria-label', `${check} on ${process.namespec}: all that is known`);
-    } else {
-      say(checkCell, '\u2013');
-    }
+// What all lines have: a state, buttons, and maybe a detail below. `rows` are the checks that it stands for.
+export class Line {
+  constructor(rows) {
+    this.rows = rows;
     this.detail = null;
+    this.isAllowed = false;
+    this.opener = null; // the button that opens the detail, or unfolds
     this.buttons = [];
+    this.actionNames = [];
+    this.made = null;
+  }
+
+  get tr() {
+    if (!this.made) {
+      this.made = element('tr');
+      this.made.row = this;
+      this.state = element('span', 'badge', element('td', 'state', this.made));
+      this.make(this.made);
+      this.actions = element('td', 'action', this.made);
+      this.refresh();
+    }
+    return this.made;
+  }
+
+  get status() {
+    return STATES.find((state) => this.rows.some((row) => row.status === state));
+  }
+
+  // Brings it up to date, if it was made. What changes as time goes by is in age().
+  refresh() {
+    if (!this.made) return;
+    this.state.className = `badge ${this.status}`;
+    this.state.dataset.sign = SIGNS[this.status];
+    say(this.state, this.status);
+    this.fill();
+    this.offer();
   }
 
   // Buttons are there only while somebody may press them.
-  allow(isAllowed) {
-    if (isAllowed === this.buttons.length > 0) return;
-    this.actions.replaceChildren();
-    this.buttons = isAllowed ? Object.keys(ACTIONS).filter((name) => this.check || name === 'restart') : [];
-    this.buttons = this.buttons.map((name) => button(this.actions, name));
-    this.nameButtons();
+  offer() {
+    const names = this.isAllowed ? this.actionNames : [];
+    if (names.length !== this.buttons.length) {
+      this.actions.replaceChildren();
+      this.buttons = names.map((name) => button(this.actions, name));
+    }
+    for (const each of this.buttons) this.nameButton(each, each.classList.item(0));
   }
 
-  nameButtons() {
-    for (const each of this.buttons) {
-      const name = each.classList.item(0);
-      if (name === 'reset') each.hidden = !this.monitor || !(this.monitor.restarts || this.status === 'unhealthy');
-      const action = name === 'pause' && this.status === 'paused' ? 'resume' : name;
-      each.dataset.action = action;
-      say(each, action === 'resume' ? 'Resume' : ACTIONS[name]);
-      const what = ['reset', 'restart'].includes(action) ? '' : `${this.check} on `;
-      const of = action === 'reset' ? 'restarts of ' : '';
-      each.setAttribute('aria-label', `${each.textContent} ${of}${what}${this.process.namespec}`);
+  age() {}
+
+  controls() {
+    return [this.opener, ...this.buttons].filter((control) => control && !control.hidden);
+  }
+
+  // Whether the Tab key comes by.
+  reach(isReached) {
+    for (const control of [this.opener, this.about, ...this.buttons]) if (control) control.tabIndex = isReached ? 0 : -1;
+  }
+
+  // For Restart and Reset, of a process that this line alone stands for.
+  nameOfProcess(each, name, of) {
+    if (name === 'reset') each.hidden = !of.some((row) => row.monitor && (row.monitor.restarts || row.status === 'unhealthy'));
+    say(each, ACTIONS[name]);
+    each.setAttribute('aria-label', `${ACTIONS[name]} ${name === 'reset' ? 'restarts of ' : ''}${this.process.namespec}`);
+  }
+
+  fillInstance(state, pid) {
+    say(this.instance, state === 'RUNNING' ? pid && `pid ${pid}` : state);
+    this.instance.classList.toggle('down', state !== 'RUNNING');
+  }
+}
+
+// A check on a process, or a process that nothing checks. With `isAlone` it has the name and the buttons of its process.
+export class Row extends Line {
+  constructor(process, check, fixed) {
+    super([]);
+    this.rows = [this];
+    this.process = process;
+    this.check = check;
+    this.fixed = fixed;
+    this.monitor = null;
+    this.isAlone = true;
+  }
+
+  make(tr) {
+    const { namespec } = this.process;
+    const name = element(this.isAlone ? 'th' : 'td', 'process', tr);
+    if (this.isAlone) {
+      sayName(element('span', 'name', name), namespec);
+      this.instance = element('span', 'instance', name);
     }
+    const check = element(this.isAlone ? 'td' : 'th', 'check', tr);
+    this.why = element('td', 'why', tr);
+    this.since = element('td', 'since', tr);
+    const strip = element('td', 'results', tr);
+    this.next = element('td', 'next', tr);
+    this.restarts = element('span', 'restarts', this.next);
+    this.coming = element('span', 'coming', this.next);
+    this.strip = this.check ? new Strip(strip) : null;
+    this.opener = button(check, 'more');
+    say(this.opener, this.check || '\u2013');
+    this.opener.setAttribute('aria-expanded', String(Boolean(this.detail)));
+    this.opener.setAttribute('aria-label', `${this.check ? `${this.check} on ` : ''}${namespec}: all that is known`);
+    tr.classList.toggle('below', !this.isAlone);
+    const ofCheck = this.check ? ['run', 'pause'] : [];
+    this.actionNames = this.isAlone ? [...ofCheck, 'restart', ...(this.check ? ['reset'] : [])] : ofCheck;
   }
 
   get status() {
@@ -141,36 +195,38 @@ export class Row {
 
   show(monitor) {
     this.monitor = monitor;
+    this.refresh();
+    if (this.made) this.strip.show(monitor);
+  }
+
+  fill() {
+    const { monitor } = this;
+    if (this.isAlone) this.fillInstance(this.process.state, monitor && monitor.pid);
+    if (!monitor) {
+      say(this.why, this.process.isListener ? 'event listener, no check is for it' : 'no check is for it');
+      return;
+    }
     say(this.why, why(monitor, SHOWN_REASON));
     this.why.title = monitor.reason.length > 40 ? monitor.reason : '';
     this.since.title = moment(monitor.since);
-    this.strip.show(monitor);
-    say(this.restarts, restarts(monitor.restarts));
+    if (!this.strip.svg.hasAttribute('viewBox')) this.strip.show(monitor);
+    say(this.restarts, this.isAlone ? restarts(monitor.restarts) : '');
     this.tr.classList.toggle('suspended', monitor.suspended);
-    this.showState();
-    this.nameButtons();
   }
 
-  showState() {
-    this.state.className = `badge ${this.status}`;
-    this.state.dataset.sign = SIGNS[this.status];
-    say(this.state, this.status);
-  }
-
-  showProcess(state) {
-    this.process.state = state;
-    const pid = this.monitor && this.monitor.pid ? `pid ${this.monitor.pid}` : '';
-    say(this.instance, state === 'RUNNING' ? pid : state);
-    this.instance.classList.toggle('down', state !== 'RUNNING');
-    if (!this.monitor) {
-      say(this.why, this.process.isListener ? 'event listener, no check is for it' : 'no check is for it');
-      this.showState();
+  nameButton(each, name) {
+    if (name === 'restart' || name === 'reset') {
+      this.nameOfProcess(each, name, this.rows);
+      return;
     }
+    const action = name === 'pause' && this.status === 'paused' ? 'resume' : name;
+    each.dataset.action = action;
+    say(each, action === 'resume' ? 'Resume' : ACTIONS[name]);
+    each.setAttribute('aria-label', `${each.textContent} ${this.check} on ${this.process.namespec}`);
   }
 
-  // What changes as time goes by.
   age(now) {
-    if (!this.monitor) return;
+    if (!this.made || !this.monitor) return;
     say(this.since, span(now - this.monitor.since));
     say(this.coming, next(this.monitor, now));
   }
@@ -180,54 +236,70 @@ export class Row {
     const text = `${this.process.namespec} ${this.check} ${this.monitor ? this.monitor.reason : ''}`.toLowerCase();
     return words.every((word) => text.includes(word));
   }
+}
 
-  controls() {
-    return [this.more, ...this.buttons].filter((control) => control && !control.hidden);
+// A process with several checks, which are below it.
+export class ProcessLine extends Line {
+  constructor(rows) {
+    super(rows);
+    this.process = rows[0].process;
+    this.actionNames = ['restart', 'reset'];
   }
 
-  // Whether the Tab key comes by.
-  reach(isReached) {
-    for (const control of [this.more, ...this.buttons]) if (control) control.tabIndex = isReached ? 0 : -1;
+  make(tr) {
+    const { namespec } = this.process;
+    const name = element('th', 'process', tr);
+    this.opener = button(name, 'fold');
+    sayName(element('span', 'name', this.opener), namespec);
+    this.instance = element('span', 'instance', name);
+    this.about = button(element('td', 'check', tr), 'more', 'about');
+    say(this.about, plural(this.rows.length, 'check'));
+    this.about.setAttribute('aria-expanded', String(Boolean(this.detail)));
+    this.about.setAttribute('aria-label', `${namespec}: all that is known of the process`);
+    this.why = element('td', 'why', tr);
+    element('td', 'since', tr);
+    element('td', 'results', tr);
+    this.next = element('td', 'next', tr);
+    this.restarts = element('span', 'restarts', this.next);
+    tr.classList.add('several');
+  }
+
+  fill() {
+    const monitors = this.rows.map((row) => row.monitor);
+    this.fillInstance(this.process.state, monitors[0].pid);
+    say(this.why, tally(this.rows));
+    say(this.restarts, restarts(Math.max(...monitors.map((monitor) => monitor.restarts))));
+  }
+
+  nameButton(each, name) {
+    this.nameOfProcess(each, name, this.rows);
+  }
+
+  controls() {
+    return [this.opener, this.about, ...this.buttons].filter((control) => control && !control.hidden);
   }
 }
 
 const byName = (a, b) => a.process.place - b.process.place || a.check.localeCompare(b.check);
 const worst = (row) => STATES.indexOf(row.status) - (row.monitor && row.monitor.suspended ? 0.5 : 0);
+const least = (rows, value) => rows.reduce((found, row) => Math.min(found, value(row)), Infinity);
+const place = (row) => row.process.place;
+const firstCheck = (rows) => rows.reduce((found, row) => (found < row.check ? found : row.check), rows[0].check);
 
+// Compare two lists of rows: those of two checks, two processes or two groups.
+const byPlace = (a, b) => least(a, place) - least(b, place) || byName(a[0], b[0]);
+const by = (value) => (a, b) => least(a, value) - least(b, value) || byPlace(a, b);
 export const ORDERS = {
-  state: (a, b) => worst(a) - worst(b) || byName(a, b),
-  process: byName,
-  check: (a, b) => a.check.localeCompare(b.check) || byName(a, b),
-  since: (a, b) => (b.monitor ? b.monitor.since : 0) - (a.monitor ? a.monitor.since : 0) || byName(a, b),
-  restarts: (a, b) => (b.monitor ? b.monitor.restarts : -1) - (a.monitor ? a.monitor.restarts : -1) || byName(a, b),
+  state: by(worst),
+  process: byPlace,
+  check: (a, b) => firstCheck(a).localeCompare(firstCheck(b)) || byPlace(a, b),
+  since: by((row) => -(row.monitor ? row.monitor.since : 0)),
+  restarts: by((row) => -(row.monitor ? row.monitor.restarts : -1)),
 };
 
-// The rows under `body`, in order, without those that are not wanted. Yields the number of those shown.
-export function arrange(body, rows, order, isReversed, isWanted) {
-  const sorted = [...rows].sort(order);
-  if (isReversed) sorted.reverse();
-  let shown = 0;
-  const wanted = [];
-  for (const row of sorted) {
-    const hidden = !isWanted(row);
-    if (row.tr.hidden !== hidden) row.tr.hidden = hidden;
-    if (row.detail) row.detail.tr.hidden = hidden;
-    shown += !hidden;
-    wanted.push(row.tr);
-    if (row.detail) wanted.push(row.detail.tr);
-  }
-  const isSame = wanted.length === body.children.length && wanted.every((tr, place) => body.children[place] === tr);
-  if (!isSame) {
-    const focused = document.activeElement;
-    body.replaceChildren(...wanted);
-    if (focused && body.contains(focused)) focused.focus({ preventScroll: true });
-  }
-  return shown;
-}
-
 export function processesOf(listed) {
-  return listed.map(([group, name, isListener], place) => ({
-    namespec: group === name ? name : `${group}:${name}`, isListener, place, state: '',
+  return listed.map(([group, name, isListener], index) => ({
+    group, namespec: group === name ? name : `${group}:${name}`, isListener, place: index, state: '',
   }));
 }
 

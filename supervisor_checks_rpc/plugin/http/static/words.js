@@ -4,7 +4,7 @@ export const STATES = ['unhealthy', 'invalid', 'unknown', 'waiting', 'stopping',
 
 // Colour is never the only sign.
 export const SIGNS = {
-  unhealthy: '\u2717', invalid: '!', unknown: '?', waiting: '\u29d6', stopping: '\u21bb', starting: '\u2026', paused: '\u2016',
+  unhealthy: '\u2717', invalid: '!', unknown: '?', waiting: '\u25d4', stopping: '\u21bb', starting: '\u2026', paused: '\u2016',
   healthy: '\u2713', inactive: '\u25cb', unchecked: '\u2013',
 };
 
@@ -38,8 +38,13 @@ export function clock(epoch) {
   return new Date(epoch * 1000).toLocaleTimeString();
 }
 
+// Where a reason begins to say what is done, or why nothing is: remediation.py puts it at the end.
+const DONE = /; (?:not re|restarts |signals |waits for |cannot start it|step )/;
+
 function cut(text, most) {
-  return text.length > most ? `${text.slice(0, most)}\u2026` : text;
+  const found = DONE.exec(text);
+  const end = found ? found.index : text.length;
+  return end > most ? `${text.slice(0, most)}\u2026${text.slice(end)}` : text;
 }
 
 // Why a monitor is in its state, the reason cut to so many characters; a failure that does not count as unhealthy yet says
@@ -69,8 +74,19 @@ export function next(monitor, now) {
   return monitor.state === 'unhealthy' && monitor.onFailure === 'none' ? `no restart (on_failure = none), ${check}` : check;
 }
 
+// How many of the rows are in each state, the worst first.
+export function tally(rows) {
+  const counts = new Map();
+  for (const row of rows) counts.set(row.status, (counts.get(row.status) || 0) + 1);
+  return STATES.filter((state) => counts.has(state)).map((state) => `${counts.get(state)} ${state}`).join(', ');
+}
+
+export function plural(count, word) {
+  return `${count} ${word}${count === 1 ? '' : word.endsWith('s') ? 'es' : 's'}`;
+}
+
 export function restarts(count) {
-  return count ? `${count} restart${count === 1 ? '' : 's'}` : '';
+  return count ? plural(count, 'restart') : '';
 }
 
 // The strip of results for those who do not see it.
@@ -83,6 +99,6 @@ export function results(monitor) {
     .map(([count, outcome]) => `${count} ${outcome}`);
   const sorted = [...durations].sort((a, b) => a - b);
   const middle = took(sorted[Math.floor(sorted.length / 2)] / 10000);
-  const begun = beginnings.length ? `; ${beginnings.length} new instance${beginnings.length === 1 ? '' : 's'}` : '';
+  const begun = beginnings.length ? `; ${plural(beginnings.length, 'new instance')}` : '';
   return `last ${letters.length}: ${counts.join(', ')}; newest ${OUTCOMES[letters.at(-1)]}; median ${middle}${begun}`;
 }
