@@ -293,8 +293,12 @@ def test_php_fpm_tells_its_load(supervisord, tmp_path):
         f'pm = static\npm.max_children = 1\n{owner}'
     )
     command = f'{tool("php-fpm")} -n -y {tmp_path}/fpm.conf -F -R'
-    sv = supervisord(section('program:fpm', {'command': command, 'startsecs': 0}) + told('fpm', ttl='1h'))
+    sv = supervisord(section('program:fpm', {'command': command, 'startsecs': 0}) + told('fpm', ttl='4s', **AT_ONCE))
     is_now(sv, 'fpm', 'healthy', 'Processes active: 0, idle: 1')
+    # It tells twice in a ttl, which it reads in WATCHDOG_USEC.
+    pid = sv.process('fpm')['pid']
+    assert sv.wait(lambda: sv.health.getCheckStatus('told', 'fpm')['successes'] > 8, 20)
+    assert (status(sv, 'fpm')[0], sv.process('fpm')['pid']) == ('healthy', pid)
 
 
 def test_postgresql_is_ready_when_it_takes_connections(supervisord):
