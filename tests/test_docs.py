@@ -39,6 +39,7 @@ RUN_BY = {
     'alone: *': 'tests/live/test_docs_examples.py',
     'recipe: *': 'tests/live/recipes.py',
     'nginx: health': 'tests/live/test_recipes_web.py',
+    'crontab: backup': 'tests/live/test_recipes_services.py',
     'session: *': 'tests/live/test_docs_examples.py',
     'shell: *': 'tests/live/test_docs_examples.py',
     'tool: *': 'tests/live/test_docs_examples.py',

@@ -89,7 +89,8 @@ class Scheduler:
         self._newest_lease: dict[tuple[str, str], int] = {}
         self._runner = Runner(longest_wait=LONGEST_WAIT_SECONDS)
         self._definitions = Definitions(self._runner)
-        self._generation = ''
+        # Of the definitions that were read, and of the newest reply.
+        self._generation = self._newest_generation = ''
         self._complaint = ''
         self._ticks = Ticks()
 
@@ -210,8 +211,12 @@ class Scheduler:
 
     def _schedule(self, due: listener_messages.Due) -> None:
         """Have all leased runs begin in their time."""
-        # A file that cannot be read is read again with the next reply; checks that did not change go on meanwhile.
-        if due.runs and due.generation != self._generation and self._definitions.read(self._path or due.path):
+        # Read before the first run is due: it takes a third of a second. A file that cannot be read is read again with
+        # the next reply that has runs; checks that did not change go on meanwhile.
+        path = self._path or due.path
+        is_wanted = due.runs or (path and due.generation != self._newest_generation)
+        self._newest_generation = due.generation
+        if is_wanted and due.generation != self._generation and self._definitions.read(path):
             self._generation = due.generation
         self._runner.max_concurrent = due.max_concurrent
         now = time.monotonic()

@@ -313,7 +313,11 @@ class Remediation:
         """
         if verb != 'signal':
             self.restarts.operator_asked(verb, group, name)
-        for process in {monitor.process for monitor in self._record.monitors()}:
+        # supervisord starts a group process by process, all in one turn of its loop.
+        monitors = self._record.monitors()
+        if group and name:
+            monitors = self._record.monitors_of(Process(group, name, 0).namespec)
+        for process in {monitor.process for monitor in monitors}:
             if is_meant(process, group, name):
                 self._note_operator(verb, process)
 

@@ -559,6 +559,17 @@ def test_a_run_whose_process_was_restarted_before_it_began_does_not_begin(tmp_pa
             assert list(reported(supervisors, 1)) == [2]
 
 
+def test_the_file_is_read_before_a_run_is_due(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It takes a third of a second, by which each of many processes that start together would be known later."""
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path, check=1)
+    with sweeping(Supervisors(due_of(path))):
+        deadline = time.monotonic() + 10
+        while f'read {path}: 1 checks, 0 problems' not in caplog.messages:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 def test_a_reloaded_supervisord_has_the_file_read_again(tmp_path: Path) -> None:
     with listening() as port:
         path = write(tmp_path, check=1)
