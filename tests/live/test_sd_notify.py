@@ -143,6 +143,10 @@ def test_waits_and_start_order_know_ready(supervisord, tmp_path):
         tells('db', 'STATUS=reading', f'@{ready}', 'READY=1') + told('db')
         + program('web', 'sleeper.py', autostart='false', startsecs=0, depends_on='db healthy')
     )  # fmt: skip
+    asked = sv.health.runCheck('told', 'db')
+    assert (asked['outcome'], asked['reason']) in (
+        ('error', 'no READY=1 yet'), ('failed', 'no READY=1 yet; its status: reading')
+    )  # fmt: skip
     is_now(sv, 'db', 'starting', 'no READY=1 yet; its status: reading')
     waits = sv.health.waitHealthy('db', 0)
     assert (waits['healthy'], waits['useless'], waits['failing'][0]['state']) == (False, False, 'starting')
