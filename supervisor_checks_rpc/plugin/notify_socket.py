@@ -58,10 +58,10 @@ class Budget:
 def is_descendant(pid: int, ancestor: int) -> bool:
     """Tell whether `pid` is `ancestor` or a descendant of it; False when it, or a parent in between, is gone."""
     for _ in range(MOST_PARENTS):
-        if pid == ancestor:
-            return True
         if pid <= 1:
             return False
+        if pid == ancestor:
+            return True
         try:
             with open(f'/proc/{pid}/stat', 'rb') as file:
                 # The name of the program, in brackets, may hold anything.
@@ -186,7 +186,8 @@ def _closing_descriptors() -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        # None: somebody set it without Python.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int:
