@@ -104,7 +104,7 @@ def by_many(client: Callable[[], AbstractContextManager[Call]], clients: int, ca
 
 def all_of(calls: Mapping[str, Callable[[], T]], together: bool) -> dict[str, T]:
     """Return what each of `calls` returns, by name; one after the other, or all at the same time."""
-    with ThreadPoolExecutor(len(calls) if together else 1) as pool:
+    with ThreadPoolExecutor(max(len(calls), 1) if together else 1) as pool:
         return dict(zip(calls, pool.map(lambda call: call(), calls.values())))
 
 

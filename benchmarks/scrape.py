@@ -30,8 +30,9 @@ from .row import Row
 
 NAME = 'scrape'
 INTERVAL = 0.2
-# supervisord keeps so many results of each check.
+# supervisord keeps so many results of each check; a scrape tells of none of them, but for the last.
 HISTORY = 20
+_RESULTS = 5
 # After its answer supervisord closes the connection.
 _SETTLE = 0.05
 # What Prometheus sends, and what a result took.
@@ -87,7 +88,7 @@ def measured(context: Context, processes: int) -> Scrape:
     sections = stage.programs(processes) + check
     sections += section('rpcinterface:turns', {'supervisor.rpcinterface_factory': FACTORY})
     with stage.supervised(sections, processes, ours=True) as supervisord:
-        fill(supervisord, HISTORY)
+        fill(supervisord, _RESULTS)
         return _scraped(supervisord, max(context.size.calls // 100, 1))
 
 

@@ -1,4 +1,4 @@
-"""Shutdown and reload of a supervisord with 20 stopped groups, which it goes through before the one that runs."""
+"""Shutdown and reload of a supervisord with 10 stopped groups, which it goes through before the one that runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STARTED = 'supervisord started with pid'
 
 def run(context: Context) -> Iterator[Row]:
     """End it and reload it, with us and without."""
-    count = 2 if context.size is TINY else 20
+    count = 2 if context.size is TINY else 10
     titles = {'SIGTERM to its end': signal.SIGTERM, 'SIGHUP to its next life': signal.SIGHUP}
     # They sleep.
     stocks = measure.all_of({title: partial(_seconds, count, signum, None) for title, signum in titles.items()}, True)

@@ -6,7 +6,6 @@ replaced, and the run is due again: a listener may die at any moment, and no run
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -56,15 +55,11 @@ class Record:
         self._history = history
         # By check and process, in this order.
         self._monitors: dict[tuple[str, str], Monitor] = {}
-        # For each of them, in the same order, from when on its next run may be leased.
-        self._due_times = array('d')
         self._by_process: dict[str, list[Monitor]] = {}
         self._leases: dict[int, Monitor] = {}
         # By the name of each listener that holds leases, its whole id.
         self._listener_ids: dict[str, str] = {}
         self.passive: list[Monitor] = []
-        # The monitors that are unhealthy or whose process does not run.
-        self._troubled: set[Monitor] = set()
         self._external: dict[tuple[str, str], Monitor] = {}
         self._paused_until: dict[tuple[str, str], float] = {}
         self._lease_ids = count(1)
@@ -85,21 +80,18 @@ class Record:
 
     def _new_monitor(self, key: tuple[str, str], process: Process, now: float, at: float) -> Monitor:
         spec = self.specs[key[0]].of((process.group, process.name))
-        monitor = Monitor(spec, process, self._history, now, at, self._troubled)
+        monitor = Monitor(spec, process, self._history, now, at)
         # A changed check has a new monitor, which takes over the pause of the old one.
         monitor.pause(self._paused_until.get(key, NEVER))
         return monitor
 
     def _set_monitors(self, monitors: Mapping[tuple[str, str], Monitor]) -> None:
         self._monitors = dict(sorted(monitors.items()))
-        self._due_times = array('d', [0.0] * len(monitors))
         self._by_process = {}
-        for slot, monitor in enumerate(self._monitors.values()):
-            monitor.use_slot(self._due_times, slot)
+        for monitor in self._monitors.values():
             self._by_process.setdefault(monitor.process.namespec, []).append(monitor)
         self._leases = {monitor.lease: monitor for monitor in self._monitors.values() if monitor.lease}
         self.passive = [monitor for monitor in self._monitors.values() if monitor.is_passive]
-        self._troubled.intersection_update(self._monitors.values())
 
     def configure(self, specs: Iterable[CheckSpec], history: int) -> None:
         """Take other checks; to be followed by `match`. Monitors of a check that did not change keep what is known."""
@@ -135,7 +127,7 @@ class Record:
         spec = CheckSpec(check, type_name, (process.namespec,), schedule, is_external=True)
         monitor = self._external.get(key)
         if monitor is None or monitor.spec != spec:
-            monitor = self._external[key] = Monitor(spec, process, self._history, now, at, self._troubled)
+            monitor = self._external[key] = Monitor(spec, process, self._history, now, at)
             self._set_monitors({**self._monitors, key: monitor})
         return monitor
 
@@ -160,7 +152,7 @@ class Record:
             self._listener_ids = {_name(monitor.leased_to): monitor.leased_to for monitor in self._leases.values()}
             self._listener_ids[name] = holder
         soon = now + LEASE_AHEAD_SECONDS
-        near = [monitor for monitor, due_at in zip(self._monitors.values(), self._due_times) if due_at <= soon]
+        near = [monitor for monitor in self._monitors.values() if monitor.due_at <= soon]
         # A lease or a pause that ends soon has not ended yet.
         due = [monitor for monitor in near if monitor.leased_until <= now and monitor.paused_until <= now]
         return [self._lease(monitor, holder, now) for monitor in due]
@@ -174,7 +166,7 @@ class Record:
 
     def wait(self, now: float) -> float:
         """Return the seconds until a run is due that nobody holds; at most LONGEST_WAIT_SECONDS."""
-        soonest = min(self._due_times, default=_FOREVER)
+        soonest = min((monitor.due_at for monitor in self._monitors.values()), default=_FOREVER)
         return min(max(soonest - now, 0.0), LONGEST_WAIT_SECONDS)
 
     def leased(self, lease: int) -> Monitor | None:
@@ -292,7 +284,8 @@ class Record:
 
     def troubled(self) -> list[Monitor]:
         """Return the monitors that are unhealthy or whose process does not run, sorted as all."""
-        return [monitor for monitor in self._monitors.values() if monitor in self._troubled]
+        everyone = self._monitors.values()
+        return [monitor for monitor in everyone if monitor.state == model.UNHEALTHY or not monitor.process.pid]
 
     def monitors_of(self, namespec: str) -> list[Monitor]:
         """Return the monitors of one process, sorted by check."""

@@ -24,7 +24,7 @@ class World:
     def __init__(self, schedule: Schedule = SCHEDULE) -> None:
         self.now = 100.0
         self.process = Process('web', 'web', 1, self.now)
-        self.monitor = Monitor(CheckSpec('ok', 'tcp', ('web',), schedule), self.process, 5, self.now, self.now, set())
+        self.monitor = Monitor(CheckSpec('ok', 'tcp', ('web',), schedule), self.process, 5, self.now, self.now)
 
     def crash(self) -> None:
         """The instance ends, and the next starts."""
