@@ -109,6 +109,17 @@ def test_what_is_well_is_folded_and_the_sick_is_first(supervisord: Start, browse
     browser.keys('beta_07 probe')
     until_lines(browser, 'beta', 'beta:beta_07', 'probe')
     browser.run('localStorage.clear()')
+    # Of very many sick ones, the first are shown.
+    for number in range(20):
+        for group in ('alpha', 'beta'):
+            sv.health.reportCheck('probe', f'{group}:{group}_{number:02}', 'tcp', 'failed', 'no answer', 600)
+    for name in ('one', 'two'):
+        sv.health.reportCheck('probe', f'{name}:{name}_00', 'tcp', 'failed', 'no answer', 600)
+    for number in range(25):
+        sv.health.reportCheck(f'probe-{number:02}', 'beta:beta_00', 'tcp', 'failed', 'no answer', 600)
+    show(browser, sv, 3)
+    checks = browser.run('return [...document.querySelectorAll(".below")].map((tr) => tr.row.process.namespec)')
+    assert (checks.count('beta:beta_00'), checks.count('beta:beta_01'), len(checks)) == (20, 1, 20 + 19 + 20 + 2)
 
 
 def press_fold(browser: Browser, name: str) -> None:
