@@ -80,7 +80,7 @@ def take(browser: Browser, sv: Supervisord) -> None:
     browser.run('document.querySelector("[aria-label^=\'checkout on shop\']").click()')
     browser.until('return document.querySelectorAll(".detail section").length >= 4')
     browser.run('document.querySelector(".detail").previousElementSibling.scrollIntoView()')
-    browser.picture(DOCS / 'page-process.png', WIDTH, 640)
+    browser.picture(DOCS / 'page-process.png', WIDTH, 900)
     open_page(browser, sv, 'light', 400, 800)
     browser.picture(DOCS / 'page-narrow.png', 400, 800)
 

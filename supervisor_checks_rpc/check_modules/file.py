@@ -36,8 +36,8 @@ class FileCheck(BaseCheck):
     NAME = 'file'
     IS_QUICK = True
     OPTIONS = (
-        opt.Option('filepath', opt.TEXT, None, 'the file; default: GROUP-NAME-PID in root_dir'),
-        opt.Option('root_dir', opt.TEXT, None, 'where the files named by default are; default: the temporary folder'),
+        opt.Option('filepath', opt.PATH, None, 'the file; default: GROUP-NAME-PID in root_dir'),
+        opt.Option('root_dir', opt.PATH, None, 'where the files named by default are; default: the temporary folder'),
         opt.Option('max_age', opt.POSITIVE_DURATION, opt.REQUIRED, 'the longest time between two heartbeats'),
         opt.Option('any_instance', opt.BOOLEAN, False, 'count also what was written before this instance was started'),
         opt.Option('fail_on_error', opt.BOOLEAN, True, 'no heartbeat yet is a failure; if false, it is an error'),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .text import excerpt
+from .text import printable_line
 
 # Of STATUS, in a reason.
 _LONGEST_STATUS = 300
@@ -37,7 +37,7 @@ class Signs:
             elif line == 'STOPPING=1':
                 self.is_stopping = True
             elif name == 'STATUS':
-                self.status = excerpt(value.strip(), _LONGEST_STATUS)
+                self.status = printable_line(value.strip(), _LONGEST_STATUS)
             elif name == 'WATCHDOG_USEC' and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS:
                 # 0 turns the watchdog off.
                 self.ttl = int(value) / 1e6 or float('inf')

@@ -27,6 +27,9 @@ SHARE_OF_ALL = 0.05
 CPU_BURST_SECONDS = 0.05
 # A turn may have cost more for another reason.
 MOST_PER_TURN_SECONDS = 0.01
+# So often in a second what a process tells is passed on; a program that changes its mind faster floods no log, and no
+# event listener.
+TELLS_PER_SECOND = 10
 # As far up from the sender its parents are looked at.
 MOST_PARENTS = 64
 # For so long a descriptor that was passed may hold us up.
@@ -73,12 +76,13 @@ class NotifySocket(dispatcher):
 
     Only `uid`, root and supervisord's own user can write to `path`. `ignored(pid)` is called for a message that came
     from no process of the instance, or that is no text of systemd's. `is_read_now` tells whether it was read since the
-    last turn of the loop. It is read as long as both its own `budget` and that `of_all` last.
+    last turn of the loop. It is read as long as both its own `budget` and that `of_all` last. With `is_late` something
+    is still to be told.
     """
 
     def __init__(
         self, path: str, uid: int | None, subprocess: Any, signs: Signs, told: Callable[[bool], object],
-        ignored: Callable[[int], object], budget: Budget, of_all: Budget,
+        ignored: Callable[[int], object], budget: Budget, of_all: Budget, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         # options.close_httpservers asks each dispatcher for it.
         self.server: object = None
@@ -90,6 +94,10 @@ class NotifySocket(dispatcher):
         self._ignored = ignored
         self.budget = budget
         self._of_all = of_all
+        self._clock = clock
+        self.is_late = self._is_verdict_late = False
+        # The tells of a second, and when that began.
+        self._tells, self._second = 0, clock()
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -131,7 +139,7 @@ class NotifySocket(dispatcher):
     def read(self) -> None:
         """Take in some of the messages that are there."""
         trusted: dict[int, bool] = {}
-        is_told = is_verdict = False
+        is_verdict = False
         for _ in range(MESSAGES_PER_TURN):
             try:
                 data, ancillary, flags, _ = self.socket.recvmsg(LONGEST_MESSAGE, _ROOM, socket.MSG_PEEK)
@@ -151,10 +159,21 @@ class NotifySocket(dispatcher):
                 if data != _BARRIER:
                     self._ignored(pid)
             elif data != _BARRIER:
-                is_told, is_verdict = True, self._signs.take(data.decode('utf-8', 'replace')) or is_verdict
+                is_verdict = self._signs.take(data.decode('utf-8', 'replace')) or is_verdict
+                self.is_late = True
             if has_descriptors or (is_verdict and self._signs.is_triggered):
                 break
-        if is_told:
+        self._is_verdict_late |= is_verdict
+        self.tell()
+
+    def tell(self) -> None:
+        """Pass on what is late, unless that was done too often of late."""
+        now = self._clock()
+        if now - self._second >= 1.0:
+            self._tells, self._second = 0, now
+        if self.is_late and self._tells < TELLS_PER_SECOND:
+            self._tells += 1
+            is_verdict, self.is_late, self._is_verdict_late = self._is_verdict_late, False, False
             self._told(is_verdict)
 
 

@@ -56,6 +56,8 @@ class NotifySockets:
         self._budget = Budget(SHARE_OF_ALL, clock())
         # These get their share of the time that passes on each turn; the others when they are used next.
         self._used_up: set[Budget] = set()
+        # Those with something that is still to be told.
+        self._late: set[NotifySocket] = set()
         # What supervisord's own environment has, while it is changed for a child: as from systemd.
         self._own: dict[str, str | None] = {}
         events.subscribe(events.ProcessStateEvent, guarded(log, self._on_process_state))
@@ -75,6 +77,9 @@ class NotifySockets:
             sock.is_read_now = False
             sock.budget.spend(spent / len(were_read), now)
             self._budget.spend(spent / len(were_read), now)
+        self._late = {sock for sock in (*self._late, *were_read) if sock.is_late}
+        for sock in self._late:
+            sock.tell()
         budgets = {*self._used_up, self._budget, *(sock.budget for sock in were_read)}
         self._used_up = {budget for budget in budgets if not budget.is_left}
 
@@ -91,7 +96,9 @@ class NotifySockets:
         namespec = make_namespec(subprocess.group.config.name, subprocess.config.name)
         is_start = isinstance(event, events.ProcessStateStartingEvent)
         if namespec in self._sockets and (is_start or isinstance(event, _ENDS)):
-            self._sockets.pop(namespec).close()
+            gone = self._sockets.pop(namespec)
+            self._late.discard(gone)
+            gone.close()
         if is_start:
             subprocess.health_signs = None
             checks = [monitor.spec for monitor in self._monitors_of(namespec)]
@@ -109,6 +116,7 @@ class NotifySockets:
             self._sockets[namespec] = NotifySocket(
                 path, uid, subprocess, signs, guarded(self._log, lambda verdict: self._told(namespec, signs, verdict)),
                 lambda pid: self._note_ignored(namespec, signs, pid), Budget(SHARE_OF_ONE, self._clock()), self._budget,
+                self._clock,
             )  # fmt: skip
         except (OSError, KeyError) as why:
             signs.error = printable_line(f'cannot make a {SOCKET} for {namespec}: {why}')

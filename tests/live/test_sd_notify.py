@@ -17,7 +17,9 @@ from harness import section
 from supervisor_checks_rpc.plugin.notify_socket import MESSAGES_PER_TURN
 from tools import tool
 
-AT_ONCE = {'start_period': '0s', 'backoff_delay': '0s', 'interval': '1s'}
+# A TICK_5 may come before READY=1 does.
+AT_ONCE = {'start_period': '20s', 'backoff_delay': '0s', 'interval': '1s'}
+NO_START = {**AT_ONCE, 'start_period': '0s'}
 
 
 def tells(name, *steps, **options):
@@ -93,7 +95,7 @@ def test_after_a_reload_all_is_new(supervisord, by_signal):
 def test_a_process_that_was_started_before_there_was_the_check_is_an_error_until_it_is_restarted(supervisord):
     sv = supervisord(tells('web'))
     before = sv.wait_state('web')
-    sv.rewrite(tells('web', 'READY=1') + told('web', **AT_ONCE))
+    sv.rewrite(tells('web', 'READY=1') + told('web', **NO_START))
     sv.supervisor.reloadConfig()
     is_now(sv, 'web', 'unknown', f'web (pid {before["pid"]}) has no NOTIFY_SOCKET: it was started before')
     assert sv.health.waitHealthy('web', 6)['healthy'] is False
@@ -105,7 +107,7 @@ def test_a_process_that_was_started_before_there_was_the_check_is_an_error_until
 
 
 def test_what_the_configuration_says_wins_and_is_told(supervisord):
-    sv = supervisord(tells('web', environment='NOTIFY_SOCKET="/mine"') + told('web', **AT_ONCE))
+    sv = supervisord(tells('web', environment='NOTIFY_SOCKET="/mine"') + told('web', **NO_START))
     is_now(sv, 'web', 'unknown', 'environment of web sets NOTIFY_SOCKET itself, expected no such variable')
     assert environment(sv, 'web')[0] == '/mine'
 
@@ -113,7 +115,7 @@ def test_what_the_configuration_says_wins_and_is_told(supervisord):
 def test_without_a_place_for_the_socket_the_process_runs_and_the_check_is_an_error(supervisord, tmp_path):
     long = tmp_path / ('x' * 100)
     long.mkdir()
-    sv = supervisord(tells('web') + told('web', **AT_ONCE), env={'TMPDIR': str(long)})
+    sv = supervisord(tells('web') + told('web', **NO_START), env={'TMPDIR': str(long)})
     is_now(sv, 'web', 'unknown', 'cannot make a NOTIFY_SOCKET for web: AF_UNIX path too long')
     assert 'health: cannot make a NOTIFY_SOCKET for web: ' in sv.log()
     assert sv.wait_state('web')['pid']

@@ -21,6 +21,7 @@ from supervisor_checks_rpc.core.signs import Signs
 from supervisor_checks_rpc.plugin import notify_socket
 from supervisor_checks_rpc.plugin.notify_socket import LONGEST_MESSAGE
 from supervisor_checks_rpc.plugin.notify_socket import MESSAGES_PER_TURN
+from supervisor_checks_rpc.plugin.notify_socket import TELLS_PER_SECOND
 from supervisor_checks_rpc.plugin.notify_socket import Budget
 from supervisor_checks_rpc.plugin.notify_socket import NotifySocket
 from supervisor_checks_rpc.plugin.notify_socket import is_descendant
@@ -32,17 +33,18 @@ SENDER = 'import os, socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).se
 
 
 class Listening(NotifySocket):
-    """A socket of a process, with what it told."""
+    """A socket of a process, with what it told; its clock stands still."""
 
     def __init__(self, path: Path, pid: int, uid: int | None = None) -> None:
         self.signs = Signs()
         self.of_all = Budget(0.05, 0.0)
+        self.now = 0.0
         self.verdicts: list[bool] = []
         self.strangers: list[int] = []
         process = SimpleNamespace(pid=pid)
         super().__init__(
             str(path), uid, process, self.signs, self.verdicts.append, self.strangers.append,
-            Budget(0.03, 0.0), self.of_all,
+            Budget(0.03, 0.0), self.of_all, lambda: self.now,
         )  # fmt: skip
 
     def read_until(self, count: int) -> None:
@@ -226,6 +228,19 @@ def test_a_trigger_is_told_before_what_comes_after_it(listening: Listening) -> N
     listening.read()
     assert not listening.signs.is_triggered
     assert listening.verdicts == [True, True]
+
+
+def test_one_that_changes_its_mind_too_often_is_heard_a_second_later(listening: Listening) -> None:
+    for _ in range(100):
+        send(listening, b'WATCHDOG=trigger', b'WATCHDOG=1')
+        listening.read()
+        listening.read()
+    assert listening.verdicts == [True] * TELLS_PER_SECOND
+    listening.tell()
+    assert listening.is_late
+    listening.now = 1.0
+    listening.tell()
+    assert (listening.is_late, len(listening.verdicts)) == (False, TELLS_PER_SECOND + 1)
 
 
 def test_what_costs_too_much_waits(listening: Listening) -> None:

@@ -93,7 +93,7 @@ export class Buttons {
     let left = [];
     try {
       say('begins');
-      const { processes } = await this.ask(`ui/order?${new URLSearchParams({ group })}`);
+      const { processes, left: down } = await this.ask(`ui/order?${new URLSearchParams({ group })}`);
       left = [...processes];
       if (!processes.length) throw new Error('none of its processes runs');
       for (const [index, process] of processes.entries()) {
@@ -105,11 +105,14 @@ export class Buttons {
         say(`${place}${process} waits to be healthy`);
         await this.untilHealthy(process);
       }
-      say(`all ${processes.length} restarted, and healthy`, false);
+      say(`all ${processes.length} restarted, and healthy${down.length ? `; not running: ${down.join(', ')}` : ''}`, false);
       this.tell(`${group}: all ${processes.length} restarted one after another, and healthy`, 'done');
     } catch (why) {
       const rest = left.length ? `; left as they are: ${left.join(', ')}` : '';
-      const text = `stopped, ${place}${why.message}${rest}`;
+      // fetch raises TypeError when there is no answer.
+      const isGone = why instanceof TypeError;
+      const reason = isGone ? 'no answer of supervisord; a restart that has begun goes on' : why.message;
+      const text = `stopped, ${place}${reason}${rest}`;
       say(text, false);
       this.tell(`${group}: ${text}`, 'failed');
     }
