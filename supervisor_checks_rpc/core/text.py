@@ -6,7 +6,8 @@ import re
 import unicodedata
 
 _LONGEST_LINE = 1000
-_LOGIN = re.compile(r'//[^/]*@')
+# A password may hold a '/', though a URL may not: then what seems to be the port is no number.
+_LOGIN = re.compile(r'//(?:[^/]*@|[^/:@\[]*:(?!\d*(?:[/?#]|$)).*@)')
 _INSIDE_A_CHARACTER = bytes(range(0x80, 0xC0))
 
 

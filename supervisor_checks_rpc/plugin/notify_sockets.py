@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -179,6 +180,12 @@ def _uid(subprocess: Any, checks: Sequence[CheckSpec]) -> int | None:
     """Return the user who is to send, None for supervisord's own."""
     users = [str(check.options['user']).strip() for check in checks if check.options.get('user')]
     if users:
-        return pwd.getpwnam(users[0]).pw_uid
+        return _uid_of(users[0])
     uid: int | None = getattr(subprocess.config, 'uid', None)
     return uid
+
+
+@lru_cache(maxsize=64)
+def _uid_of(user: str) -> int:
+    # Asked for at each start of a process, and a directory service may take its time.
+    return pwd.getpwnam(user).pw_uid

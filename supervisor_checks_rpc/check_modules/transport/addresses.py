@@ -64,8 +64,8 @@ def shown(url: str) -> str:
 
 def without_query(path: str) -> str:
     """Return a path without its query, for listings and messages; a whole URL also without its user and password."""
-    before, mark, _ = path.partition('?')
-    return without_login(before) + ('?...' if mark else '')
+    before, mark, _ = without_login(path).partition('?')
+    return before + ('?...' if mark else '')
 
 
 def resolve(
