@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -149,3 +150,14 @@ def test_supervisord_in_a_locale_without_utf_8_loses_no_line(supervisord, locale
     assert any(line.encode(code, 'backslashreplace') in console for code in ('utf-8', 'ascii', 'latin-1')), console
     sv.stop()
     assert b'Traceback' not in console
+
+
+def test_problems_are_printed_whatever_the_encoding(tmp_path):
+    file = tmp_path / 'supervisord.conf'
+    file.write_text('[supervisord]\n' + program('job', 'sleeper.py') + healthcheck('lost', 'memory', 'th\xe9', max_rss='1GB'), 'utf-8')
+    done = subprocess.run(
+        [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(file)], cwd=ROOT,
+        env={**os.environ, **UTF8, 'PYTHONIOENCODING': 'ascii'}, capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, b'')
+    assert rb"[healthcheck:lost] processes: no process matches 'th\xe9'" in done.stdout
