@@ -154,7 +154,8 @@ def test_supervisord_in_a_locale_without_utf_8_loses_no_line(supervisord, locale
 
 def test_problems_are_printed_whatever_the_encoding(tmp_path):
     file = tmp_path / 'supervisord.conf'
-    file.write_text('[supervisord]\n' + program('job', 'sleeper.py') + healthcheck('lost', 'memory', 'th\xe9', max_rss='1GB'), 'utf-8')
+    check = healthcheck('lost', 'memory', 'th\xe9', max_rss='1GB')
+    file.write_text('[supervisord]\n' + program('job', 'sleeper.py') + check, 'utf-8')
     done = subprocess.run(
         [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(file)], cwd=ROOT,
         env={**os.environ, **UTF8, 'PYTHONIOENCODING': 'ascii'}, capture_output=True, timeout=30, check=False,
