@@ -100,6 +100,7 @@ setup(
             'uvicorn',
             'grpcio',
             'grpcio-health-checking',
+            'sdnotify',
             'ruff',
             'mypy',
             'types-requests',

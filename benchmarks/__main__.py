@@ -3,52 +3,52 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 import traceback
 from collections.abc import Iterable
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from . import answer
-from . import footprint
 from . import growth
-from . import http_check
-from . import hung
-from . import known_healthy
-from . import on_demand
+from . import pages
 from . import peers
 from . import plots
 from . import report
-from . import restart_gap
-from . import scale
-from . import scrape
-from . import shutdown
-from . import siege
 from . import soak
-from . import start
-from . import start_order
-from . import sweeps
-from . import wait
-from . import wait_change
 from .row import FULL
 from .row import QUICK
 from .row import Context
 from .row import Row
 
-SCENARIOS: dict[str, ModuleType] = {
-    module.__name__.rpartition('.')[2]: module
-    for module in (
-        footprint, on_demand, siege, hung, sweeps, http_check, answer, restart_gap, scale, scrape, growth,
-        start, start_order, wait, wait_change, known_healthy, shutdown,
-    )
-}  # fmt: skip
+# Each is a module of this folder that has `run(context)`; the table has their rows in this order.
+NAMES = (
+    'footprint',
+    'on_demand',
+    'siege',
+    'hung',
+    'sweeps',
+    'http_check',
+    'answer',
+    'restart_gap',
+    'scale',
+    'scrape',
+    'page',
+    'growth',
+    'start',
+    'start_order',
+    'wait',
+    'wait_change',
+    'known_healthy',
+    'rolling',
+    'shutdown',
+    'flood',
+)
+SCENARIOS: dict[str, ModuleType] = {name: import_module(f'{__package__}.{name}') for name in NAMES}
 _ROOT = Path(__file__).parents[1]
 _DOCS = _ROOT / 'docs'
-_PAGES = {_DOCS / 'benchmarks.md': report.markdown, _ROOT / 'README.md': report.brief}
-_TABLE = re.compile('(<!-- table -->\n).*(<!-- /table -->)', re.DOTALL)
 
 
 def main() -> int:
@@ -58,24 +58,28 @@ def main() -> int:
     parser.add_argument('--only', action='append', choices=SCENARIOS, help='this scenario; may be given again')
     parser.add_argument('--no-peers', action='store_true', help='without the peers, which come from PyPI')
     parser.add_argument('--out', type=Path, help='write results.md, results.json and the plots there')
-    parser.add_argument('--docs', action='store_true', help='write the table into README.md, and all into docs/')
+    parser.add_argument('--docs', action='store_true', help='write the rows into the tables of README.md and docs/')
     parser.add_argument('--soak', action='store_true', help='see that memory does not grow, in a quarter of an hour')
     options = parser.parse_args()
     if options.soak:
         return soak.main([])
     context = Context(QUICK if options.quick else FULL, None if options.no_peers else peers.prepare())
     names = options.only or list(SCENARIOS)
-    rows = list(measured(context, names))
+    began = time.monotonic()
     machine = report.Machine.here()
+    rows: list[Row] = []
+    for name in names:
+        found = list(measured(context, [name]))
+        rows += found
+        # At once, so that a run that is ended was not in vain. Of what broke, the last results stay.
+        if options.docs and not any(row.broken for row in found):
+            pages.write(_ROOT, {name: pages.Part(machine.line(), report.lines(found))}, NAMES)
+    print(f'all: {time.monotonic() - began:.0f} s', file=sys.stderr)
     print(f'\n{machine.line()}\n\n{report.text(rows)}')
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / 'results.md').write_text(report.markdown(rows, machine))
+        (options.out / 'results.md').write_text(report.markdown(report.lines(rows), machine.line()))
         (options.out / 'results.json').write_text(report.as_json(rows, machine))
-    if options.docs:
-        for page, written in _PAGES.items():
-            table = written(rows, machine).replace('\\', r'\\')
-            page.write_text(_TABLE.sub(rf'\g<1>{table}\g<2>', page.read_text()))
     if 'growth' in names and not any(row.broken for row in rows):
         for folder in filter(None, (options.out, _DOCS / 'benchmarks' if options.docs else None)):
             _draw(context, folder)

@@ -62,7 +62,7 @@ def _checked(context: Context, supervisord: Supervisord) -> list[float]:
 
 def _answers(context: Context, supervisord: Supervisord) -> list[float]:
     with measure.sampled(supervisord.socket) as answers:
-        time.sleep((context.size.rounds + 1) / 2 * context.size.interval)
+        time.sleep(context.size.interval)
     return answers
 
 

@@ -13,8 +13,10 @@ from functools import partial
 from tests.live.harness import healthcheck
 
 from . import measure
+from . import monit
 from . import stage
 from .row import CHECKS
+from .row import MONIT
 from .row import SUPERLANCE
 from .row import Context
 from .row import Row
@@ -94,15 +96,26 @@ def _superlance(context: Context, base: int) -> str:
     ])  # fmt: skip
 
 
-def cost(context: Context, base: int, listeners: str, is_ours: bool) -> Cost:
+def of_monit(context: Context, base: int) -> Cost:
+    """Return what monit costs: it runs for as many processes with as many tests."""
+    size = context.size
+    with monit.folder() as folder:
+        ports = range(base, base + size.services)
+        checker = monit.eight_checks(folder, ports, size.interval, 2)
+        return cost(context, base, checker, False, monit.programs(folder, size.services, base))
+
+
+def cost(context: Context, base: int, listeners: str, is_ours: bool, programs: str = '') -> Cost:
     """Return what the checkers cost, and their supervisord."""
     size = context.size
-    with stage.supervised(stage.programs(size.services, base) + listeners, size.services, is_ours) as supervisord:
+    programs = programs or stage.programs(size.services, base)
+    with stage.supervised(programs + listeners, size.services, is_ours) as supervisord:
         pids = stage.start_checkers(supervisord)
         # The second tick finds all imported.
-        time.sleep(2 * size.interval if pids else 0)
+        time.sleep(size.interval if pids else 0)
         stage.until_before_tick(size.interval)
-        assert len(pids) == listeners.count('[eventlistener:') + is_ours, supervisord.report(20)
+        expected = sum(map(listeners.count, ('[eventlistener:', '[program:'))) + is_ours
+        assert len(pids) == expected, supervisord.report(20)
         checkers, own = measure.steps(
             (lambda: measure.cpu_of_families(pids), lambda: measure.cpu(supervisord.pid)),
             size.interval,
@@ -123,9 +136,13 @@ def run(context: Context) -> Iterator[Row]:
         if context.peers:
             contestants[CHECKS] = partial(cost, context, base, _checks(context), False)
             contestants[SUPERLANCE] = partial(cost, context, base, _superlance(context, base), False)
-        # In turns: the same work takes half as much again from one minute to the next.
-        rounds = [measure.all_of(contestants, size.together) for _ in range(size.rounds)]
-        costs = {name: Cost.mean([costs[name] for costs in rounds]) for name in contestants}
+        if context.peers and context.peers.monit:
+            contestants[MONIT] = partial(of_monit, context, base)
+        rounds = [measure.all_of(contestants, size.together)]
+        # In turns: the same work takes half as much again from one minute to the next. The target is about these two.
+        again = {name: contestants[name] for name in ('ours', CHECKS) if name in contestants}
+        rounds += [measure.all_of(again, size.together) for _ in range(size.rounds - 1)]
+        costs = {name: Cost.mean([costs[name] for costs in rounds if name in costs]) for name in contestants}
     yield from _rows(costs, size.services)
 
 

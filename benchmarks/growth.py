@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
+from . import measure
 from . import scale
 from . import sweeps
 from .row import CHECKS
@@ -64,6 +66,8 @@ def points(context: Context) -> list[Point]:
 
 
 def _points(context: Context) -> Iterator[Point]:
+    few = [count for count in context.size.growth if count <= scale.FEW]
+    measure.all_of({str(count): partial(scale.measured, context, count) for count in few}, together=True)
     for count in context.size.growth:
         loads = scale.measured(context, count)
         for line, load in (('plain supervisord', loads.plain), ('ours', loads.ours), (CHECKS, loads.theirs)):

@@ -13,13 +13,20 @@ from tests.live.harness import Supervisord
 from tests.live.harness import healthcheck
 
 from . import measure
+from . import monit
 from . import stage
 from .row import CHECKS
+from .row import MONIT
 from .row import Context
 from .row import Row
 from .services import Services
 
 NAME = 'hung sweep'
+_OURS = 'ours'
+# How many a peer checks at a time.
+_AT_ONCE = {CHECKS: 16, MONIT: 1}
+# So many processes leave the machine idle enough to have all contestants run at the same time.
+_FEW = 64
 _TIMEOUT = 2.0
 _SLACK = 0.3
 
@@ -37,35 +44,52 @@ class Sweep:
 def run(context: Context) -> Iterator[Row]:
     """Measure at each number of processes."""
     interval = context.size.interval
-    for count in context.size.hung:
-        contestants = {'ours': partial(_sweep, context, count, True)}
-        if context.peers:
-            contestants['theirs'] = partial(_sweep, context, count, False)
-        sweeps = measure.all_of(contestants, context.size.together)
-        own, peer = sweeps['ours'], sweeps.get('theirs')
+    for count, sweeps in _sweeps(context):
+        own = sweeps.pop(_OURS)
         title = f'{NAME}: {count} processes'
         yield Row(
-            title, 'last hung one restarted', 's', own.restarted, ((CHECKS, peer.restarted),) if peer else (),
+            title, 'last hung one restarted', 's', own.restarted,
+            tuple((name, sweep.restarted) for name, sweep in sweeps.items()),
             'timeout + 0.3 s', _TIMEOUT + _SLACK, ('timeout, and as many spawned', _TIMEOUT + own.spawning),
         )  # fmt: skip
         yield Row(
             title, 'longest a healthy one went unchecked', 's', own.unchecked,
-            ((CHECKS, peer.unchecked),) if peer else (), 'interval + 0.3 s', interval + _SLACK, ('interval', interval),
+            tuple((name, sweep.unchecked) for name, sweep in sweeps.items()), 'interval + 0.3 s', interval + _SLACK,
+            ('interval', interval),
         )  # fmt: skip
 
 
-def _sweep(context: Context, count: int, is_ours: bool) -> Sweep:
-    with Services(count, 2) as services:
-        checker = _ours(context, count) if is_ours else _theirs(context)
-        sections = stage.programs(count, services.base) + checker
-        with stage.supervised(sections, count, is_ours) as supervisord:
+def _sweeps(context: Context) -> Iterator[tuple[int, dict[str, Sweep]]]:
+    """Yield, for each number of processes, what each contestant does."""
+    peers, counts = context.peers, context.size.hung
+    contestants = {}
+    for count in counts:
+        names = [_OURS, *([CHECKS] if peers else [])]
+        # It takes the timeout for each of those that hang.
+        names += [MONIT] if peers and peers.monit and count == counts[0] else []
+        contestants.update({f'{count} {name}': partial(_sweep, context, count, name) for name in names})
+    few = {key: call for key, call in contestants.items() if int(key.partition(' ')[0]) <= _FEW}
+    many = {key: call for key, call in contestants.items() if key not in few}
+    done = {**measure.all_of(few, True), **(measure.all_of(many, context.size.together) if many else {})}
+    for count in counts:
+        yield count, {key.partition(' ')[2]: done[key] for key in contestants if key.startswith(f'{count} ')}
+
+
+def _sweep(context: Context, count: int, who: str) -> Sweep:
+    with Services(count, 2) as services, monit.folder() as folder:
+        programs = stage.programs(count, services.base)
+        if who == MONIT:
+            programs = monit.programs(folder, count, services.base)
+            ports = range(services.base, services.base + count)
+            programs += monit.restarting(folder, ports, context.size.interval, _TIMEOUT)
+        checker = {_OURS: _ours(context, count), CHECKS: _theirs(context) if context.peers else ''}.get(who, '')
+        with stage.supervised(programs + checker, count, who == _OURS) as supervisord:
             stage.start_checkers(supervisord)
-            return _watched(context, supervisord, services, is_ours)
+            return _watched(context, supervisord, services, _AT_ONCE.get(who, count))
 
 
-def _watched(context: Context, supervisord: Supervisord, services: Services, is_ours: bool) -> Sweep:
-    # Supervisor_checks has sixteen threads.
-    waves = 1 if is_ours else math.ceil(len(services.hung) / 16)
+def _watched(context: Context, supervisord: Supervisord, services: Services, at_once: int) -> Sweep:
+    waves = math.ceil(len(services.hung) / at_once)
     until = time.monotonic() + 2 * context.size.interval + _TIMEOUT * waves
     restarted = supervisord.wait(lambda: _restarted(supervisord, services), 30 + _TIMEOUT * waves, 'the restarts')
     # A second sweep, so that there is a gap between them.

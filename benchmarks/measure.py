@@ -69,8 +69,11 @@ def rss(pids: Iterable[int]) -> float:
 
 
 def _kilobytes(path: str, field: str) -> int:
-    lines = (line.split() for line in Path(path).read_text().splitlines())
-    return next(int(words[1]) for words in lines if words[0] == field)
+    # One that has ended holds nothing, such as the `ps` that a peer starts.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        lines = (line.split() for line in Path(path).read_text().splitlines())
+        return next((int(words[1]) for words in lines if words[0] == field), 0)
+    return 0
 
 
 def timed(call: Call, calls: int) -> list[float]:
@@ -101,7 +104,7 @@ def by_many(client: Callable[[], AbstractContextManager[Call]], clients: int, ca
 
 def all_of(calls: Mapping[str, Callable[[], T]], together: bool) -> dict[str, T]:
     """Return what each of `calls` returns, by name; one after the other, or all at the same time."""
-    with ThreadPoolExecutor(len(calls) if together else 1) as pool:
+    with ThreadPoolExecutor(max(len(calls), 1) if together else 1) as pool:
         return dict(zip(calls, pool.map(lambda call: call(), calls.values())))
 
 

@@ -1,4 +1,4 @@
-"""The peers, from PyPI, in a virtual environment of their own."""
+"""The peers: monit as Debian has it, and those from PyPI, in a virtual environment of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from . import monit
+
 # superlance asks for pkg_resources, which setuptools 81 dropped.
 PINS = ('supervisor_checks==0.8.1', 'superlance==2.0.0', 'setuptools<81')
 SAME = ('supervisor', 'psutil')
@@ -21,6 +23,8 @@ class Peers:
     """Where their programs are."""
 
     bin: Path
+    # '' if it is not installed; what it does is left out then.
+    monit: str = ''
 
     @property
     def python(self) -> str:
@@ -48,4 +52,6 @@ def prepare() -> Peers:
         subprocess.run([*pip, 'wheel', PINS[-1]], check=True)
         subprocess.run([*pip, '--no-build-isolation', *pins], check=True)
         done.write_text('\n'.join(pins))
-    return Peers(venv / 'bin')
+    if not monit.path():
+        print('monit is left out: apt-get install monit', file=sys.stderr)
+    return Peers(venv / 'bin', monit.path())

@@ -85,10 +85,14 @@ def text(rows: Iterable[Row]) -> str:
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def markdown(rows: Iterable[Row], machine: Machine) -> str:
-    """Return the table as markdown."""
-    lines = [HEAD, ('---',) * len(HEAD), *map(cells, rows)]
-    return f'Measured on {machine.line()}.\n\n' + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+def lines(rows: Iterable[Row]) -> list[list[str]]:
+    """Return the cells of each row."""
+    return [list(cells(row)) for row in rows]
+
+
+def markdown(table: Iterable[Sequence[str]], measured_on: str) -> str:
+    """Return the table of these cells as markdown."""
+    return _table([HEAD, *table], measured_on)
 
 
 # What README.md shows: the beginnings of scenario and what is measured.
@@ -98,13 +102,21 @@ _IN_README = (
 )  # fmt: skip
 
 
-def brief(rows: Iterable[Row], machine: Machine) -> str:
+def is_in_readme(row: Sequence[str]) -> bool:
+    """Tell whether a row of these cells stands in README.md, too."""
+    return row[1].startswith('broken: ') or ' '.join(row[:2]).startswith(_IN_README)
+
+
+def brief(table: Iterable[Sequence[str]], measured_on: str) -> str:
     """Return the rows for README.md as markdown, in few columns; a figure that misses its target is bold."""
-    shown = [cells(row) for row in rows if row.broken or f'{row.scenario} {row.what}'.startswith(_IN_README)]
-    lines = [('scenario', 'measured', 'peers', 'ours', 'target'), ('---',) * 5]
-    lines += [(scenario, what, peers, f'**{ours}**' if met == 'NO' else ours, target)
-              for scenario, what, peers, ours, _, target, met, *_ in shown]  # fmt: skip
-    return f'Measured on {machine.line()}.\n\n' + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+    rows = [(scenario, what, peers, f'**{ours}**' if met == 'NO' else ours, target)
+            for scenario, what, peers, ours, _, target, met, *_ in table]  # fmt: skip
+    return _table([('scenario', 'measured', 'peers', 'ours', 'target'), *rows], measured_on)
+
+
+def _table(rows: Sequence[Sequence[str]], measured_on: str) -> str:
+    marked = [rows[0], ('---',) * len(rows[0]), *rows[1:]]
+    return f'Measured on {measured_on}.\n\n' + '\n'.join(f'| {" | ".join(row)} |' for row in marked) + '\n'
 
 
 def as_json(rows: Sequence[Row], machine: Machine) -> str:

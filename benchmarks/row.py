@@ -11,6 +11,7 @@ from .peers import Peers
 
 CHECKS = 'supervisor_checks'
 SUPERLANCE = 'superlance'
+MONIT = 'monit'
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Size:
 
 
 FULL = Size(
-    'full', 5, 3, 2, 2000, 8, 20, (32, 64, 256), 200, (200, 1000), 64, 300, 9, (1, 100), (10, 100, 1000), together=False
+    'full', 5, 2, 2, 2000, 8, 20, (32, 64, 256), 200, (200, 1000), 64, 300, 7, (1, 100), (10, 100, 1000), together=False
 )
 QUICK = Size('quick', 5, 1, 1, 300, 2, 20, (32,), 50, (50,), 16, 50, 2, (1,), (50,), together=True)
 TINY = Size('tiny', 1, 1, 1, 20, 1, 2, (4,), 3, (3,), 2, 3, 1, (1,), (2,), together=True)

@@ -26,7 +26,7 @@ NAME = 'many processes'
 _TIMEOUT = 2.0
 _SLACK = 0.3
 # So many processes leave the machine idle enough to have all contestants run at the same time.
-_FEW = 100
+FEW = 100
 _SPAWNED = ' INFO spawned: '
 
 
@@ -86,9 +86,13 @@ def run(context: Context) -> Iterator[Row]:
 @cache
 def measured(context: Context, count: int) -> Loads:
     """Return the loads at `count` processes; once for each run of the benchmarks."""
-    names = ['plain', 'ours', *(['theirs'] if context.peers else [])]
-    contestants = {name: partial(_load, context, count, name) for name in names}
-    loads = measure.all_of(contestants, context.size.together or count <= _FEW)
+    ours = {name: partial(_load, context, count, name) for name in ('plain', 'ours')}
+    theirs = {'theirs': partial(_load, context, count, 'theirs')} if context.peers else {}
+    if context.size.together or count <= FEW:
+        loads = measure.all_of({**ours, **theirs}, together=True)
+    else:
+        # One that runs alone does nothing but turn.
+        loads = {**measure.all_of(ours, together=True), **measure.all_of(theirs, together=False)}
     return Loads(loads['plain'], loads['ours'], loads.get('theirs'))
 
 
@@ -102,9 +106,9 @@ def _load(context: Context, count: int, who: str) -> Load:
 
 def _watched(context: Context, supervisord: Supervisord, services: Services, is_ours: bool) -> Load:
     # More than elsewhere: now and then one that hangs is restarted, which takes as long as all the rest.
-    interval, ticks = context.size.interval, 2 * context.size.ticks - 1
+    interval, ticks = context.size.interval, 2 * context.size.ticks
     pids = stage.start_checkers(supervisord)
-    time.sleep(context.size.rounds * interval if pids else 0)
+    time.sleep(interval if pids else 0)
     services.asked()
     began = time.time()
     spawned = supervisord.log().count(_SPAWNED)
@@ -116,7 +120,7 @@ def _watched(context: Context, supervisord: Supervisord, services: Services, is_
     restarts = (supervisord.log().count(_SPAWNED) - spawned) / ((time.time() - began) / interval)
     # After the CPU, not meanwhile: each call has supervisord's loop turn once more.
     with measure.sampled(supervisord.socket) as answers:
-        time.sleep(context.size.rounds * interval)
+        time.sleep(interval)
     memory = measure.rss(measure.families(pids))
     run_check, restart, restart_cpu = _on_demand(context, supervisord, services) if is_ours else (math.nan,) * 3
     return Load(

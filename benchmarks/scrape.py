@@ -7,6 +7,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle
@@ -28,15 +29,16 @@ from .row import Context
 from .row import Row
 
 NAME = 'scrape'
-_INTERVAL = 0.2
-# supervisord keeps so many results of each check.
-_HISTORY = 20
+INTERVAL = 0.2
+# supervisord keeps so many results of each check; a scrape tells of none of them, but for the last.
+HISTORY = 20
+_RESULTS = 5
 # After its answer supervisord closes the connection.
 _SETTLE = 0.05
 # What Prometheus sends, and what a result took.
 _ASKED = {'Accept': 'application/openmetrics-text;version=1.0.0', 'Accept-Encoding': 'gzip'}
 _DURATIONS = (0.0007, 0.004, 0.004, 0.03, 0.2)
-_FACTORY = 'benchmarks.turns:make_turns_rpcinterface'
+FACTORY = 'benchmarks.turns:make_turns_rpcinterface'
 
 
 @dataclass(frozen=True)
@@ -81,22 +83,22 @@ def measured(context: Context, processes: int) -> Scrape:
     """Return what one scrape costs; once for each run of the benchmarks."""
     # The benchmark is the listener; what it reported does not get stale.
     check = healthcheck(
-        'ping', 'tcp', 'w:*', port=1, interval=_INTERVAL, stale_after='1h', on_failure='none', start_period=0
+        'ping', 'tcp', 'w:*', port=1, interval=INTERVAL, stale_after='1h', on_failure='none', start_period=0
     )
     sections = stage.programs(processes) + check
-    sections += section('rpcinterface:turns', {'supervisor.rpcinterface_factory': _FACTORY})
+    sections += section('rpcinterface:turns', {'supervisor.rpcinterface_factory': FACTORY})
     with stage.supervised(sections, processes, ours=True) as supervisord:
-        _fill(supervisord, _HISTORY)
+        fill(supervisord, _RESULTS)
         return _scraped(supervisord, max(context.size.calls // 100, 1))
 
 
-def _fill(supervisord: Supervisord, results: int) -> None:
-    """Report so many results of each check: some of them failed, and they took this long and that."""
-    outcomes = cycle([*[PASSED] * 18, FAILED])
+def fill(supervisord: Supervisord, results: int, kinds: Sequence[str] = (*[PASSED] * 18, FAILED)) -> None:
+    """Report so many results of each check, of these outcomes by turns; they took this long and that."""
+    outcomes = cycle(kinds)
     durations = cycle(_DURATIONS)
     for _ in range(results):
         # Until all are due again.
-        time.sleep(_INTERVAL)
+        time.sleep(INTERVAL)
         due = listener_messages.load_due(supervisord.health.takeDue('health:health#1'))
         now = time.monotonic()
         rows = [
@@ -115,16 +117,16 @@ def _scraped(supervisord: Supervisord, times: int) -> Scrape:
     found: list[tuple[float, ...]] = []
     answers: list[float] = []
     for _ in range(times):
-        state, state_turn = _cost(supervisord, turns, supervisord.supervisor.getState)
+        state, state_turn = cost(supervisord, turns, supervisord.supervisor.getState)
         of_worker = measure.cpu(worker.pid)
-        own, turn = _cost(supervisord, turns, lambda: answers.extend(measure.timed(lambda: _get(supervisord), 1)))
+        own, turn = cost(supervisord, turns, lambda: answers.extend(measure.timed(lambda: _get(supervisord), 1)))
         found.append((own, state, turn, state_turn, measure.cpu(worker.pid) - of_worker, answers[-1]))
     series = sum(not line.startswith('#') for line in text.splitlines())
     sizes = len(packed), len(text), series
     return Scrape(*(measure.p50(values) * 1e3 for values in zip(*found)), *sizes, measure.rss([worker.pid]))
 
 
-def _cost(supervisord: Supervisord, turns: Any, call: measure.Call) -> tuple[float, float]:
+def cost(supervisord: Supervisord, turns: Any, call: measure.Call) -> tuple[float, float]:
     """Return the CPU of supervisord for a call and its end, and its longest turn meanwhile."""
     turns.taken()
     time.sleep(_SETTLE)

@@ -41,7 +41,9 @@ def listener(name: str, command: str, **options: object) -> str:
 
 
 @contextlib.contextmanager
-def supervised(sections: str, count: int, ours: bool, health: str = '') -> Iterator[Supervisord]:
+def supervised(
+    sections: str, count: int, ours: bool, health: str = '', inet: bool = False
+) -> Iterator[Supervisord]:
     """Yield a supervisord that runs its `count` programs, and no listener yet; with us in it, or without."""
     found = Supervisord(
         sections,
@@ -49,6 +51,7 @@ def supervised(sections: str, count: int, ours: bool, health: str = '') -> Itera
         listener='autostart = false' if ours else None,
         # Descriptors: each program has a pipe or two.
         options=f'loglevel = info\nminfds = {max(1024, 4 * count)}',
+        inet=inet,
     )
     patience = 60 + count / 10
     try:

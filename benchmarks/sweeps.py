@@ -1,4 +1,4 @@
-"""Sweeps over many processes without supervisord: memory with all children, and CPU."""
+"""Sweeps over many processes without supervisord: memory with all children, all limits of a process, and CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from supervisor_checks_rpc.check_modules.local.process_table import read_parents
+from supervisor_checks_rpc.check_modules.local.process_table import read_table
 from supervisor_checks_rpc.core.model import PASSED
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
@@ -30,6 +30,11 @@ _MUCH = 8 * 1024 * 1024  # KB
 _PASSES = 5
 MEMORY = CheckSpec('memory', 'memory', ('*',), options={'max_rss': str(_MUCH), 'cumulative': 'true'})
 CPU = CheckSpec('cpu', 'cpu', ('*',), options={'max_cpu': '1000'})
+LIMITS = {
+    'max_fds': '1000', 'max_threads': '100', 'max_children': '100', 'max_zombies': '0', 'max_age': '1d',
+    'max_exits': '3 in 10m',
+}  # fmt: skip
+PROCESS = CheckSpec('process', 'process', ('*',), options=LIMITS)
 
 
 @contextlib.contextmanager
@@ -51,7 +56,9 @@ class Scheduler:
 
     def __init__(self, spec: CheckSpec, pids: Sequence[int]) -> None:
         self._spec = spec
-        self._samples: dict[Process, object] = {Process('w', f'w_{pid}', pid): None for pid in pids}
+        self._samples: dict[Process, object] = {
+            Process('w', f'w_{pid}', pid, time.monotonic()): None for pid in pids
+        }
         self._runner = Runner()
 
     def sweep(self) -> tuple[float, float]:
@@ -90,6 +97,7 @@ def run(context: Context) -> Iterator[Row]:
     """Measure."""
     size = context.size
     yield from _memory(context)
+    yield _process(context)
     with sleeping(size.cpu) as pids:
         _, wall = Scheduler(CPU, pids).usual(size.rounds + 1)
         theirs = of_peer(context.peers.python, 'cpu', pids)[1] if context.peers else None
@@ -112,7 +120,7 @@ def _memory(context: Context) -> Iterator[Row]:
         own = memory(count, times)
         theirs = None
         with sleeping(count) as pids:
-            floor = 'one pass over /proc', measure.p50(measure.timed(read_parents, _PASSES)) * 1e3
+            floor = 'one pass over /proc', measure.p50(measure.timed(read_table, _PASSES)) * 1e3
             if context.peers and count == smallest:
                 theirs = of_peer(context.peers.python, 'memory', pids)[0] * 1e3
         target, most = 'at least 20 x less', theirs and theirs / 20
@@ -123,3 +131,17 @@ def _memory(context: Context) -> Iterator[Row]:
             f'cumulative memory: {count} processes', 'CPU of a sweep', 'ms', own,
             () if theirs is None else ((CHECKS, theirs),), target, most, floor,
         )  # fmt: skip
+
+
+def _process(context: Context) -> Row:
+    """All limits of a process check, beside a memory check that has to know the children as well."""
+    count = context.size.swept[-1]
+    with sleeping(count) as pids:
+        schedulers = [Scheduler(spec, pids) for spec in (PROCESS, MEMORY)]
+        # In turns, so that whatever else the machine does is the same for both.
+        turns = [[scheduler.usual(1)[0] * 1e3 for scheduler in schedulers] for _ in range(2 * context.size.rounds + 1)]
+        own, beside = map(measure.p50, zip(*turns))
+    return Row(
+        f'process, all its limits: {count} processes', 'CPU of a sweep', 'ms', own, (('cumulative memory', beside),),
+        'that of cumulative memory, within 5 %', 1.05 * beside,
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 import signal
@@ -42,6 +43,9 @@ _ELSEWHERE = {
     'retries': 'failure_threshold', 'periodseconds': 'interval', 'initialdelayseconds': 'start_period',
     'timeoutseconds': 'timeout', 'failurethreshold': 'failure_threshold', 'successthreshold': 'success_threshold',
 }  # fmt: skip
+# PATH_MAX of Linux, without the byte that ends it.
+_LONGEST_PATH = 4095
+_USER = re.compile(r'[^\s:/\0]{1,255}')
 # Names of options have fewer characters.
 _LONGEST_NAME = 100
 # What is shown of an unknown name: in broken JSON it may be a password.
@@ -216,16 +220,22 @@ def _number(value: object) -> float:
     return number
 
 
+def _path(value: object) -> str:
+    path = _text(value)
+    return path if 0 < len(os.fsencode(path)) <= _LONGEST_PATH and '\0' not in path else str(reject())
+
+
 def _regex(value: object) -> re.Pattern[str]:
     try:
-        return re.compile(_text(value))
+        # An empty one, as where a value was forgotten, is found in everything.
+        return re.compile(_text(value) or reject())
     except re.error as why:
         raise InvalidCheckConfig(str(why)) from None
 
 
 def _signal(value: object) -> str:
     text = str(value).strip().upper()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return signal.Signals(int(text)).name
     name = text if text.startswith('SIG') else 'SIG' + text
     return signal.Signals[name].name if name in signal.Signals.__members__ else reject()
@@ -316,6 +326,8 @@ DURATION = Kind('a duration (5, 500ms, 2m, 1h)', _duration)
 POSITIVE_DURATION = Kind('a duration above zero (5, 500ms, 2m, 1h)', _positive_duration)
 SIZE = Kind('a size in bytes, or with KB, MB or GB', _size)
 TEXT = Kind('text', _text)
+PATH = Kind('a path', _path)
+USER = Kind('the name or the number of a user', lambda value: matching(_USER, value))
 WORDS = Kind('a list separated by commas', _words)
 REGEX = Kind('a regular expression', _regex, show=lambda pattern: pattern.pattern)
 SIGNAL = Kind('the name or number of a signal', _signal)

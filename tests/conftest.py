@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 
 import pytest
@@ -10,6 +12,11 @@ from hypothesis import settings
 
 from tools import INSTALL
 from tools import WANTS
+
+# What tests start are hundreds of Pythons. Where this is set, as in many containers, each would compile all that it
+# imports, which takes longer than most tests.
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
+sys.dont_write_bytecode = False
 
 # The same examples in each run: what fails, fails each time. `--hypothesis-profile=default` looks for others.
 settings.register_profile('same', derandomize=True, deadline=None, database=None)

@@ -28,7 +28,7 @@ ARROWS = {
     'core': 'errors options',
     'protocol': 'core errors',
     'supervisorctl': 'core options',
-    'check_modules/local': 'core errors util',
+    'check_modules/local': 'core errors',
     'check_modules/transport': 'check_modules/local core errors options',
     'check_modules': 'check_modules/local check_modules/transport core errors options util',
     'config': 'check_modules core errors options',

@@ -17,6 +17,7 @@ PACKAGES = {
     'php-cgi': 'php-cgi',
     'php-fpm': 'php-fpm',
     'nginx': 'nginx-light',
+    'systemd-notify': 'systemd',
     'gunicorn': 'gunicorn',
     'uvicorn': 'uvicorn',
     'redis-server': 'redis-server',
@@ -26,12 +27,18 @@ PACKAGES = {
     'rabbitmq-server': 'rabbitmq-server',
     'postfix': 'postfix',
     'sshd': 'openssh-server',
+    'cron': 'cron',
+    'javac': 'default-jdk-headless',
+    'node': 'nodejs',
+    'celery': 'celery',
+    'redis/__init__.py': 'python3-redis',
     'chromium': 'chromium',
     'chromedriver': 'chromium-driver',
     'prometheus': 'prometheus',
     'promtool': 'prometheus',
     'prometheus-alertmanager': 'prometheus-alertmanager',
     'amtool': 'prometheus-alertmanager',
+    'monit': 'monit',
     'libfaketime.so.1': 'faketime',
 }
 # How the reason of a skip for want of a tool begins, and what it says about the package.
@@ -46,6 +53,9 @@ def find(name: str) -> str | None:
     if name == 'php-fpm':
         # Debian has its version in the name.
         return next(iter(sorted(glob('/usr/sbin/php-fpm*'))), None)
+    if name.endswith('.py'):
+        # A module of Debian's Python.
+        return next(iter(glob(f'/usr/lib/python3/dist-packages/{name}')), None)
     if name == 'postgres':
         # Not in PATH: it has its version in the folder.
         return next(iter(sorted(glob('/usr/lib/postgresql/*/bin/postgres'), reverse=True)), None)

@@ -22,6 +22,7 @@ BUILT_IN = {
     'http': 'HTTPCheck',
     'log': 'LogCheck',
     'memory': 'MemoryCheck',
+    'notify': 'NotifyCheck',
     'process': 'ProcessCheck',
     'tcp': 'TCPCheck',
     'xmlrpc': 'XMLRPCCheck',

@@ -41,7 +41,7 @@ class BaseCheck:
 
     A custom check declares OPTIONS and implements `check`; one written for supervisor_checks, which implements
     `__call__` and `_validate_config`, works as it is. A check that IS_QUICK asks the kernel alone, and never waits. A
-    check that IS_PASSIVE never runs: its results come by health.beat, and it has an option `ttl`. One that IS_ISOLATED
+    check that IS_PASSIVE never runs: the process tells how it is, and there is an option `ttl`. One that IS_ISOLATED
     runs in a worker process of its section: its code may crash, or hold the interpreter.
     """
 

@@ -76,8 +76,8 @@ class CommandCheck(BaseCheck):
     NAME = 'command'
     OPTIONS = (
         opt.Option('command', COMMAND, opt.REQUIRED, 'the program and its arguments; no shell'),
-        opt.Option('user', opt.TEXT, None, 'the user to run it as; only root can run it as another'),
-        opt.Option('directory', opt.TEXT, None, 'the folder to run it in'),
+        opt.Option('user', opt.USER, None, 'the user to run it as; only root can run it as another'),
+        opt.Option('directory', opt.PATH, None, 'the folder to run it in'),
         opt.Option('environment', ENVIRONMENT, {}, 'more environment: KEY="value",KEY2="value2"', secret=True),
     )
 

@@ -36,9 +36,10 @@ class FileCheck(BaseCheck):
     NAME = 'file'
     IS_QUICK = True
     OPTIONS = (
-        opt.Option('filepath', opt.TEXT, None, 'the file; default: GROUP-NAME-PID in root_dir'),
-        opt.Option('root_dir', opt.TEXT, None, 'where the files named by default are; default: the temporary folder'),
+        opt.Option('filepath', opt.PATH, None, 'the file; default: GROUP-NAME-PID in root_dir'),
+        opt.Option('root_dir', opt.PATH, None, 'where the files named by default are; default: the temporary folder'),
         opt.Option('max_age', opt.POSITIVE_DURATION, opt.REQUIRED, 'the longest time between two heartbeats'),
+        opt.Option('any_instance', opt.BOOLEAN, False, 'count also what was written before this instance was started'),
         opt.Option('fail_on_error', opt.BOOLEAN, True, 'no heartbeat yet is a failure; if false, it is an error'),
     )
 
@@ -51,7 +52,7 @@ class FileCheck(BaseCheck):
             raise self._no_heartbeat(f'no heartbeat of {who}: {path} does not exist')
         running = time.monotonic() - process.started if process.started else float('inf')
         # The file of an earlier instance: a pass on it would end the start period of this one.
-        if 0 <= running < age - _SLACK:
+        if not self._config['any_instance'] and 0 <= running < age - _SLACK:
             raise self._no_heartbeat(f'no heartbeat of {who} since it started {running:.1f}s ago: {path} is older')
         note = f'last heartbeat of {who} was {age:.1f}s ago'
         if age > most:

@@ -42,11 +42,13 @@ if TYPE_CHECKING:
 
 # RFC 9110: a token, and what a field value may not hold.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LONGEST_METHOD = 32
 _NOT_IN_FIELD = re.compile(r'[^\t\x20-\x7e\x80-\xff]')
 
 
 def _method(value: object) -> str:
-    return opt.matching(_TOKEN, value).upper()
+    method = opt.matching(_TOKEN, value).upper()
+    return method if len(method) <= _LONGEST_METHOD else str(opt.reject())
 
 
 def _headers(value: object) -> dict[str, str]:
@@ -74,7 +76,7 @@ class ExpectedHeader:
 def _expected_header(value: object) -> ExpectedHeader:
     text = opt.TEXT.convert(value).strip()
     name, _, pattern = (part.strip() for part in text.partition(':'))
-    return ExpectedHeader(text, opt.matching(_TOKEN, name), opt.REGEX.convert(pattern))
+    return ExpectedHeader(text, opt.matching(_TOKEN, name), opt.REGEX.convert(pattern) if pattern else re.compile(''))
 
 
 METHOD = opt.Kind('a method such as GET', _method)

@@ -33,7 +33,7 @@ _NEEDED = ('ready', 'fail', 'max_silence')
 def _line_regex(value: object) -> re.Pattern[bytes]:
     # Of bytes, since a log may hold any; and ^ and $ are those of a line.
     pattern: re.Pattern[str] = opt.REGEX.convert(value)
-    return re.compile(pattern.pattern.encode('utf-8'), re.MULTILINE) if pattern.pattern else opt.reject()
+    return re.compile(pattern.pattern.encode('utf-8'), re.MULTILINE)
 
 
 LINE_REGEX = opt.Kind('a regular expression', _line_regex, show=lambda pattern: pattern.pattern.decode('utf-8'))

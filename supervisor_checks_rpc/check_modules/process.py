@@ -17,6 +17,7 @@ from ..core.model import Process
 from ..errors import CheckFailed
 from .base import BaseCheck
 from .base import Measured
+from .local import process_table
 from .local.process_table import observe
 
 if TYPE_CHECKING:
@@ -94,15 +95,17 @@ class ProcessCheck(BaseCheck):
         if fds is not None:
             count = observe(process, _fds, False, deadline)[process.pid]
             yield count, f'{count} open files', fds
+        # What stands in the process table is read once for all that are checked within a second.
+        in_table = threads is not None or children is not None or zombies is not None
+        own, *descendants = process_table.TABLE.family(process) if in_table else [process_table.Entry(0)]
         if threads is not None:
-            count = observe(process, _threads, False, deadline)[process.pid]
+            count = own.threads or observe(process, _threads, False, deadline)[process.pid]
             yield count, f'{count} threads', threads
-        if children is not None or zombies is not None:
-            is_zombie = observe(process, _is_zombie, True, deadline)
-            if children is not None:
-                yield len(is_zombie) - 1, f'{len(is_zombie) - 1} children', children
-            if zombies is not None:
-                yield sum(is_zombie.values()), f'{sum(is_zombie.values())} zombies', zombies
+        if children is not None:
+            yield len(descendants), f'{len(descendants)} children', children
+        if zombies is not None:
+            count = sum(entry.is_zombie for entry in (own, *descendants))
+            yield count, f'{count} zombies', zombies
         if age is not None:
             seconds = time.monotonic() - (process.started or observe(process, _started, False, deadline)[process.pid])
             yield seconds, f'running for {seconds:.0f}s', age
@@ -118,10 +121,6 @@ def _fds(handle: psutil.Process) -> int:
 
 def _threads(handle: psutil.Process) -> int:
     return int(handle.num_threads())
-
-
-def _is_zombie(handle: psutil.Process) -> bool:
-    return bool(handle.status() == 'zombie')
 
 
 def _started(handle: psutil.Process) -> float:

@@ -37,16 +37,17 @@ REPLY_CAP = 1024 * 1024
 _LONGEST_PATH = 107 if sys.platform == 'linux' else 103
 _PREFIX = 'unix://'
 _PATH = re.compile(r'/[!-~]*')
-_METHOD = re.compile(r'[A-Za-z0-9_.:/]+')
+_METHOD = re.compile(r'[A-Za-z0-9_.:/]{1,255}')
+
+
+def _folder(value: object) -> str:
+    path: str = opt.TEXT.convert(value)
+    return str(opt.PATH.convert(path[len(_PREFIX) :] if path.startswith(_PREFIX) else path))
 
 
 def _socket_path(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    path = value[len(_PREFIX) :] if value.startswith(_PREFIX) else value
-    if not path or '\0' in path:
-        raise ValueError
-    return path
+    path = _folder(value)
+    return path if len(os.fsencode(path)) <= _LONGEST_PATH else str(opt.reject())
 
 
 PATH = opt.Kind(
@@ -54,7 +55,8 @@ PATH = opt.Kind(
     redact=without_query,
 )  # fmt: skip
 METHOD = opt.Kind('the name of a method', partial(opt.matching, _METHOD))
-SOCKET_PATH = opt.Kind('a path', _socket_path)
+FOLDER = opt.Kind(opt.PATH.expected, _folder)
+SOCKET_PATH = opt.Kind(f'the path of a Unix socket, of at most {_LONGEST_PATH} bytes', _socket_path)
 
 
 class XMLRPCCheck(BaseCheck):
@@ -66,7 +68,7 @@ class XMLRPCCheck(BaseCheck):
         opt.Option('port', PORT, help='the port to call'),
         opt.Option('host', HOST, LOCALHOST, 'the host of the port'),
         opt.Option('sock_path', SOCKET_PATH, help='the Unix socket to call, instead of a port'),
-        opt.Option('sock_dir', SOCKET_PATH, help='the folder of one Unix socket for each process: PROCESS_NAME.sock'),
+        opt.Option('sock_dir', FOLDER, help='the folder of one Unix socket for each process: PROCESS_NAME.sock'),
         opt.Option('method', METHOD, 'status', 'the method to call, without arguments'),
         opt.Option('username', opt.TEXT, help='the user for basic authentication', secret=True),
         opt.Option('password', opt.TEXT, help='the password of that user', secret=True),
@@ -125,6 +127,8 @@ def _reply(sock: sockets.DeadlineSocket, request: bytes) -> bytes:
         body = read_body(reply, REPLY_CAP + 1)
     if len(body) > REPLY_CAP:
         raise CheckFailed(f'a reply of more than {REPLY_CAP} bytes')
+    if reply.length:
+        raise CheckFailed('not a reply of XML-RPC: it breaks off')
     return body
 
 

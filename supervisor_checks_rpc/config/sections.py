@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +32,7 @@ COMMON_OPTIONS = (
 HIDDEN = '(hidden)'
 # How `checks` of a complex check begins when it is JSON and not names of sections.
 _JSON = ('{', '[')
+_TWO_TICKS = 10.0
 _COMMON_NAMES = frozenset(option.name for option in COMMON_OPTIONS)
 
 
@@ -59,10 +61,11 @@ def build_spec(
     type_name = str(given.get('type', ''))
     ttl = 0.0 if problems else _ttl_of(values['type'], own)
     if not ttl or 'stale_after' in given:
-        problems += _staleness_problems(values, ttl)
+        problems += _staleness_problems(values, ttl if math.isfinite(ttl) else 0.0)
     else:
-        # A beat holds for its ttl, whatever the interval is.
-        values['stale_after'] = ttl + 3 * values['interval'] + values['timeout']
+        # A beat holds for its ttl, whatever the interval is. Without one, supervisord looks again on each TICK_5.
+        holds = ttl if math.isfinite(ttl) else _TWO_TICKS
+        values['stale_after'] = holds + 3 * values['interval'] + values['timeout']
     spec = CheckSpec(
         name,
         type_name if check_modules.is_custom(type_name) or opt.quoted(type_name) != opt.HIDDEN else '',
@@ -212,7 +215,7 @@ def _names_members(type_name: str, own: Mapping[str, Any]) -> bool:
 
 
 def _ttl_of(type_name: str, own: Mapping[str, str]) -> float:
-    """Return the ttl of a passive check, 0 for a type that runs."""
+    """Return the ttl of a passive check, infinite if it has none; 0 for a type that runs."""
     if check_modules.is_custom(type_name) or not check_modules.built_in(type_name).IS_PASSIVE:
         return 0.0
-    return float(check_modules.built_in(type_name).parse(own)[0]['ttl'])
+    return float(check_modules.built_in(type_name).parse(own)[0]['ttl'] or math.inf)

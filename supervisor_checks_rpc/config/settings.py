@@ -22,7 +22,7 @@ def _memory(value: object) -> int:
 MEMORY = Kind('0, or a size of at least 64MB', _memory)
 
 SERVICE_OPTIONS = (
-    Option('worker_user', opt.TEXT, None, 'the user that on-demand checks run as'),
+    Option('worker_user', opt.USER, None, 'the user that on-demand checks run as'),
     Option('max_concurrent', opt.integer(1, 10000), 256, 'runs at the same time, in each process that runs checks'),
     Option('worker_memory', MEMORY, 1024 * 1024 * 1024, 'what a worker of custom code or grpc may use; 0: no limit'),
     Option('history', opt.integer(1, 1000), 20, 'results kept for each check and process'),

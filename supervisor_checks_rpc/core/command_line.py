@@ -32,6 +32,8 @@ def arguments(value: object) -> tuple[str, ...]:
     # Only a shell reads NAME=value before a program. What begins with [ is a broken array, or the program of that name.
     if not words or not words[0] or '=' in words[0] or (words[0].startswith('[') and words[0] != '['):
         raise ValueError
+    if any('\0' in word for word in words):
+        raise ValueError
     return words
 
 

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .schedule import Schedule
+from .signs import Signs
 
 # Group and name of a process.
 Key = tuple[str, str]
@@ -60,7 +61,7 @@ class Process:
     """One instance of a process of supervisord: with a new pid or start time it is another. Pid 0: it does not run.
 
     `started` is in monotonic seconds, as are `exits`: when earlier instances ended unexpectedly. `logs` has the logs
-    that its checks read, by what CheckSpec.logs calls them.
+    that its checks read, by what CheckSpec.logs calls them; `signs` is what it told by NOTIFY_SOCKET, None without one.
     """
 
     group: str
@@ -69,6 +70,7 @@ class Process:
     started: float = 0.0
     exits: tuple[float, ...] = field(default=(), compare=False)
     logs: Mapping[str, LogStart] = field(default_factory=dict, compare=False)
+    signs: Signs | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def namespec(self) -> str:
@@ -115,8 +117,13 @@ class CheckSpec:
 
     @property
     def is_passive(self) -> bool:
-        """Tell whether its results come by health.beat: it never runs."""
+        """Tell whether it never runs: the process tells how it is, by health.beat or NOTIFY_SOCKET."""
         return self.ttl > 0
+
+    @property
+    def is_notify(self) -> bool:
+        """Tell whether the process tells how it is by NOTIFY_SOCKET."""
+        return self.type == 'notify'
 
 
 class Result(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 
 from . import model
@@ -36,27 +35,20 @@ class Monitor:
     before it is started, '' if it does not wait. `exits` counts the unexpected exits of the process, and
     `exits_before_pass` those in a row of instances on which the check never passed.
 
-    On every tick supervisord needs to know which monitors are due and which need attention, and may not ask each of
-    them. So each monitor keeps two collections of the record up to date: its slot of `due_times` holds its due time,
-    and `troubled` holds the monitor while it is unhealthy or its process does not run.
+    `due_at` is from when on its next run may be leased.
     """
 
     # supervisord looks at a thousand of them in one turn of its loop; slots take less memory and time.
     __slots__ = (
-        '_due_times', '_is_leasable', '_is_since_outdated', '_slot', '_state_holds_until', '_state_if_down',
-        '_troubled', '_why_down', 'counters', 'exits', 'exits_before_pass', 'health', 'healthy_at', 'history',
+        '_is_leasable', '_is_since_outdated', '_state_holds_until', '_state_if_down',
+        '_why_down', 'counters', 'due_at', 'exits', 'exits_before_pass', 'health', 'healthy_at', 'history',
         'instance_seen_at', 'is_passive', 'last_beat_at', 'lease', 'leased_to', 'leased_until', 'next_due',
         'paused_until', 'process', 'restarts', 'sample', 'since', 'spec', 'state', 'state_changed_at',
         'updated_at', 'waits_for',
     )  # fmt: skip
 
-    def __init__(
-        self, spec: CheckSpec, process: Process, history: int, now: float, at: float, troubled: set[Monitor]
-    ) -> None:
+    def __init__(self, spec: CheckSpec, process: Process, history: int, now: float, at: float) -> None:
         self.spec = spec
-        self._troubled = troubled
-        self._due_times = array('d', [0.0])
-        self._slot = 0
         self.history: deque[Result] = deque(maxlen=history)
         self.is_passive = spec.is_passive
         self.restarts = self.exits = self.exits_before_pass = 0
@@ -78,7 +70,6 @@ class Monitor:
             # The first state of this instance is to be announced, even if it is the same as that of the last one.
             self._set_state(model.UNKNOWN, now)
             self._is_since_outdated = True
-        self._update_troubled()
         self.health = Health(self.spec.schedule, process)
         # What the next run on this instance gets back from the last.
         self.sample: object = None
@@ -86,19 +77,8 @@ class Monitor:
         self.last_beat_at = now
         self._state_holds_until = NEVER
         self._is_leasable = bool(process.pid) and not (self.spec.error or self.spec.is_external or self.is_passive)
-        self._due_times[self._slot] = _FOREVER
+        self.due_at = _FOREVER
         self.release_lease()
-
-    def use_slot(self, due_times: array[float], slot: int) -> None:
-        """Keep the due time in this slot of this array from now on."""
-        due_times[slot] = self._due_times[self._slot]
-        self._due_times, self._slot = due_times, slot
-
-    def _update_troubled(self) -> None:
-        if self.state == model.UNHEALTHY or not self.process.pid:
-            self._troubled.add(self)
-        else:
-            self._troubled.discard(self)
 
     def wait_for(self, text: str, now: float, at: float) -> None:
         """Take note of what the process waits for before it is started, '' if it does not wait."""
@@ -121,6 +101,12 @@ class Monitor:
         self.exits_before_pass = 0 if has_passed else self.exits_before_pass + 1
         self._state_holds_until = NEVER
 
+    def note_stopping(self, now: float, at: float) -> None:
+        """Take note that the process told by NOTIFY_SOCKET that it is stopping."""
+        if self.state != model.STOPPING:
+            self._state_holds_until = NEVER
+            self.refresh(now, at)
+
     # -- leases
 
     def release_lease(self) -> None:
@@ -137,7 +123,7 @@ class Monitor:
         self.leased_until = until
         if self._is_leasable:
             due_at = until if lease else self.next_due
-            self._due_times[self._slot] = due_at if due_at > self.paused_until else self.paused_until
+            self.due_at = due_at if due_at > self.paused_until else self.paused_until
 
     def lease_run(self, lease: int, holder: str, now: float) -> float:
         """Lease the next run to `holder`, and return the seconds until that run is to begin."""
@@ -180,6 +166,11 @@ class Monitor:
         self.instance_seen_at = instance_seen_at
 
     # -- results and the state
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether it is unhealthy, or its process does not run."""
+        return self.state == model.UNHEALTHY or not self.process.pid
 
     def reset_failures(self, now: float, why: str = IN_HAND) -> None:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
@@ -233,7 +224,6 @@ class Monitor:
             self._set_state(state, now)
             self.since = at
             self.state_changed_at = now
-            self._update_troubled()
         return state
 
     def _set_state(self, state: str, now: float) -> None:
@@ -249,9 +239,14 @@ class Monitor:
             return model.PAUSED, self.paused_until
         if not self.process.pid:
             return self._state_while_down(), _FOREVER
+        if self._is_stopping():
+            return model.STOPPING, _FOREVER
         state, until = self.health.state_until(now)
         is_undecided = state == model.STARTING or self.health.last is None
         return (model.UNHEALTHY, until) if is_undecided and self.is_crash_loop() else (state, until)
+
+    def _is_stopping(self) -> bool:
+        return self.spec.is_notify and self.process.signs is not None and self.process.signs.is_stopping
 
     def _state_while_down(self) -> str:
         if self.waits_for:
@@ -266,7 +261,7 @@ class Monitor:
 
     def is_checked(self, now: float) -> bool:
         """Tell whether runs of the check, or its beats, are expected now."""
-        is_ours = not self.spec.error and not self.spec.is_external
+        is_ours = not self.spec.error and not self.spec.is_external and not self._is_stopping()
         return is_ours and bool(self.process.pid) and now >= self.paused_until
 
     def needs_listener(self, now: float) -> bool:
@@ -289,6 +284,8 @@ class Monitor:
     def _why_now(self) -> str:
         if not self.process.pid:
             return self.waits_for or self._why_down or f'{self.process.namespec} is not running'
+        if self._is_stopping() and self.process.signs is not None:
+            return self.process.signs.stopping()
         if self.health.last is None:
             return 'no result yet'
         return self._reason_of(self.health.last)

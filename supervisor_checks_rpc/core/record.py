@@ -6,7 +6,6 @@ replaced, and the run is due again: a listener may die at any moment, and no run
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -22,7 +21,9 @@ from .model import Status
 from .monitor import NEVER
 from .monitor import Monitor
 from .schedule import Schedule
+from .signs import Signs
 from .summary import summarized
+from .text import printable_line
 
 # Runs are leased this long before they are due, so that a listener's call can wait for the next turn of supervisord's
 # loop, which comes once a second, and need not cause one.
@@ -54,15 +55,11 @@ class Record:
         self._history = history
         # By check and process, in this order.
         self._monitors: dict[tuple[str, str], Monitor] = {}
-        # For each of them, in the same order, from when on its next run may be leased.
-        self._due_times = array('d')
         self._by_process: dict[str, list[Monitor]] = {}
         self._leases: dict[int, Monitor] = {}
         # By the name of each listener that holds leases, its whole id.
         self._listener_ids: dict[str, str] = {}
         self.passive: list[Monitor] = []
-        # The monitors that are unhealthy or whose process does not run.
-        self._troubled: set[Monitor] = set()
         self._external: dict[tuple[str, str], Monitor] = {}
         self._paused_until: dict[tuple[str, str], float] = {}
         self._lease_ids = count(1)
@@ -83,21 +80,18 @@ class Record:
 
     def _new_monitor(self, key: tuple[str, str], process: Process, now: float, at: float) -> Monitor:
         spec = self.specs[key[0]].of((process.group, process.name))
-        monitor = Monitor(spec, process, self._history, now, at, self._troubled)
+        monitor = Monitor(spec, process, self._history, now, at)
         # A changed check has a new monitor, which takes over the pause of the old one.
         monitor.pause(self._paused_until.get(key, NEVER))
         return monitor
 
     def _set_monitors(self, monitors: Mapping[tuple[str, str], Monitor]) -> None:
         self._monitors = dict(sorted(monitors.items()))
-        self._due_times = array('d', [0.0] * len(monitors))
         self._by_process = {}
-        for slot, monitor in enumerate(self._monitors.values()):
-            monitor.use_slot(self._due_times, slot)
+        for monitor in self._monitors.values():
             self._by_process.setdefault(monitor.process.namespec, []).append(monitor)
         self._leases = {monitor.lease: monitor for monitor in self._monitors.values() if monitor.lease}
         self.passive = [monitor for monitor in self._monitors.values() if monitor.is_passive]
-        self._troubled.intersection_update(self._monitors.values())
 
     def configure(self, specs: Iterable[CheckSpec], history: int) -> None:
         """Take other checks; to be followed by `match`. Monitors of a check that did not change keep what is known."""
@@ -133,7 +127,7 @@ class Record:
         spec = CheckSpec(check, type_name, (process.namespec,), schedule, is_external=True)
         monitor = self._external.get(key)
         if monitor is None or monitor.spec != spec:
-            monitor = self._external[key] = Monitor(spec, process, self._history, now, at, self._troubled)
+            monitor = self._external[key] = Monitor(spec, process, self._history, now, at)
             self._set_monitors({**self._monitors, key: monitor})
         return monitor
 
@@ -158,7 +152,7 @@ class Record:
             self._listener_ids = {_name(monitor.leased_to): monitor.leased_to for monitor in self._leases.values()}
             self._listener_ids[name] = holder
         soon = now + LEASE_AHEAD_SECONDS
-        near = [monitor for monitor, due_at in zip(self._monitors.values(), self._due_times) if due_at <= soon]
+        near = [monitor for monitor in self._monitors.values() if monitor.due_at <= soon]
         # A lease or a pause that ends soon has not ended yet.
         due = [monitor for monitor in near if monitor.leased_until <= now and monitor.paused_until <= now]
         return [self._lease(monitor, holder, now) for monitor in due]
@@ -172,7 +166,7 @@ class Record:
 
     def wait(self, now: float) -> float:
         """Return the seconds until a run is due that nobody holds; at most LONGEST_WAIT_SECONDS."""
-        soonest = min(self._due_times, default=_FOREVER)
+        soonest = min((monitor.due_at for monitor in self._monitors.values()), default=_FOREVER)
         return min(max(soonest - now, 0.0), LONGEST_WAIT_SECONDS)
 
     def leased(self, lease: int) -> Monitor | None:
@@ -209,16 +203,51 @@ class Record:
         return monitor.add_result(_passive_result(monitor, outcome, message or 'beat', now, at), now, at)
 
     def fail_silent(self, now: float, at: float) -> list[Monitor]:
-        """Take in a failure, once an interval, of each passive check whose ttl is over; return their monitors."""
+        """Take in a failure, once an interval, of each passive check whose ttl is over; return their monitors.
+
+        What a process told by NOTIFY_SOCKET is looked at once an interval as well, and holds as long as it is not over.
+        """
         silent = []
         for monitor in self.passive:
+            if not monitor.is_checked(now) or now < monitor.next_due:
+                continue
             silence = now - monitor.last_beat_at
-            if monitor.is_checked(now) and silence > monitor.spec.ttl and now >= monitor.next_due:
+            if monitor.spec.is_notify:
+                self._look_at_signs(monitor, now, at)
+            elif silence > monitor.spec.ttl:
                 monitor.next_due = now + monitor.spec.schedule.interval
                 reason = f'no beat for {silence:.0f}s, expected one every {monitor.spec.ttl:g}s'
                 monitor.add_result(_passive_result(monitor, model.FAILED, reason, now, at), now, at)
                 silent.append(monitor)
         return silent
+
+    def take_signs(self, monitor: Monitor, signs: Signs, is_verdict: bool, now: float, at: float) -> None:
+        """Take in what the process told by NOTIFY_SOCKET; a message that is no verdict does not count as a failure."""
+        if is_verdict and not signs.is_triggered:
+            monitor.last_beat_at = now
+        if signs.is_stopping:
+            monitor.note_stopping(now, at)
+        elif is_verdict or monitor.state == model.STARTING or not self._problem_of(monitor, signs, now):
+            self._look_at_signs(monitor, now, at)
+
+    def _look_at_signs(self, monitor: Monitor, now: float, at: float) -> None:
+        """Take in a result that says what the process told by NOTIFY_SOCKET, or did not tell in time."""
+        process, signs = monitor.process, monitor.process.signs
+        monitor.next_due = now + monitor.spec.schedule.interval
+        if signs is None:
+            who = printable_line(process.namespec)
+            outcome = model.ERROR
+            reason = f'{who} (pid {process.pid}) has no NOTIFY_SOCKET: it was started before there was this check'
+        elif signs.error:
+            outcome, reason = model.ERROR, signs.error
+        else:
+            problem = self._problem_of(monitor, signs, now)
+            outcome, reason = model.FAILED if problem else model.PASSED, problem or signs.status or 'READY=1'
+        monitor.add_result(_passive_result(monitor, outcome, reason, now, at), now, at)
+
+    @staticmethod
+    def _problem_of(monitor: Monitor, signs: Signs, now: float) -> str:
+        return signs.problem(now - monitor.last_beat_at, monitor.spec.ttl)
 
     # -- what people and clocks do
 
@@ -255,7 +284,7 @@ class Record:
 
     def troubled(self) -> list[Monitor]:
         """Return the monitors that are unhealthy or whose process does not run, sorted as all."""
-        return [monitor for monitor in self._monitors.values() if monitor in self._troubled]
+        return [monitor for monitor in self._monitors.values() if monitor.is_troubled]
 
     def monitors_of(self, namespec: str) -> list[Monitor]:
         """Return the monitors of one process, sorted by check."""

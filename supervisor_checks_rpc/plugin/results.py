@@ -1,13 +1,16 @@
-"""What is reported of processes, by listeners and by others: it goes to the record, and is told and acted on."""
+"""Results from listeners, passive checks and external checks: record, announce and act on them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..core import model
 from ..core.model import Process
 from ..core.model import Result
 from ..core.monitor import Monitor
+from ..core.signs import Signs
 from ..core.text import printable_line
 from ..errors import HealthError
 from ..errors import UnknownName
@@ -47,15 +50,36 @@ class Results:
 
         :raises UnknownName: when the check is not passive.
         """
-        parts = self._parts
-        if not monitor.spec.is_passive or monitor.spec.error:
+        if not monitor.spec.is_passive or monitor.spec.is_notify or monitor.spec.error:
             raise UnknownName('check of type heartbeat', monitor.spec.name)
+        with self._judging(monitor):
+            self._parts.record.beat(monitor, is_ok, printable_line(message), self._parts.clock(), time.time())
+
+    def notify_monitors(self, namespec: str) -> list[Monitor]:
+        """Return the monitors of a process that tells how it is by NOTIFY_SOCKET."""
+        monitors = self._parts.record.monitors_of(namespec)
+        return [monitor for monitor in monitors if monitor.spec.is_notify and not monitor.spec.error]
+
+    def told(self, namespec: str, signs: Signs, is_verdict: bool) -> None:
+        """Record what an instance sent to its NOTIFY_SOCKET."""
+        self._parts.refresh_instances()
+        for monitor in self.notify_monitors(namespec):
+            if monitor.process.signs is signs:
+                with self._judging(monitor):
+                    self._parts.record.take_signs(monitor, signs, is_verdict, self._parts.clock(), time.time())
+
+    @contextmanager
+    def _judging(self, monitor: Monitor) -> Iterator[None]:
+        """Announce and act on what comes of a passive check."""
+        parts = self._parts
         state, last = monitor.state, monitor.health.last
-        parts.record.beat(monitor, is_ok, printable_line(message), parts.clock(), time.time())
+        yield
         parts.announcements.announce(monitor, state, last)
         parts.remediation.observe(monitor.process.namespec, parts.clock(), time.time())
-        parts.act()
-        parts.note_change(monitor.process)
+        # A program may tell all the time that it is well.
+        if not state == monitor.state == model.HEALTHY or monitor.health.last_outcome != model.PASSED:
+            parts.act()
+            parts.note_change(monitor.process)
 
     def note_exit(self, process: Process) -> None:
         """Take note that an instance ended unexpectedly: that may make a check unhealthy, without a run."""

@@ -27,6 +27,7 @@ from .configuration import load
 from .guards import guarded
 from .listeners import Listeners
 from .notifications import Notifications
+from .notify_sockets import NotifySockets
 from .operator_actions import OperatorWatch
 from .parts import Parts
 from .restarts import Restart
@@ -58,7 +59,8 @@ class HealthService:
             supervisord, guarded(self.log, self._operator_asked), guarded(self.log, self._configuration.follow_reread),
             parts.ring, our_stops,
         )  # fmt: skip
-        SupervisordEvents(parts, self.results, self.listeners, operator_watch)
+        notify_sockets = NotifySockets(self.log, self.results.notify_monitors, self.results.told, clock)
+        SupervisordEvents(parts, self.results, self.listeners, notify_sockets, operator_watch)
 
     # -- what is known
 

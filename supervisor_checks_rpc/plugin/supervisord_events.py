@@ -1,4 +1,4 @@
-"""What supervisord tells, in events and on each turn of its loop, and what is done about it."""
+"""Handle supervisord's events, and do the periodic work on each turn of its loop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .doorbell import Doorbell
 from .events import ProcessHealthEvent
 from .guards import guarded
 from .listeners import Listeners
+from .notify_sockets import NotifySockets
 from .operator_actions import OperatorWatch
 from .operator_actions import wrap_methods
 from .parts import Parts
@@ -24,10 +25,14 @@ from .results import Results
 class SupervisordEvents:
     """Follows supervisord from SupervisorRunningEvent on."""
 
-    def __init__(self, parts: Parts, results: Results, listeners: Listeners, operator_watch: OperatorWatch) -> None:
+    def __init__(
+        self, parts: Parts, results: Results, listeners: Listeners, notify_sockets: NotifySockets,
+        operator_watch: OperatorWatch,
+    ) -> None:  # fmt: skip
         self._parts = parts
         self._results = results
         self._listeners = listeners
+        self._notify_sockets = notify_sockets
         self._operator_watch = operator_watch
         for event, callback in (
             (events.SupervisorRunningEvent, self._on_running),
@@ -111,6 +116,7 @@ class SupervisordEvents:
         for process in {monitor.process for monitor in parts.record.troubled() if not monitor.process.pid}:
             # A restart of ours may have ended since the process stopped.
             parts.readiness.explain_down(process, now, at)
+        self._notify_sockets.read_all()
         before = [(monitor, monitor.state, monitor.health.last) for monitor in parts.record.passive]
         parts.record.fail_silent(now, at)
         self._listeners.look(now)
@@ -122,6 +128,7 @@ class SupervisordEvents:
     def _on_loop_turn(self) -> bool:
         """Do what no event tells us to do; return whether a restart can be brought a step further."""
         parts = self._parts
+        self._notify_sockets.turn()
         parts.refresh_instances()
         self._operator_watch.catch_up()
         for worker in parts.on_demand:

@@ -35,7 +35,7 @@ LONGEST = 8.0
 FUZZED = 400
 SECRET = 's3cr3t-of-the-file'
 GOOD = program('job', 'sleeper.py') + healthcheck('good', 'own:Good', 'job', interval='0.5')
-TYPES = ('http', 'tcp', 'xmlrpc', 'memory', 'cpu', 'file', 'command', 'complex', 'heartbeat')
+TYPES = ('http', 'tcp', 'xmlrpc', 'memory', 'cpu', 'file', 'command', 'complex', 'heartbeat', 'notify')
 OPTIONS = [
     *sections.COMMON_OPTIONS, *(option for type_ in TYPES for option in sections.declared(CheckSpec('', type_, ())))
 ]  # fmt: skip

@@ -342,27 +342,30 @@ def noted(work: Any, counts: Trials, fault: str) -> Any:
     return run
 
 
-HUGE = 'x' * 10_000_000
-BIG = {
-    'a text of 10 MB': [
-        *(request(f'health.{name}', *right[:place], HUGE, *right[place + 1 :])
-          for name, right in METHODS.items() for place, value in enumerate(right) if isinstance(value, str)),
-        request('health.report', '[' * 10_000_000), request('health.report', '9' * 10_000_000),
-        request('health.report', json.dumps({'generation': '', 'results': [[n] for n in range(500_000)]})),
-        request(f'health.{HUGE}'),
-    ],
-    '20,000 arrays, one in another': [
-        b'<methodCall><methodName>health.runCheck</methodName><params>'
-        + b'<param><value><string>http</string></value></param><param>'
-        + b'<value><array><data>' * 20_000 + b'</data></array></value>' * 20_000 + b'</param></params></methodCall>',
-    ] * 5,
-}  # fmt: skip
+def big() -> dict[str, list[bytes]]:
+    """Return calls that are huge or deep; made when they are needed, since each process of xdist imports this file."""
+    huge = 'x' * 10_000_000
+    return {
+        'a text of 10 MB': [
+            *(request(f'health.{name}', *right[:place], huge, *right[place + 1 :])
+              for name, right in METHODS.items() for place, value in enumerate(right) if isinstance(value, str)),
+            request('health.report', '[' * 10_000_000), request('health.report', '9' * 10_000_000),
+            request('health.report', json.dumps({'generation': '', 'results': [[n] for n in range(500_000)]})),
+            request(f'health.{huge}'),
+        ],
+        '20,000 arrays, one in another': [
+            b'<methodCall><methodName>health.runCheck</methodName><params>'
+            + b'<param><value><string>http</string></value></param><param>'
+            + b'<value><array><data>' * 20_000 + b'</data></array></value>' * 20_000
+            + b'</param></params></methodCall>',
+        ] * 5,
+    }  # fmt: skip
 
 
 def test_what_is_huge_or_deep_is_answered_and_forgotten(sv, trials):
     """As supervisor's own methods do, which take their time to read it."""
     counts = trials(PART)
-    for fault, bodies in BIG.items():
+    for fault, bodies in big().items():
         for body in bodies:
             assert sends(sv, body) == 200
         mended(sv)

@@ -29,7 +29,6 @@ class Recipe:
         # Services give up their rights, and have to reach their files.
         self.folder.chmod(0o755)
         self._text = documents.of_kind('recipe')[name]
-        self.programs = re.findall(r'^\[program:(.+)\]$', self._text, re.MULTILINE)
 
     def replace(self, changes: Mapping[str, object]) -> None:
         """Replace each key, which stands in the recipe, by its value."""

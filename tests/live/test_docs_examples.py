@@ -60,6 +60,7 @@ class Promised:
         others = range(self.api + 2, self.api + 7)
         self.ports = {'9001': self.sv.port, **dict(zip(('8080', '6379', '8090', '9000', '50051'), others))}
         (self.sv.dir / 'notify.py').write_text(documents.block('python: notify'))
+        (self.sv.dir / 'sd_notify.py').write_text(documents.block('python: sd-notify'))
         sections = '\n'.join(documents.of_kind('conf').values())
         self.sv.rewrite(SUPERVISORCTL + self.here(sections) + self._programs())
 
@@ -160,6 +161,7 @@ def test_the_sections_have_no_problem(promised):
         ('crash-loop', 'worker', ''),
         ('alive', 'worker', 'mute'),
         ('grave', 'worker', 'fatal'),
+        ('told', 'worker', 'triggered'),
         ('own', 'worker', 'stopped'),
         ('ready', 'worker', 'hog stopped'),
         ('descriptors', 'worker', 'files'),

@@ -190,6 +190,7 @@ def test_each_button_does_what_it_says(supervisord: Start, browser: Browser) -> 
     assert sv.process('web')['pid'] == before
     assert answer(browser, is_yes=True) == 'Restart web?'
     sv.wait(lambda: sv.process('web')['pid'] not in (0, before), what='the restart')
+    browser.wait(lambda: 'web: restart, done' in browser.texts('#message'))
     assert 'asked for on the page /health/' in sv.log()
     until_row(browser, 'web', 'ping', state='healthy')
 
@@ -473,6 +474,10 @@ def test_with_http_auth_false_it_has_no_buttons_for_anybody(supervisord: Start, 
         refusal = post(sv, **{'Content-Type': 'application/json', 'X-Health-Token': token})
         assert (refusal.status_code, 'http_auth = false' in refusal.json()['error']) == (403, True)
     assert state(sv) == 'unknown'
+    for path in ('order?group=job', 'wait?process=job'):
+        assert requests.get(address(sv, f'/health/ui/{path}'), timeout=10).status_code == 403
+    known = requests.get(address(sv, '/health/ui/monitor?check=port&process=job'), timeout=10).json()
+    assert (known['state'], known['options']) == ('unknown', {})
     # It is what the file says now.
     sv.conf.write_text(sv.conf.read_text().replace('http_auth = false', ''))
     sv.health.reloadChecks()
@@ -583,7 +588,8 @@ def test_callers_that_read_slowly_or_hang_up_cost_nothing(supervisord: Start) ->
         )
         sv.supervisor.getState()
         before = sv.fds()
-        for asked in (run.encode(), b'GET /health/ui/data HTTP/1.1\r\nHost: x\r\n\r\n'):
+        get = (f'GET /health/ui/{path} HTTP/1.1\r\nHost: x\r\n\r\n'.encode() for path in ('wait?process=job', 'data'))
+        for asked in (run.encode(), *get):
             with contextlib.ExitStack() as stack:
                 for _ in range(20):
                     sock = stack.enter_context(socket.socket())

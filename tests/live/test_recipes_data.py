@@ -16,9 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+import documents
 from harness import Supervisord
 from harness import free_port
 from harness import is_running
+from harness import section
 from recipes import Recipe
 from tools import tool
 
@@ -60,19 +62,25 @@ def connections(count: int, port: int, first: bytes = b'') -> Iterator[None]:
 class Redis:
     """A Redis with the password of the recipe."""
 
-    def __init__(self, supervisord: Create, conf: str = '') -> None:
+    def __init__(self, supervisord: Create, conf: str = '', master: int = 0) -> None:
         self.recipe, self.port = Recipe(supervisord, 'redis', REDIS_PASSWORD='s3cret'), free_port()
         file = self.recipe.folder / 'redis.conf'
         file.write_text(
             f'dir {self.recipe.folder}\nport {self.port}\nbind 127.0.0.1\nrequirepass s3cret\nsave ""\n{conf}\n'
         )
+        sections = ''
+        if master:
+            both = documents.of_kind('recipe')
+            self.recipe.replace({both['redis'].partition('; It takes writes')[2]: both['redis-replica']})
+            command = f'{tool("redis-server")} --port {master} --bind 127.0.0.1 --dir {self.recipe.folder}'
+            sections = section('program:master', {'command': command, 'stopsignal': 'KILL'})
         self.recipe.replace({
             '/usr/bin/redis-server': tool('redis-server'),
             '/etc/redis/redis.conf': file,
             'user = redis': 'stopwaitsecs = 1',
             '6379': self.port,
         })
-        self.recipe.start()
+        self.recipe.start(sections)
 
     def send(self, *commands: str) -> bytes:
         """Return the answers."""
@@ -100,6 +108,16 @@ def test_redis_that_has_become_a_replica_is_told_and_not_restarted(supervisord: 
     redis.send('REPLICAOF NO ONE')
     recipe.wait_healthy()
     assert recipe.pid('redis') == pid
+
+
+def test_redis_replica_that_loses_its_master(supervisord: Create) -> None:
+    master = free_port()
+    recipe = Redis(supervisord, f'replicaof 127.0.0.1 {master}\nrepl-diskless-sync-delay 0', master).recipe
+    recipe.sv.supervisor.stopProcess('master')
+    recipe.wait_reason('redis-replica', 'redis', "for 'master_link_status:up' before the connection was closed")
+    recipe.sv.supervisor.startProcess('master')
+    recipe.wait_healthy()
+    assert recipe.sv.health.getProcessStatus('redis')[0]['restarts'] == 0
 
 
 def test_redis_that_loads_is_told_and_not_restarted(supervisord: Create) -> None:
@@ -137,7 +155,7 @@ def postgres(supervisord: Create, *, is_standby: bool = False) -> tuple[Recipe, 
         (data / 'standby.signal').touch()
     options = f'-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c max_connections=4 -c max_wal_senders=0'
     recipe.replace({
-        '/usr/lib/postgresql/15/bin/postgres -D /var/lib/postgresql/15/main':
+        '/usr/lib/postgresql/15/bin/postgres -D /etc/postgresql/15/main':
             f'{server} -D {data} {options} -c superuser_reserved_connections=0 -c hot_standby=off',
         'user = postgres': f'user = {USER.pw_name}',
         '5432': port,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+import documents
 from harness import Supervisord
 from harness import free_port
 from harness import is_running
+from harness import section
 from recipes import Recipe
 from tools import tool
 
@@ -89,21 +92,91 @@ def test_sshd_with_connections_that_nobody_logs_in_on(supervisord: Create) -> No
     key = recipe.folder / 'key'
     subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key], check=True, timeout=30)
     Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
-    options = f'-f /dev/null -h {key} -p {port} -o ListenAddress=127.0.0.1 -o PidFile=none -o MaxStartups=1'
-    recipe.replace({'/usr/sbin/sshd': f'{server} {options}', 'port = 22': f'port = {port}'})
+    options = f'-f /dev/null -h {key} -p {port} -o ListenAddress=127.0.0.1 -o PidFile=none -o MaxStartups=3'
+    recipe.replace({
+        '/usr/sbin/sshd': f'{server} {options}',
+        'port = 22': f'port = {port}\nkill_leftovers = true',
+        '[healthcheck:sshd]': 'stopasgroup = true\n\n[healthcheck:sshd]',
+    })
     recipe.start()
     pid = recipe.pid('sshd')
     sessions: set[psutil.Process] = set()
     with contextlib.ExitStack() as stack:
 
         def connect() -> None:
-            # The check may have the one place that there is.
-            if not sessions:
+            # A connection of the check may have one of the places for a while.
+            if len(sessions) < 3 and recipe.pid('sshd') == pid:
                 sock = stack.enter_context(socket.create_connection(('127.0.0.1', port)))
                 if sock.recv(4) == b'SSH-':
-                    sessions.update(psutil.Process(pid).children())
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        sessions.update(psutil.Process(pid).children())
 
         recipe.wait_reason('sshd', 'sshd', "got 'Exceeded MaxStartups", meanwhile=connect)
         recipe.wait_restarted('sshd', pid)
         assert any(map(is_running, sessions))
     assert 'kex_exchange_identification' not in recipe.sv.output('sshd', 'stderr')
+
+
+# -- Celery
+
+
+@pytest.mark.slow
+def test_celery_worker_that_hangs(supervisord: Create) -> None:
+    tool('redis/__init__.py')
+    recipe, port = Recipe(supervisord, 'celery'), free_port()
+    folder = recipe.folder
+    (folder / 'shop.py').write_text(
+        f'from celery import Celery\napp = Celery("shop", broker="redis://127.0.0.1:{port}/0")\n'
+    )
+    recipe.replace({
+        # Debian's takes the Python that it finds first, which has to be Debian's.
+        'celery -A shop': f'env -u PYTHONPATH PATH=/usr/bin:/bin {tool("celery")} -A shop',
+        'shop worker': 'shop worker --concurrency 1',
+        'directory = /srv/shop': f'directory = {folder}',
+        '--timeout 10': '--timeout 3',
+        'interval = 1m': 'interval = 1s',
+        'start_period = 1m': 'start_period = 30s',
+        'stop_timeout = 2m': 'stop_timeout = 1s\nfailure_threshold = 1',
+    })
+    broker = {'command': f'{tool("redis-server")} --port {port} --bind 127.0.0.1 --save "" --dir {folder}'}
+    recipe.start(section('program:broker', {**broker, 'priority': 1}))
+    pid = recipe.pid('celery')
+    pool = recipe.children('celery')
+    assert pool
+    os.kill(pid, signal.SIGSTOP)
+    recipe.wait_reason('celery', 'celery', '^sh exited with status 69, expected 0: Error: No nodes replied within time')
+    recipe.sv.wait(lambda: recipe.pid('celery') not in (0, pid), what='a new worker')
+    recipe.wait_healthy()
+    assert not any(map(is_running, pool))
+
+
+# -- cron
+
+
+@needs_root
+def test_a_job_of_cron_that_fails(supervisord: Create) -> None:
+    """Its files are in a view of the file system of its own, and its minute lasts a second."""
+    if subprocess.run(['unshare', '-m', 'true'], capture_output=True, check=False).returncode:
+        pytest.skip('no mounts of its own here')
+    recipe = Recipe(supervisord, 'cron')
+    folder, done = recipe.folder, recipe.folder / 'done'
+    for name in ('cron.d', 'run'):
+        (folder / name).mkdir()
+    line = documents.block('crontab: backup').replace('0 3 * * *', '* * * * *')
+    line = line.replace('/srv/shop/backup', f'test -e {folder}/well').replace('/var/lib/health/backup', str(done))
+    (folder / 'cron.d' / 'backup').write_text(line)
+    (folder / 'well').touch()
+    mounts = f'mount --bind {folder}/cron.d /etc/cron.d && mount --bind {folder}/run /run'
+    faked = f'LD_PRELOAD={tool("libfaketime.so.1")} FAKETIME="+0 x60"'
+    recipe.replace({
+        '/usr/sbin/cron -f': f"unshare -m sh -c '{mounts} && exec env {faked} {tool('cron')} -f'",
+        '/var/lib/health/backup': done,
+        'max_age = 25h': 'max_age = 4s',
+    })
+    recipe.start()
+    pid = recipe.pid('cron')
+    (folder / 'well').unlink()
+    recipe.wait_reason('backup', 'cron', rf'^last heartbeat of cron \(pid {pid}\) was 4.*s ago, expected at most 4s')
+    (folder / 'well').touch()
+    recipe.wait_healthy()
+    assert recipe.pid('cron') == pid

@@ -14,6 +14,7 @@ import documents
 from harness import Supervisord
 from harness import free_port
 from recipes import Recipe
+from supervisor_checks_rpc.check_modules.transport.fastcgi_exchange import request
 from tools import tool
 
 Create = Callable[..., Supervisord]
@@ -93,8 +94,6 @@ def test_php_fpm_with_all_children_busy(supervisord: Create) -> None:
     })
     recipe.start()
     pid = recipe.pid('php-fpm')
-    from supervisor_checks_rpc.check_modules.transport.fastcgi_exchange import request
-
     with socket.socket(socket.AF_UNIX) as busy:
         busy.connect(str(path))
         script = {'SCRIPT_FILENAME': str(folder / 'hang.php'), 'REQUEST_METHOD': 'GET'}

@@ -101,7 +101,7 @@ def spinning() -> Iterator[Process]:
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read the table of processes anew for each run, so that a child counts as soon as it is there."""
-    monkeypatch.setattr(process_table, 'TABLE', ProcessTable(process_table.read_parents, fresh=0.0))
+    monkeypatch.setattr(process_table, 'TABLE', ProcessTable(process_table.read_table, fresh=0.0))
 
 
 def run(process: Process, sample: object = None, timeout: float = 5, **options: object) -> Measured:

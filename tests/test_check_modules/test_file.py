@@ -137,6 +137,16 @@ def test_the_heartbeat_of_an_earlier_instance_is_none_of_this_one(path: Path) ->
 
 
 @needs_boot_id
+def test_with_any_instance_it_counts_until_it_is_too_old(path: Path) -> None:
+    """As the file of a job, which runs each night, and not at each start of cron."""
+    path.write_text(beat_of_age(20))
+    restarted = Process('web', 'web_1', os.getpid(), time.monotonic() - 5)
+    assert run(restarted, filepath=str(path), any_instance='true').value == pytest.approx(20, abs=1)
+    path.write_text(beat_of_age(45))
+    assert 'expected at most 30s' in failed(restarted, filepath=str(path), any_instance='true')
+
+
+@needs_boot_id
 def test_a_step_of_the_clock_changes_no_verdict(path: Path) -> None:
     for age, judge in ((1, run), (45, failed)):
         path.write_text(beat_of_age(age))

@@ -18,6 +18,7 @@ from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.base import Measured
 from supervisor_checks_rpc.check_modules.local import process_table
 from supervisor_checks_rpc.check_modules.local.memory_limit import memory_limit
+from supervisor_checks_rpc.check_modules.local.process_table import Entry
 from supervisor_checks_rpc.check_modules.local.process_table import ProcessTable
 from supervisor_checks_rpc.check_modules.memory import MemoryCheck
 from supervisor_checks_rpc.config.sections import build_spec
@@ -211,12 +212,16 @@ def test_a_run_without_time_left_is_an_error_for_it_is_we_who_are_slow() -> None
         MemoryCheck({'max_rss': 1}).check(Process('web', 'web', os.getpid()), deadline)
 
 
+def entries(parents: dict[int, int]) -> dict[int, Entry]:
+    return {pid: Entry(parent) for pid, parent in parents.items()}
+
+
 def test_a_sweep_reads_the_process_table_once() -> None:
     readings = []
 
-    def read() -> dict[int, int]:
+    def read() -> dict[int, Entry]:
         readings.append(1)
-        return {10: 1, 11: 10, 12: 11, 20: 1}
+        return entries({10: 1, 11: 10, 12: 11, 20: 1})
 
     table = ProcessTable(read)
     found: list[list[int]] = []
@@ -231,7 +236,7 @@ def test_a_sweep_reads_the_process_table_once() -> None:
 
 def test_the_process_table_is_read_again_when_it_is_old_or_lacks_the_process() -> None:
     now, parents = [0.0], {10: 1, 11: 10}
-    table = ProcessTable(lambda: dict(parents), clock=lambda: now[0], fresh=1.0)
+    table = ProcessTable(lambda: entries(parents), clock=lambda: now[0], fresh=1.0)
     assert table.descendants(10) == [11]
     parents[12] = 11
     assert table.descendants(10) == [11]
@@ -243,14 +248,14 @@ def test_the_process_table_is_read_again_when_it_is_old_or_lacks_the_process() -
 
 
 def test_a_circle_in_the_process_table_ends() -> None:
-    assert ProcessTable(lambda: {10: 12, 11: 10, 12: 11}).descendants(10) == [11, 12]
+    assert ProcessTable(lambda: entries({10: 12, 11: 10, 12: 11})).descendants(10) == [11, 12]
 
 
-@pytest.mark.parametrize('read', [process_table.read_parents, process_table._parents_by_psutil])
+@pytest.mark.parametrize('read', [process_table.read_table, process_table._read_by_psutil])
 def test_the_process_table_knows_who_is_whose_child(read: object) -> None:
     assert callable(read)
     with running(children=1) as (process, children):
-        parents = read()
+        parents = {pid: entry.parent for pid, entry in read().items()}
     assert parents[process.pid] == os.getpid()
     assert parents[children[0]] == process.pid
 

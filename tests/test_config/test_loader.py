@@ -832,6 +832,36 @@ def test_a_heartbeat_may_be_stale_before_its_silence_is_looked_at_again(files: F
     assert only(files.load(beat)).schedule.stale_after == 2.0
 
 
+NOTIFY = '[healthcheck:web]\ntype = notify\nprocesses = web\n'
+
+
+def test_a_notify_check_needs_no_option_and_the_first_failure_counts(files: Files) -> None:
+    spec = only(files.load(NOTIFY))
+    assert (spec.is_passive, spec.ttl, spec.schedule.failure_threshold) == (True, float('inf'), 1)
+    # From one TICK_5 to the next it stays healthy, however short its interval is.
+    assert only(files.load(f'{NOTIFY}interval = 100ms\ntimeout = 100ms\n')).schedule.stale_after > 10.0
+    assert only(files.load(f'{NOTIFY}ttl = 30s\nfailure_threshold = 2\n')).schedule.failure_threshold == 2
+
+
+@pytest.mark.parametrize(('line', 'problem'), [
+    ('ttl = 0', "ttl: cannot use '0', expected a duration above zero (5, 500ms, 2m, 1h)"),
+    ('ttl =', "ttl: cannot use '', expected a duration above zero (5, 500ms, 2m, 1h)"),
+    ('ttl = 9999d', "ttl: cannot use '9999d', expected a duration above zero (5, 500ms, 2m, 1h)"),
+    ('ttl = hunter2hunter2', 'ttl: cannot use the value (hidden), expected a duration above zero (5, 500ms, 2m, 1h)'),
+    ('user = nosuch', "user: cannot use 'nosuch', expected the name of a user"),
+    ('user =', "user: cannot use '', expected the name of a user"),
+    ('user = a%(ENV_NO_SUCH)s', 'user: cannot expand the value, expected %(ENV_X)s'),
+    ('user = ' + 'x' * 5000, 'user: cannot use the value (hidden), expected the name of a user'),
+    ('user = j\xf6rg', 'user: cannot use the value (hidden), expected the name of a user'),
+    ('port = 80', 'port: unknown option, expected one of: '),
+    ('ttl = 5m\nstale_after = 1m', 'stale_after: cannot use 60, expected at least ttl (300)'),
+    ('stale_after = 1s', 'stale_after: cannot use 1, expected at least interval + timeout (15)'),
+])  # fmt: skip
+def test_what_a_notify_check_cannot_use_is_one_line(files: Files, line: str, problem: str) -> None:
+    (error,) = files.load(f'{NOTIFY}{line}\n').specs[0].error.splitlines()
+    assert error.startswith(f'[healthcheck:web] {problem}')
+
+
 def test_a_variable_that_is_not_set_is_named_and_the_value_is_not(files: Files) -> None:
     (spec,) = files.load(WEB + 'body = s3cret %(ENV_NO_SUCH_VARIABLE)s %%(x)s\n').specs
     assert spec.error.endswith('; not set here: ENV_NO_SUCH_VARIABLE')

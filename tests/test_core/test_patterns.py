@@ -98,6 +98,11 @@ def test_a_process_is_named_by_its_full_name_alone(
     assert names(patterns, group, name) is is_named
 
 
+def test_an_exclamation_mark_names_no_process() -> None:
+    assert matching(['!odd', '*'], [('!odd', '!odd', False), ('odd', 'odd', False)]) == {('!odd', '!odd')}
+    assert matching(['!odd'], [('!odd', '!odd', False)]) == set()
+
+
 def test_processes_may_come_from_a_generator() -> None:
     assert matching(['web', 'batch'], (process for process in PROCESSES)) == {('web', 'web'), ('batch', 'batch')}
 

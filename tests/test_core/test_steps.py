@@ -16,7 +16,7 @@ SCHEDULE = Schedule(start_period=0.0, failure_threshold=2, on_failure='signal HU
 
 
 def monitor_of(schedule: Schedule = SCHEDULE) -> Monitor:
-    return Monitor(CheckSpec('ok', 'tcp', ('web',), schedule), WEB, 5, 0.0, 0.0, set())
+    return Monitor(CheckSpec('ok', 'tcp', ('web',), schedule), WEB, 5, 0.0, 0.0)
 
 
 def fail(monitor: Monitor, times: int = 1, outcome: str = 'failed') -> None:

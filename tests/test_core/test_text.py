@@ -20,6 +20,7 @@ from supervisor_checks_rpc.core.text import without_login
     ('text', 'line'),
     [
         ('all is well', 'all is well'), ('a\nb', r'a\nb'), ('\x1b[31m', r'\x1b[31m'), ('grün', 'grün'),
+        ('C:\\a', 'C:\\a'),
         ('x' * 1000, 'x' * 1000), ('x' * 1001, 'x' * 997 + '...'), ('\n' * 501, r'\n' * 498 + '\\...'),
     ],
 )  # fmt: skip
@@ -27,7 +28,7 @@ def test_a_line_is_printable_and_not_longer_than_a_thousand(text: str, line: str
     assert printable_line(text) == line
 
 
-@pytest.mark.parametrize(('name', 'shown'), [('web', 'web'), ('grün', 'grün'), ('a\tb', r'a\tb')])
+@pytest.mark.parametrize(('name', 'shown'), [('web', 'web'), ('grün', 'grün'), ('a\tb', r'a\tb'), ('a\\b', 'a\\b')])
 def test_a_name_is_as_it_is_but_for_control_characters(name: str, shown: str) -> None:
     assert printable_name(name) == shown
 
@@ -85,7 +86,8 @@ def test_of_an_error_that_names_no_line_the_file_is_told() -> None:
 @pytest.mark.parametrize(
     ('msg', 'args', 'text'),
     [
-        ('%s of %d', ('a', 2), 'a of 2'), ('100%', (), '100%'), ('100%', ('a', 2), '100% a 2'), ('%d', ('a',), '%d a'),
+        ('%s of %d', ('a', 2), 'a of 2'), ('100%', (), '100%'), ('100%%', (), '100%%'), ('100%', ('a', 2), '100% a 2'),
+        ('%d', ('a',), '%d a'),
     ],
 )  # fmt: skip
 def test_a_percent_sign_that_fits_no_argument_is_left_as_it_is(msg: str, args: tuple[Any, ...], text: str) -> None:

@@ -89,16 +89,20 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProc
     created.close()
 
 
-def run(host: WorkerProcess, does: str, timeout: float = 0.5) -> Result:
+# A timeout for what never returns; all else has the time that it needs on a busy machine.
+SOON = 0.5
+
+
+def run(host: WorkerProcess, does: str, timeout: float = 20.0) -> Result:
     """Have `does` done, and return the result."""
     done = Collector()
     spec = CheckSpec('wild', 'wild:Wild', ('web',), Schedule(timeout=timeout), {'does': does})
     host.submit(spec, WEB, None, done)
-    return done.wait(seconds=15)[0]
+    return done.wait(seconds=40)[0]
 
 
 def test_the_code_runs_in_another_process_and_stays_there(host: WorkerProcess) -> None:
-    first, second = run(host, 'pid', 5), run(host, 'pid', 5)
+    first, second = run(host, 'pid'), run(host, 'pid')
     assert first.outcome == second.outcome == PASSED
     assert first.reason == second.reason != str(os.getpid())
 
@@ -122,53 +126,53 @@ def test_the_code_runs_in_another_process_and_stays_there(host: WorkerProcess) -
 def test_code_that_runs_wild_is_an_error_and_the_next_run_goes_well(
     host: WorkerProcess, does: str, reason: str
 ) -> None:
-    assert run(host, 'pid', 5).outcome == PASSED
-    wild = run(host, does, 5 if does == 'allocate' else 0.5)
+    assert run(host, 'pid').outcome == PASSED
+    wild = run(host, does, SOON if does in ('sleep', 'loop', 'hold') else 20.0)
     assert (wild.outcome, wild.reason) == (ERROR, reason)
-    assert run(host, 'pid', 5).outcome == PASSED
+    assert run(host, 'pid').outcome == PASSED
 
 
 def test_code_that_never_lets_go_is_told_soon_even_in_the_first_run(host: WorkerProcess) -> None:
     """Whoever waited was told after ten seconds: so long a worker may take to start."""
     began = time.monotonic()
-    assert run(host, 'hold').reason == 'its worker process did not answer within 0.5s and was ended'
+    assert run(host, 'hold', SOON).reason == 'its worker process did not answer within 0.5s and was ended'
     assert time.monotonic() - began < 9
 
 
 @pytest.mark.parametrize('does', ['print', 'close'])
 def test_code_that_prints_or_closes_what_is_not_its_own_harms_nobody(host: WorkerProcess, does: str) -> None:
-    assert run(host, does, 5).outcome == PASSED
-    assert run(host, 'pid', 5).outcome == PASSED
+    assert run(host, does).outcome == PASSED
+    assert run(host, 'pid').outcome == PASSED
 
 
 def test_a_worker_that_is_killed_costs_the_run_that_was_under_way(host: WorkerProcess) -> None:
-    pid = int(run(host, 'pid', 5).reason)
+    pid = int(run(host, 'pid').reason)
     done = Collector()
     spec = CheckSpec('wild', 'wild:Wild', ('web',), Schedule(timeout=20), {'does': 'sleep'})
     host.submit(spec, WEB, None, done)
     os.kill(pid, signal.SIGKILL)
     assert done.wait()[0].reason == 'its worker process ended'
-    assert int(run(host, 'pid', 5).reason) != pid
+    assert int(run(host, 'pid').reason) != pid
 
 
 def test_a_worker_in_which_code_hangs_is_ended_when_all_else_is_answered(host: WorkerProcess) -> None:
     """A loop would use up a CPU for ever."""
-    pid = int(run(host, 'pid', 5).reason)
+    pid = int(run(host, 'pid').reason)
     done = Collector()
-    spec = CheckSpec('other', 'wild:Wild', ('other',), Schedule(timeout=4), {'does': 'pause'})
+    spec = CheckSpec('other', 'wild:Wild', ('other',), Schedule(timeout=20), {'does': 'pause'})
     host.submit(spec, Process('other', 'other', os.getpid(), 1.0), None, done)
-    assert run(host, 'loop').outcome == ERROR
+    assert run(host, 'loop', SOON).outcome == ERROR
     assert psutil.pid_exists(pid)
-    assert done.wait(seconds=15)[0].outcome == PASSED
-    assert run(host, 'loop').reason == 'its last run still hangs'
+    assert done.wait(seconds=30)[0].outcome == PASSED
+    assert run(host, 'loop', SOON).reason == 'its last run still hangs'
     eventually(lambda: not psutil.pid_exists(pid))
-    assert run(host, 'pid', 5).outcome == PASSED
+    assert run(host, 'pid').outcome == PASSED
 
 
 @pytest.mark.parametrize('does', ['fork', 'leave a child'])
 def test_what_code_leaves_behind_ends_with_its_worker(host: WorkerProcess, does: str) -> None:
-    assert run(host, does, 5).outcome == PASSED
-    worker = psutil.Process(int(run(host, 'pid', 5).reason))
+    assert run(host, does).outcome == PASSED
+    worker = psutil.Process(int(run(host, 'pid').reason))
     if does == 'fork':
         # It came back from the run, too, and had nothing to say.
         eventually(lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in worker.children()))
@@ -188,7 +192,7 @@ def test_while_a_worker_ends_the_next_run_has_another(host: WorkerProcess) -> No
 
 
 def test_no_zombie_is_left(host: WorkerProcess) -> None:
-    pid = int(run(host, 'pid', 5).reason)
+    pid = int(run(host, 'pid').reason)
     run(host, 'exit')
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
@@ -202,13 +206,6 @@ def test_a_worker_that_cannot_be_started_is_an_error(host: WorkerProcess, monkey
 
 
 def test_close_ends_the_worker(host: WorkerProcess) -> None:
-    pid = int(run(host, 'pid', 5).reason)
+    pid = int(run(host, 'pid').reason)
     host.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.01)
-    pytest.fail('the worker still runs')
+    eventually(lambda: not psutil.pid_exists(pid))

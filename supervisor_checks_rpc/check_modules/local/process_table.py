@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from typing import NamedTuple
 from typing import TypeVar
 
 from ...core.deadline import Deadline
 from ...core.model import Process
 from ...errors import DeadlineExceeded
 from ...errors import HealthError
-from ...util import parent_in
 
 if TYPE_CHECKING:
     import psutil
@@ -101,12 +101,20 @@ def in_session(session: int) -> list[psutil.Process]:
     return found
 
 
+class Entry(NamedTuple):
+    """What the process table tells of a process; `threads` are None where the system does not tell."""
+
+    parent: int
+    is_zombie: bool = False
+    threads: int | None = 1
+
+
 class ProcessTable:
-    """Parents and children of all processes. A reading walks over all of them, so it serves all checks of a second."""
+    """The entries of all processes. A reading walks over all of them, so it serves all checks of a second."""
 
     def __init__(
         self,
-        read: Callable[[], Mapping[int, int]],
+        read: Callable[[], Mapping[int, Entry]],
         clock: Callable[[], float] = time.monotonic,
         fresh: float = 1.0,
     ) -> None:
@@ -115,39 +123,52 @@ class ProcessTable:
         self._fresh = fresh
         self._lock = threading.Lock()
         self._taken = float('-inf')
-        self._parents: Mapping[int, int] = {}
+        self._entries: Mapping[int, Entry] = {}
         self._children: dict[int, list[int]] = {}
 
     def descendants(self, pid: int) -> list[int]:
         """Return the pids of the children of `pid`, and of theirs."""
-        children = self._children_of_all(pid)
+        return self._family(pid)[0][1:]
+
+    def family(self, process: Process) -> list[Entry]:
+        """Return the entry of a process, and of each of its descendants.
+
+        :raises HealthError: when the process is gone.
+        """
+        pids, entries = self._family(process.pid)
+        if process.pid not in entries:
+            raise _not_found(process)
+        return [entries[pid] for pid in pids]
+
+    def _family(self, pid: int) -> tuple[list[int], Mapping[int, Entry]]:
+        entries, children = self._fresh_reading(pid)
         found, seen = [pid], {pid}
         for parent in found:
             # A pid used again while the table was read can close a circle.
             new = [child for child in children.get(parent, ()) if child not in seen]
             found.extend(new)
             seen.update(new)
-        return found[1:]
+        return found, entries
 
-    def _children_of_all(self, pid: int) -> dict[int, list[int]]:
+    def _fresh_reading(self, pid: int) -> tuple[Mapping[int, Entry], Mapping[int, list[int]]]:
         with self._lock:
-            if self._clock() - self._taken > self._fresh or pid not in self._parents:
-                self._parents = self._read()
+            if self._clock() - self._taken > self._fresh or pid not in self._entries:
+                self._entries = self._read()
                 self._taken = self._clock()
                 self._children = {}
-                for child, parent in self._parents.items():
-                    self._children.setdefault(parent, []).append(child)
-            return self._children
+                for child, entry in self._entries.items():
+                    self._children.setdefault(entry.parent, []).append(child)
+            return self._entries, self._children
 
 
-def read_parents() -> dict[int, int]:
-    """Return the parent's pid of every process there is."""
-    return _parents_in_proc() if sys.platform == 'linux' else _parents_by_psutil()
+def read_table() -> dict[int, Entry]:
+    """Return the entry of every process there is."""
+    return _read_proc() if sys.platform == 'linux' else _read_by_psutil()
 
 
-def _parents_in_proc() -> dict[int, int]:
+def _read_proc() -> dict[int, Entry]:
     # psutil.process_iter costs nine times as much.
-    parents = {}
+    entries = {}
     for pid in filter(str.isdigit, os.listdir('/proc')):
         try:
             descriptor = os.open(f'/proc/{pid}/stat', os.O_RDONLY)
@@ -155,16 +176,21 @@ def _parents_in_proc() -> dict[int, int]:
                 stat = os.read(descriptor, 4096)
             finally:
                 os.close(descriptor)
-            parents[int(pid)] = parent_in(stat)
+            # proc(5). The name in parentheses may hold anything, spaces and parentheses too.
+            state, parent, *_, threads, _ = stat[stat.rindex(b')') + 1 :].split(None, 18)
+            entries[int(pid)] = Entry(int(parent), state == b'Z', int(threads))
         except (OSError, ValueError):
             continue  # It ended meanwhile.
-    return parents
+    return entries
 
 
-def _parents_by_psutil() -> dict[int, int]:
+def _read_by_psutil() -> dict[int, Entry]:
     import psutil
 
-    return {found.pid: found.info['ppid'] for found in psutil.process_iter(['ppid'])}
+    return {
+        found.pid: Entry(found.info['ppid'], found.info['status'] == psutil.STATUS_ZOMBIE, found.info['num_threads'])
+        for found in psutil.process_iter(['ppid', 'status', 'num_threads'])
+    }
 
 
-TABLE = ProcessTable(read_parents)
+TABLE = ProcessTable(read_table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
 
@@ -58,7 +59,9 @@ def exchange(sock: sockets.DeadlineSocket, data: bytes) -> Reply:
     :raises CheckFailed: when there is none.
     """
     try:
-        sock.sendall(data)
+        # A server may refuse and hang up before it has read all: its reply, if there is one, counts.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(data)
         with sock.makefile('rb') as stream:
             return _reply(*_collected(stream))
     except OSError as why:

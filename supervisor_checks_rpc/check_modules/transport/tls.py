@@ -21,17 +21,17 @@ from . import sockets
 from .addresses import HOST
 
 OPTIONS = (
-    opt.Option('ca_file', opt.TEXT, help='the certificates to trust, instead of the usual ones'),
+    opt.Option('ca_file', opt.PATH, help='the certificates to trust, instead of the usual ones'),
     opt.Option('server_name', HOST, help='the name to ask for and to verify in the certificate (= host)'),
-    opt.Option('cert_file', opt.TEXT, help='the certificate to show, with its key unless there is a key_file'),
-    opt.Option('key_file', opt.TEXT, help='the key of cert_file'),
+    opt.Option('cert_file', opt.PATH, help='the certificate to show, with its key unless there is a key_file'),
+    opt.Option('key_file', opt.PATH, help='the key of cert_file'),
 )
 
 
 def problems(values: Mapping[str, Any], names: Iterable[str], is_on: bool, switch: str) -> list[str]:
     """Return a line for each option of `names` that needs TLS, which `switch` turns on; and for a key by itself."""
     found = [f'{name}: expected {switch} as well' for name in names if values[name] is not None and not is_on]
-    if values['key_file'] is not None and values['cert_file'] is None:
+    if is_on and values['key_file'] is not None and values['cert_file'] is None:
         found.append('key_file: expected a cert_file as well')
     return found
 

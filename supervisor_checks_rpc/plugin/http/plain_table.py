@@ -19,8 +19,8 @@ from ...core.text import span
 if TYPE_CHECKING:
     from ..service import HealthService
 
-# Such a piece takes supervisord a millisecond or two.
-ROWS_PER_PIECE = 100
+# Such a piece takes supervisord two milliseconds, or ten where all is unhealthy.
+ROWS_PER_PIECE = 250
 _HEAD = """<table class="plain">
 <caption>Checks of the processes of this supervisord</caption>
 <thead>
@@ -46,7 +46,7 @@ def pieces(service: HealthService) -> Iterator[bytes]:
     for start in range(0, len(monitors), ROWS_PER_PIECE):
         yield _encoded(''.join([_row(service, monitor) for monitor in monitors[start : start + ROWS_PER_PIECE]]))
     for start in range(0, len(unchecked), ROWS_PER_PIECE):
-        rows = [_cells('unchecked', name, '', 'no check is for it', '') for name in unchecked[start:][:ROWS_PER_PIECE]]
+        rows = [_cells('unchecked', name, '', 'no check', '') for name in unchecked[start:][:ROWS_PER_PIECE]]
         yield _encoded(''.join(rows))
     yield b'</tbody></table>\n'
 

@@ -77,16 +77,19 @@ class StatusActions:
             raise ActionRefused(400, f'action must be one of {", ".join(self._actions)}')
         return carry_out(action)
 
-    def _test_origin(self, request: Request) -> None:
-        token = self.token()
-        if not token:
+    def expect_buttons(self) -> None:
+        """Raise ActionRefused when the page has no buttons."""
+        if not self.token():
             why = 'with http_auth = false everybody may see this page, and nobody may change anything'
             raise ActionRefused(403, why)
+
+    def _test_origin(self, request: Request) -> None:
+        self.expect_buttons()
         if request.headers.get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
             raise ActionRefused(415, 'expected application/json')
         if not _is_same_site(request.headers):
             raise ActionRefused(403, 'a page of another site asked for it, or a proxy changed Host')
-        if not secrets.compare_digest(request.headers.get('x-health-token', '').encode(), token.encode()):
+        if not secrets.compare_digest(request.headers.get('x-health-token', '').encode(), self.token().encode()):
             raise ActionRefused(403, 'expected the token of the page, which is another since supervisord was reloaded')
 
     def _run(self, action: Action) -> DeferredReply:
@@ -114,15 +117,15 @@ class StatusActions:
         self._service.reset_restarts(_text(action, 'process'))
         return DONE
 
-    def _restart(self, action: Action) -> DeferredReply:
-        """Restart a process, and reply when it runs again or will not; a client that is gone ends nothing."""
+    def _restart(self, action: Action) -> Reply | DeferredReply:
+        """Restart a process; with `wait`, reply when it runs again or will not. A client that is gone ends nothing."""
         namespec = _text(action, 'process')
         restart = self._service.restart(namespec, 'asked for on the page /health/')
 
         def outcome() -> Reply:
             return error_reply(409, printable_line(f'{namespec}: {restart.failure}')) if restart.failure else DONE
 
-        return DeferredReply(restart.is_done, outcome)
+        return DeferredReply(restart.is_done, outcome) if action.get('wait') is True else DONE
 
 
 def _is_same_site(headers: Mapping[str, str]) -> bool:

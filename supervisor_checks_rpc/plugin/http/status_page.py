@@ -48,6 +48,8 @@ _STATIC = {
 # Where in page.html the table goes for browsers without JavaScript.
 _TABLE = b'<!-- table -->\n'
 _ACTION = f'{_PARTS}action'
+# Only a restart one after another asks for these.
+_FOR_BUTTONS = (f'{_PARTS}order', f'{_PARTS}wait')
 _LONGEST_QUERY = 2000
 _HEADERS = {
     'Content-Security-Policy': (
@@ -127,6 +129,8 @@ class StatusPage:
             _expect(request, 'POST')
             return self._actions.press(request)
         _expect(request, 'GET')
+        if path in _FOR_BUTTONS:
+            self._actions.expect_buttons()
         return self._data[path]({key: values[-1] for key, values in parse_qs(query[:_LONGEST_QUERY]).items()})
 
     def _html(self) -> Iterator[bytes]:
@@ -153,9 +157,14 @@ class StatusPage:
     def _monitor_status(self, query: Mapping[str, str]) -> Reply:
         """Return all that is known of one monitor, with the reasons of its last results."""
         monitor = self._service.monitor(query.get('check', ''), query.get('process', ''))
-        options = {name: _shown(value) for name, value in self._service.options(monitor).items()}
+        # Addresses and paths are nothing for everybody who may see the page with http_auth = false.
+        options = self._service.options(monitor) if self._actions.token() else {}
         return json_reply(
-            200, {**structs.status_struct(self._service.status(monitor), time.time()), 'options': options}
+            200,
+            {
+                **structs.status_struct(self._service.status(monitor), time.time()),
+                'options': {name: _shown(value) for name, value in options.items()},
+            },
         )
 
 

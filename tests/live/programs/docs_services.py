@@ -5,9 +5,9 @@ redis     +PONG; `bad`: -ERR
 fpm       pong over FastCGI; `bad`: 503
 orders    SERVING over gRPC; `bad`: NOT_SERVING
 rpc       status() returns a string; `bad`: a fault
-worker    runs notify.py beside MODEFILE, as the page has it, and goes on writing heartbeats; `mute`: the last one
-          is long ago; `hog`: 320 MB; `files`: 600 files; `fatal`: it writes so; `stopped`: by SIGSTOP, to be ended
-          by SIGCONT
+worker    runs notify.py and sd_notify.py beside MODEFILE, as the page has them, and goes on writing heartbeats and
+          sending WATCHDOG=1; `mute`: the last heartbeat is long ago; `triggered`: it says so; `hog`: 320 MB; `files`:
+          600 files; `fatal`: it writes so; `stopped`: by SIGSTOP, to be ended by SIGCONT
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def grow_old(path: str) -> None:
 
 def work() -> None:
     heartbeat = runpy.run_path(str(mode_file.with_name('notify.py')))['heartbeat']
+    tell = runpy.run_path(str(mode_file.with_name('sd_notify.py')))['tell']
     held: Any = []
     while True:
         mode = modes()
@@ -97,6 +98,7 @@ def work() -> None:
             grow_old(heartbeat.filepath)
         else:
             heartbeat.notify()
+        tell('WATCHDOG=trigger' if 'triggered' in mode else 'WATCHDOG=1')
         if 'fatal' in mode:
             print('FATAL the queue is gone', flush=True)
         if 'hog' in mode and not held:

@@ -30,6 +30,7 @@ export class Detail {
     this.cell = element('td', '', this.tr);
     this.ofCheck = element('div', '', this.cell);
     this.ofProcess = element('div', '', this.cell);
+    this.options = element('div', '', this.cell);
     this.shown = {};
     line.detail = this;
     this.expand(true);
@@ -80,22 +81,25 @@ export class Detail {
       const outcomes = newest.map((result) => result.outcome);
       parts.push(tableOf(COLUMNS, rows, outcomes, newest.map((result) => moment(result.at)), 'Last results'));
     }
-    const options = Object.entries(status.options).filter(([, value]) => value !== '');
-    if (options.length) {
-      const list = document.createElement('dl');
-      for (const [name, value] of options) {
-        const pair = element('div', '', list);
-        pair.append(text('dt', '', name), text('dd', '', value));
-      }
-      parts.push(part(`Options of ${status.check}`, list));
-    }
+    this.options.replaceChildren(...this.optionsPart(status));
     return parts;
+  }
+
+  optionsPart(status) {
+    const options = Object.entries(status.options).filter(([, value]) => value !== '');
+    if (!options.length) return [];
+    const list = document.createElement('dl');
+    for (const [name, value] of options) {
+      const pair = element('div', '', list);
+      pair.append(text('dt', '', name), text('dd', '', value));
+    }
+    return [part(`Options of ${status.check}`, list)];
   }
 
   processParts(known) {
     const parts = [];
-    if (this.line.check || this.line.rows.length > 1) parts.push(part('Restarts', text('p', '', restartsOf(known))));
     if (known.needs.length) parts.push(part('Depends on', this.graph(known.needs)));
+    if (this.line.check || this.line.rows.length > 1) parts.push(part('Restarts', text('p', '', restartsOf(known))));
     const events = this.sources.happened.of(this.line.process);
     const nothing = text('p', '', 'Nothing since supervisord started.');
     const table = this.sources.happened.table(events, `What happened to ${this.line.process.namespec}`);
