@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import nullcontext
 from contextlib import suppress
@@ -98,16 +99,15 @@ class NotifySocket(dispatcher):
         self.is_late = self._is_verdict_late = False
         # The tells of a second, and when that began.
         self._tells, self._second = 0, clock()
-        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
+        with ExitStack() as undo:
+            ear = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             ear.bind(path)
+            undo.callback(os.unlink, path)
             os.chmod(path, 0o600)
             if uid is not None:
                 os.chown(path, uid, -1)
-        except OSError:
-            ear.close()
-            raise
+            undo.pop_all()
         dispatcher.__init__(self, ear)
 
     # -- what supervisord's loop calls

@@ -28,6 +28,7 @@ from supervisor_checks_rpc.plugin.notify_socket import is_descendant
 from tools import tool
 from world import NOBODY
 from world import eventually
+from world import without_privileges
 
 SENDER = 'import os, socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"{}", "{}")'
 
@@ -135,6 +136,13 @@ def test_its_user_alone_can_write_to_it(folder: Path) -> None:
     assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (NOBODY, 0o600)
     sock.close()
     assert not os.path.exists(sock.path)
+
+
+def test_one_that_cannot_be_given_to_its_user_leaves_nothing(folder: Path) -> None:
+    folder.chmod(0o777)
+    with without_privileges(), pytest.raises(PermissionError):
+        Listening(folder / 's', os.getpid(), 0)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_name_that_is_taken_is_an_error(folder: Path) -> None:
