@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -29,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 MARK = 'SUPERVISOR_CHECKS_RPC_TEST'
 # What a caller of a supervisord that is starting, reloading or ending may see.
 NOT_YET = (OSError, http.client.HTTPException, xmlrpc.client.Error)
+# Not that of `random`, which hypothesis seeds alike in all processes.
+_CHANCE = random.SystemRandom()
 
 T = TypeVar('T')
 Auth = tuple[str, str]
@@ -37,8 +40,15 @@ Auth = tuple[str, str]
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return int(sock.getsockname()[1])
+        return bind_free(sock)
+
+
+def bind_free(sock: socket.socket) -> int:
+    """Bind to a port that is free, and that no connection gets before it is used: port 0 is one of those."""
+    while True:
+        with contextlib.suppress(OSError):
+            sock.bind(('127.0.0.1', _CHANCE.randrange(10_000, 32_000)))
+            return int(sock.getsockname()[1])
 
 
 def program(name: str, script: str, *args: object, kind: str = 'program', **options: object) -> str:
