@@ -66,17 +66,20 @@ def main() -> int:
     context = Context(QUICK if options.quick else FULL, None if options.no_peers else peers.prepare())
     names = options.only or list(SCENARIOS)
     began = time.monotonic()
-    found = {name: list(measured(context, [name])) for name in names}
-    rows = [row for name in names for row in found[name]]
-    print(f'all: {time.monotonic() - began:.0f} s', file=sys.stderr)
     machine = report.Machine.here()
+    rows: list[Row] = []
+    for name in names:
+        found = list(measured(context, [name]))
+        rows += found
+        # At once, so that a run that is ended was not in vain. Of what broke, the last results stay.
+        if options.docs and not any(row.broken for row in found):
+            pages.write(_ROOT, {name: pages.Part(machine.line(), report.lines(found))}, NAMES)
+    print(f'all: {time.monotonic() - began:.0f} s', file=sys.stderr)
     print(f'\n{machine.line()}\n\n{report.text(rows)}')
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / 'results.md').write_text(report.markdown(report.lines(rows), machine.line()))
         (options.out / 'results.json').write_text(report.as_json(rows, machine))
-    if options.docs:
-        pages.write(_ROOT, {name: pages.Part(machine.line(), report.lines(found[name])) for name in names}, NAMES)
     if 'growth' in names and not any(row.broken for row in rows):
         for folder in filter(None, (options.out, _DOCS / 'benchmarks' if options.docs else None)):
             _draw(context, folder)

@@ -167,6 +167,11 @@ class Monitor:
 
     # -- results and the state
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether it is unhealthy, or its process does not run."""
+        return self.state == model.UNHEALTHY or not self.process.pid
+
     def reset_failures(self, now: float, why: str = IN_HAND) -> None:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
         self.health.reset_failures()

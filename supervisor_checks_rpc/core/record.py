@@ -284,8 +284,7 @@ class Record:
 
     def troubled(self) -> list[Monitor]:
         """Return the monitors that are unhealthy or whose process does not run, sorted as all."""
-        everyone = self._monitors.values()
-        return [monitor for monitor in everyone if monitor.state == model.UNHEALTHY or not monitor.process.pid]
+        return [monitor for monitor in self._monitors.values() if monitor.is_troubled]
 
     def monitors_of(self, namespec: str) -> list[Monitor]:
         """Return the monitors of one process, sorted by check."""

@@ -190,7 +190,7 @@ class RestartPolicy:
             self.holds_until = -math.inf
 
     def gave_up(self, namespec: str) -> None:
-        """Take note that the restart came to nothing, or is not ours any more: others need not wait for it."""
+        """Take note that the restart was given up: it no longer uses the group's quota."""
         self._quota_uses.pop(namespec, None)
         self.holds_until = -math.inf
 
@@ -237,7 +237,7 @@ class RestartPolicy:
         return history.limits if history is not None and history.is_suspended else None
 
     def queued_behind(self, namespec: str) -> tuple[str, ...]:
-        """Return the others of its group, which are coming back, that alone kept the process from its restart."""
+        """Return the processes that use up the group quota, if that alone delays the restart of this one."""
         return self._queued.get(namespec, ())
 
     def restarts_in_window(self, namespec: str, now: float) -> int:

@@ -78,7 +78,8 @@ class NotifySockets:
             sock.budget.spend(spent / len(were_read), now)
             self._budget.spend(spent / len(were_read), now)
         self._late = {sock for sock in (*self._late, *were_read) if sock.is_late}
-        for sock in self._late:
+        # Telling may end a process, and its socket.
+        for sock in list(self._late):
             sock.tell()
         budgets = {*self._used_up, self._budget, *(sock.budget for sock in were_read)}
         self._used_up = {budget for budget in budgets if not budget.is_left}
@@ -129,7 +130,8 @@ class NotifySockets:
         _set_environment({SOCKET: path, USEC: usec, PID: None})
 
     def _made_directory(self) -> str:
-        if not self._directory:
+        # Somebody may have tidied up.
+        if not os.path.isdir(self._directory):
             self._directory = tempfile.mkdtemp(prefix='supervisor-health-')
             # Others may use a socket in it, if it is theirs, and not see which there are.
             os.chmod(self._directory, 0o711)

@@ -157,7 +157,7 @@ class Remediation:
         since = min(monitor.state_changed_at if process.pid else monitor.instance_seen_at for monitor in monitors)
         stays_up = self._signal(monitors) is not None
         limits = self._limits_of(process.namespec)
-        # Of those alone that fail now: what is sick does not wait because another check renews what is old.
+        # Only of the checks that fail now: a hung process must not wait for the group_delay of a `max_age` check.
         group_delay = max(monitor.spec.schedule.group_delay for monitor in monitors)
         return RestartRequest(
             process.namespec, process.group, since, limits, not stays_up, not process.pid, group_delay

@@ -55,8 +55,7 @@ def dump_due(
 ) -> str:  # fmt: skip
     """Return the reply to `takeDue`."""
     checks: dict[str, int] = {}
-    # By identity, since all monitors of a process share the object: hashing a frozen dataclass takes longer than all
-    # the rest.
+    # By identity: equal processes may differ in their exits and logs, which travel, too.
     places: dict[int, int] = {}
     processes: list[Process] = []
     columns: tuple[list[object], ...] = ([], [], [], [])

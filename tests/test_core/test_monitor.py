@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import replace
 from typing import Any
 
@@ -115,19 +114,18 @@ def down(world: World) -> Monitor:
 
 
 def test_what_does_not_run_is_troubled_and_so_is_what_is_unhealthy() -> None:
-    troubled: set[Monitor] = set()
     spec = CheckSpec('ok', 'tcp', ('web',), replace(SCHEDULE, start_period=0.0))
-    monitor = Monitor(spec, Process('web', 'web', 7), 5, 0.0, 0.0, troubled)
-    assert troubled == set()
+    monitor = Monitor(spec, Process('web', 'web', 7), 5, 0.0, 0.0)
+    assert not monitor.is_troubled
     for began in (1.0, 2.0):
         monitor.add_result(Result('ok', 'tcp', monitor.process, 'failed', 'no', began=began), began, began)
-    assert troubled == {monitor}
+    assert monitor.is_troubled
     monitor.add_result(Result('ok', 'tcp', monitor.process, 'passed', 'yes', began=3.0), 3.0, 3.0)
-    assert troubled == set()
+    assert not monitor.is_troubled
     monitor.start_instance(Process('web', 'web', 0), 4.0)
-    assert troubled == {monitor}
+    assert monitor.is_troubled
     monitor.start_instance(Process('web', 'web', 8), 5.0)
-    assert troubled == set()
+    assert not monitor.is_troubled
 
 
 def test_what_waits_for_its_start_says_so_at_once() -> None:
@@ -258,12 +256,12 @@ def test_what_is_checked_and_what_a_listener_runs(
     changes: dict[str, Any], pid: int, is_checked: bool, needs_listener: bool
 ) -> None:
     spec = replace(CheckSpec('ok', 'tcp', ('web',), SCHEDULE), **changes)
-    monitor = Monitor(spec, Process('web', 'web', pid, 100.0), 5, 100.0, 100.0, set())
+    monitor = Monitor(spec, Process('web', 'web', pid, 100.0), 5, 100.0, 100.0)
     assert (monitor.is_checked(100.0), monitor.needs_listener(100.0)) == (is_checked, needs_listener)
 
 
 def test_a_monitor_that_is_new_knows_when_it_was_made() -> None:
-    monitor = Monitor(CheckSpec('ok', 'tcp', ('web',)), Process('web', 'web', 0), 5, 100.0, 1100.0, set())
+    monitor = Monitor(CheckSpec('ok', 'tcp', ('web',)), Process('web', 'web', 0), 5, 100.0, 1100.0)
     assert (monitor.state, monitor.since, monitor.updated_at, monitor.state_changed_at) == (
         'unknown', 1100.0, 100.0, 100.0,
     )  # fmt: skip
@@ -287,16 +285,14 @@ def test_a_lease_lasts_until_its_run_is_over_and_a_little_longer() -> None:
 def test_a_run_that_is_hastened_is_due_now_and_its_lease_stays() -> None:
     world = World(replace(SCHEDULE, interval=60.0))
     monitor = world.monitor
-    due_times = array('d', [0.0, 0.0])
-    monitor.use_slot(due_times, 1)
     monitor.lease_run(1, 'l#1', 100.0)
     leased_until = monitor.leased_until
     monitor.hasten(110.0)
-    assert (monitor.lease, monitor.leased_to, monitor.leased_until, due_times[1]) == (
+    assert (monitor.lease, monitor.leased_to, monitor.leased_until, monitor.due_at) == (
         1, 'l#1', leased_until, leased_until,
     )  # fmt: skip
     monitor.release_lease()
-    assert due_times[1] == monitor.next_due == 110.0
+    assert monitor.due_at == monitor.next_due == 110.0
     monitor.hasten(120.0)
     assert monitor.next_due == 110.0
 
@@ -328,7 +324,7 @@ def test_a_result_of_another_instance_or_of_a_check_that_nobody_runs_hastens_not
     assert monitor.next_due == 160.0
     world.run('passed')
     assert monitor.next_due == 160.0
-    passive = Monitor(CheckSpec('beat', 'x', ('web',), SCHEDULE, ttl=9.0), world.process, 5, 100.0, 100.0, set())
+    passive = Monitor(CheckSpec('beat', 'x', ('web',), SCHEDULE, ttl=9.0), world.process, 5, 100.0, 100.0)
     passive.next_due = 160.0
     passive.add_result(Result('beat', 'x', world.process, 'failed', 'no', began=101.0), 101.0, 101.0)
     assert passive.next_due == 160.0

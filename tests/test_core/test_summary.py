@@ -12,7 +12,7 @@ WORST_FIRST = ('unhealthy', 'invalid', 'unknown', 'waiting', 'stopping', 'starti
 
 
 def monitors_in(*states: str) -> list[Monitor]:
-    monitors = [Monitor(CheckSpec('x', 'tcp', ()), Process('web', 'web', 7), 5, 0.0, 0.0, set()) for _ in states]
+    monitors = [Monitor(CheckSpec('x', 'tcp', ()), Process('web', 'web', 7), 5, 0.0, 0.0) for _ in states]
     for monitor, state in zip(monitors, states):
         monitor.state = state
     return monitors

@@ -958,6 +958,25 @@ def test_a_revival_waits_as_a_restart_does_and_is_never_suspended() -> None:
     assert all(60 <= gap <= 63 for gap in gaps[4:])
     assert len(gaps) > 400
     assert not bench.remediation.reports.status(bench.record.monitors()[0]).restarts_suspended
+    assert bench.remediation.restart_counts == {('web', 'revival'): len(revived)}
+
+
+@pytest.mark.parametrize(
+    ('is_external', 'cause'), [(False, 'operator'), (True, 'check')], ids=['a person', 'a drop-in program']
+)
+def test_a_restart_counts_for_who_asked_for_it(is_external: bool, cause: str) -> None:
+    """And is forgotten with its process."""
+    bench = Bench([spec()])
+    (web,) = bench.programs
+    if is_external:
+        process, now = bench.instance(web), bench.now
+        monitor = bench.record.add_external('mine', 'script', process, 60, now, now)
+        monitor.add_result(Result('mine', 'script', process, FAILED, 'no', began=now), now, now)
+    bench.remediation.restart(bench.instance(web), 'asked for')
+    bench.settle()
+    assert bench.remediation.restart_counts == {('web', cause): 1}
+    bench.remediation.forget_all_but(set())
+    assert not bench.remediation.restart_counts
 
 
 @pytest.mark.parametrize(('status', 'is_revived'), [(0, False), (3, True)])

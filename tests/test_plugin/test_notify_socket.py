@@ -115,6 +115,8 @@ def test_descent_ends_at_the_root_and_at_what_is_gone() -> None:
     assert not is_descendant(os.getppid(), os.getpid())
     for pid in (0, 1, 2**22 + 1, -1):
         assert not is_descendant(pid, os.getpid())
+    # A sender outside of our pid namespace, and a process that does not run.
+    assert not is_descendant(0, 0)
 
 
 def test_the_name_of_a_program_does_not_confuse_it(folder: Path) -> None:

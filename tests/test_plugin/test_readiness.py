@@ -129,7 +129,7 @@ def test_a_check_that_acts_anyway_does_not_end_what_holds_another_one_back(world
     world.result(WEB, 'failed', 'failed', 'failed')
     assert world.causes.hold_back(world.monitor(WEB))
     anyway = CheckSpec('web_anyway', 'tcp', ('web',), replace(SCHEDULE, act_anyway=True))
-    assert not world.causes.hold_back(Monitor(anyway, world.monitor(WEB).process, 20, world.now, world.now, set()))
+    assert not world.causes.hold_back(Monitor(anyway, world.monitor(WEB).process, 20, world.now, world.now))
     assert (world.monitor(WEB).state, world.monitor(WEB).health.failures) == ('unhealthy', 3)
 
 

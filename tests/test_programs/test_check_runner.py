@@ -652,7 +652,7 @@ def test_the_record_has_the_results_where_the_plugin_is_loaded(tmp_path: Path) -
             program.send()
             eventually(lambda: sv.reports)
             program.end()
-    reason = 'example passed: the check passed; broken error: ValueError: \\x1b \\xe9'
+    reason = 'example passed: the check passed; broken error: ValueError: \\x1b \xe9'
     assert sv.reports == [('example_check', 'web:a', 'complex', 'error', reason, 45)]
 
 

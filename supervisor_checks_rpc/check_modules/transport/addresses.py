@@ -91,7 +91,7 @@ def _looked_up(host: str, deadline: Deadline, lookup: Callable[[], Any]) -> Any:
         except (OSError, UnicodeError) as why:
             answers.put((None, getattr(why, 'strerror', None) or str(why)))
 
-    # In a thread, because a resolver takes the time that it takes, and cannot be interrupted.
+    # In a thread: getaddrinfo has no timeout, and cannot be interrupted.
     threading.Thread(target=ask, name='health-resolve', daemon=True).start()
     try:
         found, trouble = answers.get(timeout=deadline.remaining())
