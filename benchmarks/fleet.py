@@ -56,22 +56,24 @@ _ASKED = {
 _CONTENT_TYPE = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 
 
-def _text(number: int, began: float) -> bytes:
+def exposed(number: int, began: float) -> bytes:
     """Return what one machine exposes at its scrape of this number: its checks pass, in changing times."""
     runs = (number + 1) * _RUNS
     counts = [0] * (len(OUTCOMES) + len(BUCKETS) + 1)
     counts[0], counts[len(OUTCOMES) + 1], counts[len(OUTCOMES) + 2] = runs, runs - runs // 9, runs // 9
     at = began + number * _EVERY
     counters = [
-        COUNTERS.pack(at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
+        COUNTERS.pack(at, at - place * 0.9, runs * 0.0041 + (runs * place * 37 % 101) / 1e4, *counts)
         for place in range(_PROCESSES)
     ]
     names = [['ping'], [['web', f'web_{place:02}'] for place in range(_PROCESSES)]]
     places = [[0, place] for place in range(_PROCESSES)]
     states = str(STATES.index(HEALTHY)) * _PROCESSES
-    zeros, up, no = [0] * _PROCESSES, '1' * _PROCESSES, '0' * _PROCESSES
+    up, no = '1' * _PROCESSES, '0' * _PROCESSES
     packed = b64encode(b''.join(counters)).decode()
-    snapshot = Snapshot(0, at, json.dumps([*names, places]), zeros, zeros, up, no, no, states, packed)
+    snapshot = Snapshot(
+        began, 0, at, json.dumps([*names, places]), [], [0] * _PROCESSES, up, no, no, no, states, packed, []
+    )
     return expose(snapshot, is_openmetrics=True).encode()
 
 
@@ -132,7 +134,7 @@ def _value(port: int, expression: str) -> float:
 
 
 def _texts(scrapes: int, began: float) -> list[bytes]:
-    return [_text(number, began) for number in range(scrapes)]
+    return [exposed(number, began) for number in range(scrapes)]
 
 
 def watch(machines: int, minutes: int) -> None:

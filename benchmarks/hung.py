@@ -25,7 +25,7 @@ NAME = 'hung sweep'
 _OURS = 'ours'
 # How many a peer checks at a time.
 _AT_ONCE = {CHECKS: 16, MONIT: 1}
-# So many processes leave the machine idle enough to have all contestants run at the same time.
+# So many restarts at the same moment leave the machine idle enough for others beside them.
 _FEW = 64
 _TIMEOUT = 2.0
 _SLACK = 0.3
@@ -68,9 +68,10 @@ def _sweeps(context: Context) -> Iterator[tuple[int, dict[str, Sweep]]]:
         # It takes the timeout for each of those that hang.
         names += [MONIT] if peers and peers.monit and count == counts[0] else []
         contestants.update({f'{count} {name}': partial(_sweep, context, count, name) for name in names})
-    few = {key: call for key, call in contestants.items() if int(key.partition(' ')[0]) <= _FEW}
-    many = {key: call for key, call in contestants.items() if key not in few}
-    done = {**measure.all_of(few, True), **(measure.all_of(many, context.size.together) if many else {})}
+    alone = {f'{count} {_OURS}': contestants[f'{count} {_OURS}'] for count in counts if count > _FEW}
+    # The others wait for timeouts.
+    others = {key: call for key, call in contestants.items() if key not in alone}
+    done = {**measure.all_of(others, together=True), **measure.all_of(alone, together=False)}
     for count in counts:
         yield count, {key.partition(' ')[2]: done[key] for key in contestants if key.startswith(f'{count} ')}
 

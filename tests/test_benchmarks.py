@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+import documents
+from benchmarks import fleet
 from benchmarks import footprint
 from benchmarks import growth
 from benchmarks import pages
@@ -70,6 +72,13 @@ def test_results_of_some_scenarios_leave_those_of_others(tmp_path: Path) -> None
     text = (tmp_path / 'README.md').read_text()
     assert text.startswith('before\n<!-- table -->\nMeasured on Monday; wait on Tuesday.\n\n| scenario |')
     assert text.endswith('|  | 1.00 ms |  |\n| http check | CPU of one |  | **2.00 ms** |  |\n<!-- /table -->\nafter\n')
+
+
+def test_a_machine_of_the_fleet_exposes_what_a_real_one_does() -> None:
+    """As the page counts it: of ten processes with one check each."""
+    (row,) = [row for row in documents.rows(documents.section('docs/fleet.md', 'How many series')) if row[0] == 'all']
+    lines = fleet.exposed(3, 1000.0).decode().splitlines()
+    assert sum(not line.startswith('#') for line in lines) == 10 * (int(row[1]) + int(row[2])) + int(row[3])
 
 
 def test_monit_is_a_peer_in_what_it_can() -> None:
