@@ -41,9 +41,9 @@ from .operator_actions import is_meant
 from .preparation import Preparations
 from .processes import is_down_for_good
 from .processes import spawn_error
-from .restarts import CannotRestart
-from .restarts import FindSubprocess
-from .restarts import Restart
+from .restart import CannotRestart
+from .restart import FindSubprocess
+from .restart import Restart
 from .restarts import Restarts
 from .status_reports import NOT_REVIVED
 from .status_reports import StatusReports

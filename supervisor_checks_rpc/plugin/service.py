@@ -30,7 +30,7 @@ from .notifications import Notifications
 from .notify_sockets import NotifySockets
 from .operator_actions import OperatorWatch
 from .parts import Parts
-from .restarts import Restart
+from .restart import Restart
 from .results import Results
 from .stop_replies import OurStops
 from .supervisord_events import SupervisordEvents
