@@ -1,6 +1,7 @@
-"""Take the pictures of the page /health/ from a real run: `python docs/pictures.py`, in a checkout.
+"""Take the pictures of the page /health/ from a real run: `python docs/pictures.py [FOLDER]`, in a checkout.
 
-They are docs/page*.png. It takes a minute, Chromium, and the ports 8101 to 8104, 8110 and 8111 of 127.0.0.1.
+They are page*.png in docs, or in FOLDER. It takes a minute, Chromium, and the ports 8101 to 8104, 8110 and 8111 of
+127.0.0.1.
 """
 
 from __future__ import annotations
@@ -70,22 +71,22 @@ def open_page(browser: Browser, sv: Supervisord, scheme: str, width: int, height
     browser.until('return document.querySelectorAll("#rows > tr").length > 8')
 
 
-def take(browser: Browser, sv: Supervisord) -> None:
+def take(browser: Browser, sv: Supervisord, folder: Path) -> None:
     """Take all pictures."""
     height = 'return document.documentElement.offsetHeight'
     for name, scheme in (('page.png', 'light'), ('page-dark.png', 'dark')):
         open_page(browser, sv, scheme, WIDTH, 900)
-        browser.picture(DOCS / name, WIDTH, browser.run(height))
+        browser.picture(folder / name, WIDTH, browser.run(height))
     open_page(browser, sv, 'light', WIDTH, 900)
     browser.run('document.querySelector("[aria-label^=\'checkout on shop\']").click()')
     browser.until('return document.querySelectorAll(".detail section").length >= 4')
     browser.run('document.querySelector(".detail").previousElementSibling.scrollIntoView()')
-    browser.picture(DOCS / 'page-process.png', WIDTH, 900)
+    browser.picture(folder / 'page-process.png', WIDTH, 900)
     open_page(browser, sv, 'light', 400, 800)
-    browser.picture(DOCS / 'page-narrow.png', 400, 800)
+    browser.picture(folder / 'page-narrow.png', 400, 800)
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Take the pictures, and say what they are."""
     sv = Supervisord(SECTIONS, health='', listener='', inet=True)
     browser = None
@@ -93,8 +94,8 @@ def main() -> None:
         sv.start()
         play(sv)
         browser = Browser()
-        take(browser, sv)
-        print(*sorted(path.name for path in DOCS.glob('page*.png')))
+        take(browser, sv, folder)
+        print(*sorted(path.name for path in folder.glob('page*.png')))
     finally:
         if browser:
             browser.quit()
@@ -102,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(Path(*sys.argv[1:2]) if sys.argv[1:] else DOCS)

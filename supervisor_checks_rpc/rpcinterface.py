@@ -7,8 +7,6 @@ through system.methodHelp and system.methodSignature.
 
 from __future__ import annotations
 
-import io
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from .config import sections
 from .core import model
 from .core.model import CheckSpec
 from .core.monitor import Monitor
+from .core.text import print_any_character
 from .core.text import printable_line
 from .plugin.guards import deferred
 from .plugin.http.handlers import install_when_running
@@ -376,12 +375,6 @@ def _option(shown: Any) -> Any:
     return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
 
 
-def _log_any_character() -> None:
-    """Have standard output, where supervisord logs with -n, escape what its encoding lacks: else the line is lost."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
-
-
 def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface | None:
     """Return the interface, as supervisord asks for it with the options of `[rpcinterface:health]`.
 
@@ -391,7 +384,8 @@ def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespac
     service = getattr(supervisord, 'health_service', None)
     if service is None:
         try:
-            _log_any_character()
+            # With -n supervisord logs there.
+            print_any_character()
             service = HealthService(supervisord)
             install_when_running(supervisord, service)
         except Exception:

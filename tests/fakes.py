@@ -56,7 +56,7 @@ class Collector:
             self.results.append(result)
             self._changed.notify_all()
 
-    def wait(self, count: int = 1, seconds: float = 20.0) -> list[Result]:
+    def wait(self, count: int = 1, seconds: float = 60.0) -> list[Result]:
         """Return the first `count` results as soon as they are there."""
         with self._changed:
             there = self._changed.wait_for(lambda: len(self.results) >= count, seconds)
@@ -152,7 +152,7 @@ class Supervisors:
         with self._changed:
             self._due.insert(0, Over())
 
-    def wait(self, count: int, method: str = 'health.takeDue', seconds: float = 20.0) -> list[tuple[float, str, str]]:
+    def wait(self, count: int, method: str = 'health.takeDue', seconds: float = 60.0) -> list[tuple[float, str, str]]:
         """Return the calls of `method` as soon as there are `count` of them."""
         with self._changed:
             there = self._changed.wait_for(lambda: len(self.of(method)) >= count, seconds)

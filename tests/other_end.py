@@ -201,7 +201,7 @@ class ProgramUnderTest:
         self.popen.stdin.flush()
         assert self.popen.stdout.read(11) == b'RESULT 2\nOK', self.said
 
-    def wait_for(self, text: str, seconds: float = 10.0) -> str:
+    def wait_for(self, text: str, seconds: float = 60.0) -> str:
         """Wait until it says `text`; return all that it said."""
         eventually(lambda: text in self.said or self.popen.poll() is not None, seconds)
         assert text in self.said

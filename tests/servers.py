@@ -22,6 +22,8 @@ from queue import SimpleQueue
 from typing import Any
 from typing import TypeVar
 
+from harness import bind_free
+
 # Between two drops of a server that drips; far below every deadline of the tests.
 DROP_PAUSE = 0.02
 
@@ -132,8 +134,7 @@ def unix(talk: Talk, path: str) -> Iterator[Server]:
 def free_port() -> Iterator[int]:
     """Reserve a port on which nobody listens."""
     with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        yield sock.getsockname()[1]
+        yield bind_free(sock)
 
 
 def says(data: bytes) -> Talk:

@@ -25,7 +25,7 @@ NOBODY = 65534
 BIGGEST_INT = 2**31 - 1
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return what `condition` returns as soon as that is true; fail when it never is within `seconds`."""
     end = time.monotonic() + seconds
     while True:
@@ -83,7 +83,7 @@ def run_python(*args: str, **more_environment: str) -> subprocess.CompletedProce
     """Run Python with `args` to its end."""
     return subprocess.run(
         [sys.executable, *args], env=environment(**more_environment), stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=30, check=False,
+        text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

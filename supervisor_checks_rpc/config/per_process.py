@@ -96,7 +96,7 @@ def _told(spec: CheckSpec, namespec: str, section: Section) -> CheckSpec:
         option = options.get(key)
         if key not in section.per_process:
             source = ''
-        elif option is None or option.secret:
+        elif option is None or option.secret or opt.HIDDEN in line:
             source = f' (for {namespec})'
         else:
             source = f' (for {namespec}, from {option.kind.redact(section.raw[key])!r})'

@@ -17,6 +17,7 @@ from ..core.model import CheckSpec
 from ..core.schedule import RUN_FIELDS
 from ..core.schedule import SCHEDULE_OPTIONS
 from ..core.schedule import schedule_of
+from ..core.text import printable_name
 from ..errors import InvalidCheckConfig
 from ..options import Kind
 from ..options import Option
@@ -157,7 +158,7 @@ def shown(spec: CheckSpec) -> dict[str, Any]:
 
 def one_line(text: str) -> str:
     """Return `text` as one line: characters that end a line (str.splitlines) are escaped."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return printable_name(text)
 
 
 def _schedule_problems(values: Mapping[str, Any]) -> list[str]:

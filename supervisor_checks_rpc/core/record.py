@@ -338,4 +338,4 @@ def _passive_result(monitor: Monitor, outcome: str, reason: str, now: float, at:
 
 
 def _name(holder: str) -> str:
-    return holder.partition('#')[0]
+    return holder.rpartition('#')[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Container
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,7 +161,7 @@ class RestartPolicy:
         in_group.update(limits)
         return True
 
-    def _used_quotas(self, in_need: Container[str], now: float) -> _Used:
+    def _used_quotas(self, in_need: Collection[str], now: float) -> _Used:
         for namespec, use in list(self._quota_uses.items()):
             # A process that is unhealthy again does not come back any more: it waits for its turn like any other.
             if use.ends_at is not None and (now >= use.ends_at or namespec in in_need):
@@ -190,7 +190,7 @@ class RestartPolicy:
             self.holds_until = -math.inf
 
     def gave_up(self, namespec: str) -> None:
-        """Take note that the restart came to nothing, or is not ours any more: others need not wait for it."""
+        """Take note that the restart was given up: it no longer uses the group's quota."""
         self._quota_uses.pop(namespec, None)
         self.holds_until = -math.inf
 
@@ -222,11 +222,13 @@ class RestartPolicy:
         self._histories.pop(namespec, None)
         self.holds_until = -math.inf
 
-    def forget_all_but(self, namespecs: Container[str]) -> None:
+    def forget_all_but(self, namespecs: Collection[str]) -> None:
         """Forget all processes but these."""
         for namespec in [n for n in (*self._histories, *self._quota_uses) if n not in namespecs]:
             self.reset(namespec)
             self.gave_up(namespec)
+        groups = {namespec.partition(':')[0] for namespec in namespecs}
+        self._last_in_group = {group: at for group, at in self._last_in_group.items() if group in groups}
 
     def suspended_by(self, namespec: str) -> RestartLimits | None:
         """Return the limits that were exceeded, if restarts of the process are suspended.
@@ -237,7 +239,7 @@ class RestartPolicy:
         return history.limits if history is not None and history.is_suspended else None
 
     def queued_behind(self, namespec: str) -> tuple[str, ...]:
-        """Return the others of its group, which are coming back, that alone kept the process from its restart."""
+        """Return the processes that use up the group quota, if that alone delays the restart of this one."""
         return self._queued.get(namespec, ())
 
     def restarts_in_window(self, namespec: str, now: float) -> int:

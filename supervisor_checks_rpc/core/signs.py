@@ -10,7 +10,7 @@ _MOST_DIGITS = 15
 
 
 class Signs:
-    """What one instance has told so far. Of all that a Process holds, this alone changes.
+    """The sd_notify state of one instance: the only mutable part of a Process.
 
     `ttl` is what WATCHDOG_USEC says in place of the section's, in seconds. `ignored` counts messages that did not come
     from the process. `error` says why the instance can tell nothing, '' if it can.

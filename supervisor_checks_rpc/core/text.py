@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 import unicodedata
 
 _LONGEST_LINE = 1000
-_LOGIN = re.compile(r'//[^/]*@')
+# A password may hold a '/', though a URL may not: then what seems to be the port is no number.
+_LOGIN = re.compile(r'//(?:[^/]*@|[^/:@\[]*:(?!\d*(?:[/?#]|$)).*@)')
 _INSIDE_A_CHARACTER = bytes(range(0x80, 0xC0))
 
 
@@ -30,6 +33,12 @@ def _escaped(letter: str) -> str:
 def decoded(word: str) -> str:
     """Return a word of the command line that the locale could not decode, read as UTF-8."""
     return word.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
+
+
+def print_any_character() -> None:
+    """Have standard output escape a character that its encoding lacks: it would be an error, and the line be lost."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def without_login(url: str) -> str:

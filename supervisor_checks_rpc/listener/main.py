@@ -21,6 +21,7 @@ from ..config import notes
 from ..config import unmatched
 from ..config.conf_file import read_apart
 from ..core.program_arguments import Parser
+from ..core.text import print_any_character
 from ..errors import explain
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
@@ -96,6 +97,7 @@ def _client(path: str) -> Client:
 
 def test_config(path: str) -> int:
     """Print what is wrong with the checks of the file, and return 0 if nothing is, else 2."""
+    print_any_character()
     loaded = loader.load(path)
     problems = [*loaded.problems, *unmatched.problems(loaded.specs, loaded.processes)]
     for problem in problems:

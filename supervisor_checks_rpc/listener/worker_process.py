@@ -24,6 +24,7 @@ from ..protocol.spawn import spawn_worker
 from ..worker.runner import Done
 
 ENDED = 'its worker process ended'
+_END_POLL_SECONDS = 0.005
 _log = logging.getLogger(__name__)
 
 
@@ -139,19 +140,32 @@ class WorkerProcess:
         return f'its worker process did not answer within {late.spec.schedule.timeout:g}s and was ended' if late else ''
 
     def _reap(self, sock: socket.socket, pid: int, reason: str) -> None:
+        with self._lock:
+            jobs = {}
+            if self._sock is sock:
+                # What is submitted from now on has another worker.
+                self._sock, self._pid = None, 0
+                jobs, self._jobs = self._jobs, {}
+        if reason == ENDED:
+            _await_end(pid)
+        sock.close()
         # Not reaped yet, so that the number is still that of its group: of all that it forked.
         os.killpg(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        with self._lock:
-            sock.close()
-            jobs = {}
-            if self._sock is sock:
-                self._sock, self._pid = None, 0
-                jobs, self._jobs = self._jobs, {}
         cause = _cause(status)
         _log.warning('worker process %d: %s%s', pid, reason, cause)
         for job in jobs.values():
             job.done(not_run(job.spec, job.process, reason + cause))
+
+
+def _await_end(pid: int) -> None:
+    """Wait a moment for the end of a worker that closed its socket: it says why, and our SIGKILL would not."""
+    end = time.monotonic() + GRACE_SECONDS
+    # macOS has no waitid before Python 3.13.
+    while hasattr(os, 'waitid') and time.monotonic() < end:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(_END_POLL_SECONDS)
 
 
 def _cause(status: int) -> str:

@@ -22,6 +22,7 @@ from typing import NoReturn
 from .. import options as opt
 from ..core.model import Process
 from ..core.program_arguments import OneLineParser
+from ..core.text import print_any_character
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
 from ..listener import event_stream
@@ -208,6 +209,7 @@ def _thread(work: Callable[[], None]) -> threading.Thread:
 
 def test(senders: Sequence[tuple[str, Sender]], settings: Settings) -> int:
     """Send a sample to each URL and print what came of it; return 0 if all took it, else 1."""
+    print_any_character()
     name = 'supervisor_health_notify'
     news = News('test', Process(name, name, 0), '', 'this is a test, nothing has happened', time.time())
     message = compose(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervisor import events
-
 from ..core import model
 from ..core.model import Result
 from ..core.monitor import Monitor
 from .events import ProcessHealthHealthyEvent
 from .events import ProcessHealthUnhealthyEvent
+from .guards import notify
 
 
 class Announcements:
@@ -31,7 +30,8 @@ class Announcements:
                 self._log.warn(f'{label} could not run: {result.reason}')
         elif changed_to == model.HEALTHY:
             self._log.info(f'{label} is healthy, {monitor.streak()}: {result.reason}')
-            events.notify(ProcessHealthHealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason))
+            event = ProcessHealthHealthyEvent(monitor.process, monitor.spec.name, monitor.state, result.reason)
+            notify(self._log, event)
         elif changed_to == model.UNHEALTHY:
             self._announce_unhealthy(monitor, f', {monitor.streak()}', result.reason)
         elif result.outcome == model.FAILED and _is_logged(monitor):
@@ -43,7 +43,8 @@ class Announcements:
 
     def _announce_unhealthy(self, monitor: Monitor, streak: str, reason: str) -> None:
         self._log.warn(f'health: {monitor.process.namespec}: {monitor.spec.name} is unhealthy{streak}: {reason}')
-        events.notify(ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, reason))
+        event = ProcessHealthUnhealthyEvent(monitor.process, monitor.spec.name, monitor.state, reason)
+        notify(self._log, event)
 
 
 def _is_logged(monitor: Monitor) -> bool:

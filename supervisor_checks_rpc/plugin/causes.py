@@ -1,4 +1,4 @@
-"""Which dependency of a process may be why its checks fail: then that one is treated, and the process left alone."""
+"""Find the dependency that may make a process fail its checks; while there is one, the process is not restarted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Causes:
         self._readiness = readiness
         self._clock = clock
         self._dependencies: Mapping[Key, Dependencies] = {}
-        # Processes whose failures have another cause now.
+        # Processes that are not acted on now: a dependency of theirs is down, starting or unhealthy.
         self._blocked: set[Key] = set()
 
     def configure(self, dependencies: Mapping[Key, Dependencies]) -> None:

@@ -1,4 +1,4 @@
-"""The configuration that the service goes by: read at the start, again at a reload and after supervisord's reread."""
+"""The loaded configuration: read at the start, at health.reloadChecks, and after supervisord's reread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CannotReload(HealthError):
 
 
 class Configuration:
-    """Hands the checks of the configuration file to all parts that go by them."""
+    """Loads the checks, and passes them to the record, the listeners, the remediation and the start order."""
 
     def __init__(self, parts: Parts, listeners: Listeners) -> None:
         self._parts = parts

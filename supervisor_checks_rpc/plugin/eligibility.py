@@ -1,4 +1,4 @@
-"""Which monitors ask that something is done about their processes, and what their checks would have done."""
+"""Which monitors call for a restart, a signal, a shutdown or a revival of their process."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Eligibility:
         return subprocess.state != ProcessStates.EXITED or subprocess.exitstatus not in subprocess.config.exitcodes
 
     def is_left_down(self, process: Process) -> bool:
-        """Tell whether a check would start the process again in the state that it is in, had no operator stopped it."""
+        """Tell whether `revive` would start the process if no operator had stopped it."""
         if process.namespec not in self.stopped_by_operator:
             return False
         monitors = [monitor for monitor in self._record.monitors_of(process.namespec) if not monitor.spec.error]

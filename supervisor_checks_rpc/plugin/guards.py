@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from supervisor import events
 from supervisor.http import NOT_DONE_YET
 
 
@@ -20,6 +21,11 @@ def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
             return None
 
     return guarded_call
+
+
+def notify(log: Any, event: events.Event) -> None:
+    """Send an event: a callback of another plugin that raises must not end what we are in the middle of."""
+    guarded(log, events.notify)(event)
 
 
 def deferred(

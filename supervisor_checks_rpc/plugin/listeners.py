@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,10 @@ from .watches import ListenerWatch
 
 # Records the result of a leased run, at `now` and `at`; returns whether the lease was still out.
 TakeIn = Callable[[int, Monitor, Result, float, float], bool]
+
+
+# A report of a generation before these is of no use, and its leases are over.
+MOST_GENERATIONS = 100
 
 
 class Listeners:
@@ -43,13 +48,13 @@ class Listeners:
         self._config = loader.Config('')
         # A listener reads the file again when the generation changes: it may have changed with it.
         self._generation = ''
-        self._earlier_generations: set[str] = set()
+        self._earlier_generations: deque[str] = deque(maxlen=MOST_GENERATIONS)
         self._fingerprints: dict[str, str] = {}
 
     def configure(self, config: loader.Config) -> None:
         """Go on with these checks."""
         self._config = config
-        self._earlier_generations |= {self._generation} - {''}
+        self._earlier_generations.append(self._generation)
         self._generation = uuid4().hex
         self._fingerprints = {spec.name: sections.fingerprint(spec) for spec in config.specs}
 

@@ -1,4 +1,4 @@
-"""What notifiers have sent, as they say: they are programs of their own, and GET /metrics tells of it."""
+"""The message counts that notifiers report by health.reportNotifications, for GET /metrics."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import nullcontext
 from contextlib import suppress
@@ -21,18 +22,18 @@ from ..core.signs import Signs
 MESSAGES_PER_TURN = 16
 LONGEST_MESSAGE = 4096
 # How much of each second supervisord may spend on the messages of one process, and of all, and how much is saved up.
-# Then the next are read with the loop's next turn that something else causes, at most a second later.
+# When that is used up, messages wait in the socket until a later turn of the loop, at most a second.
 SHARE_OF_ONE = 0.03
 SHARE_OF_ALL = 0.05
 CPU_BURST_SECONDS = 0.05
 # A turn may have cost more for another reason.
 MOST_PER_TURN_SECONDS = 0.01
-# So often in a second what a process tells is passed on; a program that changes its mind faster floods no log, and no
-# event listener.
+# How many updates of one process are passed on per second: a program that sends more must not flood the log and the
+# event listeners.
 TELLS_PER_SECOND = 10
 # As far up from the sender its parents are looked at.
 MOST_PARENTS = 64
-# For so long a descriptor that was passed may hold us up.
+# How long closing a descriptor that was sent with a message may block supervisord.
 LONGEST_LINGER_SECONDS = 0.005
 _CREDENTIALS = struct.Struct('3i')
 _ROOM = socket.CMSG_SPACE(_CREDENTIALS.size)
@@ -58,10 +59,10 @@ class Budget:
 def is_descendant(pid: int, ancestor: int) -> bool:
     """Tell whether `pid` is `ancestor` or a descendant of it; False when it, or a parent in between, is gone."""
     for _ in range(MOST_PARENTS):
-        if pid == ancestor:
-            return True
         if pid <= 1:
             return False
+        if pid == ancestor:
+            return True
         try:
             with open(f'/proc/{pid}/stat', 'rb') as file:
                 # The name of the program, in brackets, may hold anything.
@@ -98,16 +99,15 @@ class NotifySocket(dispatcher):
         self.is_late = self._is_verdict_late = False
         # The tells of a second, and when that began.
         self._tells, self._second = 0, clock()
-        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
+        with ExitStack() as undo:
+            ear = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             ear.bind(path)
+            undo.callback(os.unlink, path)
             os.chmod(path, 0o600)
             if uid is not None:
                 os.chown(path, uid, -1)
-        except OSError:
-            ear.close()
-            raise
+            undo.pop_all()
         dispatcher.__init__(self, ear)
 
     # -- what supervisord's loop calls
@@ -167,7 +167,7 @@ class NotifySocket(dispatcher):
         self.tell()
 
     def tell(self) -> None:
-        """Pass on what is late, unless that was done too often of late."""
+        """Pass on a pending update, at most TELLS_PER_SECOND times a second."""
         now = self._clock()
         if now - self._second >= 1.0:
             self._tells, self._second = 0, now
@@ -186,7 +186,8 @@ def _closing_descriptors() -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        # None: somebody set it without Python.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int:

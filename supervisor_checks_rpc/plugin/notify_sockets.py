@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -78,7 +79,8 @@ class NotifySockets:
             sock.budget.spend(spent / len(were_read), now)
             self._budget.spend(spent / len(were_read), now)
         self._late = {sock for sock in (*self._late, *were_read) if sock.is_late}
-        for sock in self._late:
+        # Telling may end a process, and its socket.
+        for sock in list(self._late):
             sock.tell()
         budgets = {*self._used_up, self._budget, *(sock.budget for sock in were_read)}
         self._used_up = {budget for budget in budgets if not budget.is_left}
@@ -129,7 +131,8 @@ class NotifySockets:
         _set_environment({SOCKET: path, USEC: usec, PID: None})
 
     def _made_directory(self) -> str:
-        if not self._directory:
+        # Somebody may have tidied up.
+        if not os.path.isdir(self._directory):
             self._directory = tempfile.mkdtemp(prefix='supervisor-health-')
             # Others may use a socket in it, if it is theirs, and not see which there are.
             os.chmod(self._directory, 0o711)
@@ -177,6 +180,12 @@ def _uid(subprocess: Any, checks: Sequence[CheckSpec]) -> int | None:
     """Return the user who is to send, None for supervisord's own."""
     users = [str(check.options['user']).strip() for check in checks if check.options.get('user')]
     if users:
-        return pwd.getpwnam(users[0]).pw_uid
+        return _uid_of(users[0])
     uid: int | None = getattr(subprocess.config, 'uid', None)
     return uid
+
+
+@lru_cache(maxsize=64)
+def _uid_of(user: str) -> int:
+    # Asked for at each start of a process, and a directory service may take its time.
+    return pwd.getpwnam(user).pw_uid

@@ -51,7 +51,7 @@ class OnDemandRuns:
             return pending
         if monitor.spec.is_passive:
             if monitor.health.last is None:
-                pending.fail('no beat yet')
+                pending.fail('no READY=1 yet' if monitor.spec.is_notify else 'no beat yet')
             else:
                 pending.finish(monitor.health.last)
             return pending

@@ -102,12 +102,12 @@ class Parts:
             self.note_change(process)
 
     def note_change(self, process: Process | None = None) -> None:
-        """Have those looked at that wait for a process: after a change of `process`, or of any."""
+        """Check on the next turn what waits for `process`, or for any process if it is None."""
         self.start_order.note_change()
         self.waits.note_change((process.group, process.name) if process else None)
 
     def log_event(self, what: str, reason: str, group: str = '', name: str = '', check: str = '') -> None:
-        """Keep an event for those who ask later what happened."""
+        """Add an event to the log that health.getEvents returns."""
         self.event_log.add(what, reason, time.time(), group, name, check)
 
     # -- which processes each check is for, and which instance of each runs
@@ -121,7 +121,7 @@ class Parts:
     def refresh_instances(self) -> None:
         """Tell the record which instance of each process runs now.
 
-        Called before anything is judged, in whatever part of a turn of the loop that happens first.
+        Call it before each decision: an RPC call, an event or the turn of the loop may come first.
         """
         now = self.clock()
         # While supervisord stops, we are not called on each turn of its loop.

@@ -6,11 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
-from supervisor import events
 from supervisor.datatypes import signal_number
 from supervisor.states import RUNNING_STATES
 from supervisor.states import ProcessStates
@@ -35,7 +35,7 @@ from .eligibility import may_act
 from .eligibility import may_be_revived
 from .events import ProcessHealthRestartedEvent
 from .events import ProcessHealthSuspendedEvent
-from .guards import guarded
+from .guards import notify
 from .leftovers import LeftoversLog
 from .operator_actions import is_meant
 from .preparation import Preparations
@@ -52,7 +52,8 @@ from .worker_link import WorkerLink
 
 
 class _Look(NamedTuple):
-    """What decides whether a monitor asks for an act; `has_failed` is false for one in a crash loop alone."""
+    """What decides whether a monitor asks for an act; `has_failed` is false for one in a crash loop alone, and after an
+    error."""
 
     monitor: Monitor
     changed_at: float
@@ -130,7 +131,7 @@ class Remediation:
         return [by_process[request.namespec][0].process for request in suspended]
 
     def _look_at(self, monitor: Monitor, now: float) -> _Look:
-        has_failed = monitor.health.state(now) == model.UNHEALTHY
+        has_failed = monitor.health.state(now) == model.UNHEALTHY and monitor.health.last_outcome != model.ERROR
         is_held_back = self._hold_back(monitor)
         return _Look(monitor, monitor.state_changed_at, is_held_back, self._steps.is_due(monitor), has_failed)
 
@@ -139,7 +140,10 @@ class Remediation:
         by_process: dict[str, list[Monitor]] = {}
         for monitor in troubled:
             namespec = monitor.process.namespec
-            if self._eligibility.asks_for_act(monitor, now) and not self.restarts.is_restarting(namespec):
+            # After an error nobody knows how it is: what is under way goes on, and nothing begins.
+            has_error = bool(monitor.process.pid) and monitor.health.last_outcome == model.ERROR
+            asks = not has_error and self._eligibility.asks_for_act(monitor, now)
+            if asks and not self.restarts.is_restarting(namespec):
                 by_process.setdefault(namespec, []).append(monitor)
         return by_process
 
@@ -157,7 +161,7 @@ class Remediation:
         since = min(monitor.state_changed_at if process.pid else monitor.instance_seen_at for monitor in monitors)
         stays_up = self._signal(monitors) is not None
         limits = self._limits_of(process.namespec)
-        # Of those alone that fail now: what is sick does not wait because another check renews what is old.
+        # Only of the checks that fail now: a hung process must not wait for the group_delay of a `max_age` check.
         group_delay = max(monitor.spec.schedule.group_delay for monitor in monitors)
         return RestartRequest(
             process.namespec, process.group, since, limits, not stays_up, not process.pid, group_delay
@@ -205,8 +209,7 @@ class Remediation:
             self.policy.acted(request, self._clock())
             if not request.is_revival:
                 self._steps.take(monitors)
-            # A callback of another plugin that raises would leave the process as it is, in the middle of its restart.
-            guarded(self._log, events.notify)(event)
+            notify(self._log, event)
 
     def _signal(self, monitors: Sequence[Monitor]) -> str | None:
         """Return the signal that is all these checks ask for; None where one asks for a restart."""
@@ -222,7 +225,7 @@ class Remediation:
             f'health: {request.namespec} is suspended, not {done} until its recovery, a restart by an operator or '
             f'health.resetRestarts: {reason}'
         )
-        events.notify(ProcessHealthSuspendedEvent(monitors[0].process, '', monitors[0].state, reason))
+        notify(self._log, ProcessHealthSuspendedEvent(monitors[0].process, '', monitors[0].state, reason))
         if any(monitor.spec.schedule.on_suspended == SHUTDOWN for monitor in monitors):
             self._shut_down(monitors[0].process, monitors[0].state, reason)
 
@@ -276,10 +279,10 @@ class Remediation:
         is_person = not any(m.spec.is_external and m.health.last_outcome == model.FAILED for m in monitors)
         cause = BY_OPERATOR if is_person else BY_CHECK
         restart = self.restarts.request(process, reason, kill_leftovers=self.kills_leftovers(process), cause=cause)
-        # If a restart is under way that an operator's stop was to end, the last request counts.
-        restart.is_wanted = restart.is_by_operator = True
-        self._prepared.pop(process.namespec, None)
         if is_person:
+            # If a restart is under way that an operator's stop was to end, the last request counts.
+            restart.is_wanted = restart.is_by_operator = True
+            self._prepared.pop(process.namespec, None)
             self.reset_restarts(process.namespec)
         return restart
 
@@ -314,12 +317,19 @@ class Remediation:
         if verb != 'signal':
             self.restarts.operator_asked(verb, group, name)
         # supervisord starts a group process by process, all in one turn of its loop.
-        monitors = self._record.monitors()
-        if group and name:
-            monitors = self._record.monitors_of(Process(group, name, 0).namespec)
+        one = [Process(group, name, 0)] if group and name else None
+        monitors = self._record.monitors_of(one[0].namespec) if one else self._record.monitors()
         for process in {monitor.process for monitor in monitors}:
             if is_meant(process, group, name):
                 self._note_operator(verb, process)
+        if verb == 'stop':
+            stopped = one or [process for process in self._all_processes() if is_meant(process, group, name)]
+            self._eligibility.stopped_by_operator.update(process.namespec for process in stopped)
+
+    def _all_processes(self) -> Iterator[Process]:
+        for group in list(self._supervisord.process_groups.values()):
+            for name in list(group.processes):
+                yield Process(group.config.name, name, 0)
 
     def _note_operator(self, verb: str, process: Process) -> None:
         subprocess = self._find_subprocess(process)
@@ -345,7 +355,8 @@ class Remediation:
         self.cancel_if_recovered(namespec)
         monitors = [monitor for monitor in self._record.monitors_of(namespec) if may_act(monitor)]
         states = {monitor.refresh(now, at) for monitor in monitors if _tells_health(monitor, now)}
-        self.policy.observe(namespec, states == {model.HEALTHY}, now)
+        if states:
+            self.policy.observe(namespec, states == {model.HEALTHY}, now)
 
     def cancel_if_recovered(self, namespec: str) -> None:
         """Cancel the restart of a process that none of its checks asks for any more, if it is not stopped yet."""
@@ -361,17 +372,16 @@ class Remediation:
     def forget_all_but(self, namespecs: set[str]) -> None:
         """Forget processes that are gone from the configuration; to be called whenever checks are matched anew."""
         self.policy.forget_all_but(namespecs)
-        self._eligibility.stopped_by_operator &= namespecs
+        # One without a check may get its check back by the next reload, and stays stopped.
+        self._eligibility.stopped_by_operator &= {process.namespec for process in self._all_processes()}
         self.restart_counts = Counter({key: count for key, count in self.restart_counts.items() if key[0] in namespecs})
         self._limits_by_process = {}
         self._last_evaluated = None
         self._steps.keep_only(self._record.monitors())
 
 
-
 def _tells_health(monitor: Monitor, now: float) -> bool:
-    """Tell whether the state of `monitor` says how the process is: not while paused, nor after a run that could not
-    be carried out."""
+    """Tell whether the state of `monitor` says how the process is: it is not paused, and its last run had no error."""
     has_error = monitor.health.last_outcome == model.ERROR and monitor.health.state(now) != model.UNHEALTHY
     return now >= monitor.paused_until and not has_error
 

@@ -34,7 +34,7 @@ class RestartWith:
         self._started_with.pop(key, None)
 
     def look(self, key: Key, others: Iterable[Key]) -> None:
-        """Restart a process that runs since before a new instance of one that it is to be restarted with."""
+        """Restart the process if one named in its `restart_with` has a newer instance than when this one started."""
         subprocess = self._readiness.subprocess(key)
         if subprocess is None or not subprocess.pid or subprocess.state not in _UP:
             return

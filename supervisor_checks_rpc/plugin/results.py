@@ -1,4 +1,4 @@
-"""What is reported of processes, by listeners and by others: it goes to the record, and is told and acted on."""
+"""Results from listeners, passive checks and external checks: record, announce and act on them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Results:
         return [monitor for monitor in monitors if monitor.spec.is_notify and not monitor.spec.error]
 
     def told(self, namespec: str, signs: Signs, is_verdict: bool) -> None:
-        """Take in what an instance told by NOTIFY_SOCKET."""
+        """Record what an instance sent to its NOTIFY_SOCKET."""
         self._parts.refresh_instances()
         for monitor in self.notify_monitors(namespec):
             if monitor.process.signs is signs:

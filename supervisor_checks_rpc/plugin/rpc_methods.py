@@ -1,4 +1,4 @@
-"""The edge of an RPC method: arguments are tested, and whatever it raises leaves as a fault with name and reason."""
+"""Wrap RPC methods: validate the arguments, and turn every exception into a fault with a name and a reason."""
 
 from __future__ import annotations
 

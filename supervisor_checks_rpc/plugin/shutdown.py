@@ -17,12 +17,12 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from supervisor import events
 from supervisor.process import EventListenerPool
 from supervisor.states import SupervisorStates
 
 from ..core.model import Process
 from .events import ProcessHealthShutdownEvent
+from .guards import notify
 
 # EX_TEMPFAIL of sysexits.h: another try may go well.
 EXIT_STATUS = 75
@@ -72,7 +72,7 @@ class Shutdown:
         )
         self._event = ProcessHealthShutdownEvent(process, '', state, reason)
         self._event_ends_at = self._clock() + EVENT_SECONDS
-        events.notify(self._event)
+        notify(self._log, self._event)
         self._ring()
 
     def has_work(self) -> bool:

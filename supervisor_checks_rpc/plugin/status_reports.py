@@ -1,4 +1,4 @@
-"""What is shown of a monitor: what is known of it, and what we did and will do to its process."""
+"""The status of a monitor: its state from the record, with the restarts that were made and that are due."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StatusReports:
         self._clock = clock
 
     def reason(self, monitor: Monitor) -> str:
-        """Say why a monitor is in its state, and for whom its process waits with its restart."""
+        """Return why a monitor is in its state, and which processes of its group are restarted before its own."""
         return monitor.reason() + self._out_of_turn(monitor, self._clock())
 
     def _out_of_turn(self, monitor: Monitor, now: float) -> str:

@@ -1,4 +1,4 @@
-"""What supervisord tells, in events and on each turn of its loop, and what is done about it."""
+"""Handle supervisord's events, and do the periodic work on each turn of its loop."""
 
 from __future__ import annotations
 

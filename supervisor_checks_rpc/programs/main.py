@@ -6,7 +6,6 @@ Their flags come from the options that the checks declare; this file adds the sp
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import signal
@@ -29,6 +28,7 @@ from ..check_modules.legacy_options import RUN_OPTIONS
 from ..core.model import PASSED
 from ..core.program_arguments import OneLineParser
 from ..core.text import decoded
+from ..core.text import print_any_character
 from ..core.text import without_login
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
@@ -252,8 +252,7 @@ def _once(runner: CheckRunner) -> int:
         results, skipped = runner.once()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
+    print_any_character()
     for result in results:
         print(f'{result.outcome:<6}  {result.process.namespec}  {result.reason}')
     for line in skipped:

@@ -126,8 +126,13 @@ class Client:
 
     def _connect(self) -> socket.socket:
         if not self._url.startswith('unix://'):
-            parts = urlsplit(self._url)
-            return socket.create_connection((parts.hostname or 'localhost', parts.port or 80), self._timeout)
+            try:
+                parts = urlsplit(self._url)
+                address = parts.hostname or 'localhost', parts.port or 80
+            except ValueError:
+                # Its text may quote a password.
+                raise OSError('wrong URL') from None
+            return socket.create_connection(address, self._timeout)
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(self._timeout)
         try:

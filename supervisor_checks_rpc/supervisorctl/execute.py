@@ -22,7 +22,7 @@ from .usage import of_error
 
 
 class Door(NamedTuple):
-    """What the commands are called, which supervisord they ask, and whether its user and password can be typed."""
+    """The program that runs a command: its name, the server that it calls, and whether it prompts for a login."""
 
     prog: str
     url: str

@@ -12,6 +12,7 @@ from getopt import GetoptError
 from getopt import getopt
 from typing import Any
 
+from ..core.text import print_any_character
 from .server import REPLY_TIMEOUT
 from .server import Server
 from .server import find_server
@@ -41,9 +42,7 @@ _OF_COMMAND = ('json', *(one[2:] for one in COMMANDS[''].flags), *(f'{one[2:]}='
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program and exit with its status."""
-    if hasattr(sys.stdout, 'reconfigure'):
-        # A name that the locale has no characters for must not end in a traceback.
-        sys.stdout.reconfigure(errors='backslashreplace')
+    print_any_character()
     try:
         sys.exit(_run(sys.argv[1:] if argv is None else list(argv)))
     except BrokenPipeError:

@@ -79,7 +79,7 @@ class RefusingRunner:
 def serve(sock: socket.socket, runner: Runner | RefusingRunner) -> None:
     """Run the jobs that come in until the socket closes; nobody wants the results of what is under way then."""
     sending = threading.Lock()
-    # A child that custom code forks may return from its run as the worker does: its results must not be sent.
+    # A child that custom code forks must not keep the socket open, whose end tells the host that the worker is gone.
     os.register_at_fork(after_in_child=partial(os.dup2, 0, sock.fileno(), False))
 
     def answer(number: int, result: Result) -> None:

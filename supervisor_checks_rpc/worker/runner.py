@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -72,6 +73,7 @@ class Runner:
 
     def __init__(self, max_concurrent: int = 256, longest_wait: float = math.inf) -> None:
         self.max_concurrent = max_concurrent
+        self._pid = os.getpid()
         self._longest_wait = longest_wait
         self._changed = threading.Condition()
         self._waiting: deque[_Job] = deque()
@@ -134,6 +136,10 @@ class Runner:
             if job is None:
                 return
             result = self._run(job)
+            if os.getpid() != self._pid:
+                # A child that custom code forked comes back from the run as we do. The locks of our other threads may
+                # be held for ever in it.
+                os._exit(0)
             with self._changed:
                 self._notice_standstill()
                 self._leave(job)

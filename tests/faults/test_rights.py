@@ -19,6 +19,7 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from supervisor.xmlrpc import UnixStreamHTTPConnection
 
 import servers
 from actors import workers
+from grpc_services import serving
 from harness import ROOT
 from harness import Supervisord
 from harness import free_port
@@ -79,6 +81,13 @@ def open_python() -> Iterator[Path]:
             with contextlib.suppress(ImportError):
                 package = Path(__import__(name).__file__ or '').parent
                 shutil.copytree(package, site / name, ignore=shutil.ignore_patterns('tests', 'test'))
+        # Not imported here: other tests of this process fork.
+        for name in ('grpc', 'typing_extensions'):
+            origin = Path(str(find_spec(name).origin))
+            if origin.stem == '__init__':
+                shutil.copytree(origin.parent, site / name)
+            else:
+                shutil.copy2(origin, site)
         shutil.copytree(ROOT / 'supervisor_checks_rpc', site / 'supervisor_checks_rpc')
         for module in MODULES.glob('*.py'):
             shutil.copy2(module, site)
@@ -104,7 +113,7 @@ def test_on_demand_all_runs_as_worker_user(supervisord, trials, open_python, tmp
     private.write_text('x')
     private.chmod(0o600)
     answers = servers.http_answers(servers.reply(body=b'pong'))
-    with servers.tcp(answers) as web, servers.tcp(servers.silent) as other:
+    with servers.tcp(answers) as web, servers.tcp(servers.silent) as other, serving('127.0.0.1:0') as grpc:
         passing = {
             'http': healthcheck('http', 'http', 'job', url='/', port=web.port, expect_body='^po+ng$'),
             'tcp': healthcheck('tcp', 'tcp', 'job', port=other.port),
@@ -113,6 +122,7 @@ def test_on_demand_all_runs_as_worker_user(supervisord, trials, open_python, tmp
             'command': healthcheck('command', 'command', 'job', command=f'test "$(/usr/bin/id -u)" = {NOBODY}')
             .replace('command = test', "command = /bin/sh -c 'test").replace(f'= {NOBODY}\n', f"= {NOBODY}'\n"),
             'custom': healthcheck('custom', 'curious:Curious', 'job', conf='CONF'),
+            'grpc': healthcheck('grpc', 'grpc', 'job', port=grpc.where['port']),
         }
         refused = healthcheck('private', 'command', 'job', command=f'/bin/cat {private}')
         python = str(open_python / 'bin/python')
@@ -129,7 +139,7 @@ def test_on_demand_all_runs_as_worker_user(supervisord, trials, open_python, tmp
                 counts.lose(fault, f'{name}: {result["outcome"]}: {result["reason"]}')
         assert sv.health.runCheck('private', 'job')['outcome'] == 'failed'
         own = workers(sv)
-        assert len(own) == 2
+        assert len(own) == 3
         for process in [*own, *(child for worker in own for child in worker.children(recursive=True))]:
             counts.tried('a process of worker_user')
             ids = {*process.uids(), *process.gids()}

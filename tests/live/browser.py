@@ -114,11 +114,11 @@ class Browser:
         found: list[str] = self.run(f'return {shown}.map((e) => e.innerText.trim())', css)
         return found
 
-    def until(self, script: str, *args: object, timeout: float = 15) -> Any:
+    def until(self, script: str, *args: object, timeout: float = 60) -> Any:
         """Return the first true value of `script`; fail with what the page shows when there is none."""
         return self.wait(lambda: self.run(script, *args), timeout, script)
 
-    def wait(self, predicate: Callable[[], T], timeout: float = 15, what: str = 'the condition') -> T:
+    def wait(self, predicate: Callable[[], T], timeout: float = 60, what: str = 'the condition') -> T:
         """Return the first true value of `predicate`."""
         deadline = time.monotonic() + timeout
         while not (value := predicate()):

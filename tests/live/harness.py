@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -29,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 MARK = 'SUPERVISOR_CHECKS_RPC_TEST'
 # What a caller of a supervisord that is starting, reloading or ending may see.
 NOT_YET = (OSError, http.client.HTTPException, xmlrpc.client.Error)
+# Not that of `random`, which hypothesis seeds alike in all processes.
+_CHANCE = random.SystemRandom()
 
 T = TypeVar('T')
 Auth = tuple[str, str]
@@ -37,8 +40,15 @@ Auth = tuple[str, str]
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return int(sock.getsockname()[1])
+        return bind_free(sock)
+
+
+def bind_free(sock: socket.socket) -> int:
+    """Bind to a port that is free, and that no connection gets before it is used: port 0 is one of those."""
+    while True:
+        with contextlib.suppress(OSError):
+            sock.bind(('127.0.0.1', _CHANCE.randrange(10_000, 32_000)))
+            return int(sock.getsockname()[1])
 
 
 def program(name: str, script: str, *args: object, kind: str = 'program', **options: object) -> str:
@@ -72,6 +82,8 @@ class Supervisord:
     [rpcinterface:health] and [eventlistener:health]; with None there is no such section. `options` holds further
     lines of [supervisord]. With `inet` it listens on a TCP port, too; each server can have a user and a password.
     `python` is what it and the listener run in, with our package from `root`.
+
+    What it waits for comes in a moment, but on a busy machine: only who fails waits as long as the timeouts are.
     """
 
     def __init__(
@@ -115,7 +127,7 @@ class Supervisord:
         self.sections = sections
         self.conf.write_text(self._conf())
 
-    def start(self, timeout: float = 15, daemon: bool = False) -> Supervisord:
+    def start(self, timeout: float = 60, daemon: bool = False) -> Supervisord:
         """Start it and wait until it answers; as a `daemon` it forks away as without -n."""
         command = [self._python, '-m', 'supervisor.supervisord', '-c', str(self.conf)]
         self._daemon = daemon
@@ -132,7 +144,7 @@ class Supervisord:
         self.wait(self._has_started, timeout, 'a supervisord that answers')
         return self
 
-    def reload(self, timeout: float = 15, by_signal: bool = False) -> None:
+    def reload(self, timeout: float = 60, by_signal: bool = False) -> None:
         """Reload it, by `supervisor.restart` or by SIGHUP, and wait until it answers again."""
         lives = self._listener_ids()
         _all_gone_within(2, self._is_forking)
@@ -193,7 +205,7 @@ class Supervisord:
         info: dict[str, Any] = self.supervisor.getProcessInfo(name)
         return info
 
-    def wait_state(self, name: str, state: str = 'RUNNING', timeout: float = 10) -> dict[str, Any]:
+    def wait_state(self, name: str, state: str = 'RUNNING', timeout: float = 60) -> dict[str, Any]:
         """Wait until the process is in `state`, and is its program; return what `supervisor.getProcessInfo` tells."""
 
         def info() -> dict[str, Any] | None:
@@ -202,7 +214,7 @@ class Supervisord:
 
         return self.wait(info, timeout, f'{name} in state {state}')
 
-    def wait(self, predicate: Callable[[], T], timeout: float = 10, what: str = 'the condition') -> T:
+    def wait(self, predicate: Callable[[], T], timeout: float = 60, what: str = 'the condition') -> T:
         """Return the first true value of `predicate`; fail with the log when there is none within `timeout`.
 
         A supervisord that does not answer, or answers with a fault, is taken for `not yet`.

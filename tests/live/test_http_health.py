@@ -124,7 +124,7 @@ def statuses(sv: Supervisord, *targets: str, **options: Any) -> list[int]:
     return [ask(sv, target, **options).status for target in targets]
 
 
-def wait_status(sv: Supervisord, status: int, target: str = '/health', timeout: float = 10, **options: Any) -> Answer:
+def wait_status(sv: Supervisord, status: int, target: str = '/health', timeout: float = 60, **options: Any) -> Answer:
     """Wait until the page has this status."""
 
     def found() -> Answer | None:

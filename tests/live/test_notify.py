@@ -66,7 +66,7 @@ class Hook:
         if reply.split()[1] == b'200':
             self.posts.put(json.loads(request.body))
 
-    def next(self, seconds: float = 15) -> dict[str, Any]:
+    def next(self, seconds: float = 60) -> dict[str, Any]:
         """Return the next message that was taken."""
         return self.posts.get(timeout=seconds)
 

@@ -190,6 +190,7 @@ def test_each_button_does_what_it_says(supervisord: Start, browser: Browser) -> 
     assert sv.process('web')['pid'] == before
     assert answer(browser, is_yes=True) == 'Restart web?'
     sv.wait(lambda: sv.process('web')['pid'] not in (0, before), what='the restart')
+    browser.wait(lambda: 'web: restart, done' in browser.texts('#message'))
     assert 'asked for on the page /health/' in sv.log()
     until_row(browser, 'web', 'ping', state='healthy')
 

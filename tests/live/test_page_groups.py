@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,6 +29,8 @@ from page import report
 from page import row
 from page import show
 from page import until_row
+from tools import tool
+from world import ROOT
 
 FAST = 'interval = 300ms\ntimeout = 500ms\nstart_period = 0\nfailure_threshold = 2'
 LATER = {'autostart': 'false'}
@@ -105,6 +109,17 @@ def test_what_is_well_is_folded_and_the_sick_is_first(supervisord: Start, browse
     browser.keys('beta_07 probe')
     until_lines(browser, 'beta', 'beta:beta_07', 'probe')
     browser.run('localStorage.clear()')
+    # Of very many sick ones, the first are shown.
+    for number in range(20):
+        for group in ('alpha', 'beta'):
+            sv.health.reportCheck('probe', f'{group}:{group}_{number:02}', 'tcp', 'failed', 'no answer', 600)
+    for name in ('one', 'two'):
+        sv.health.reportCheck('probe', f'{name}:{name}_00', 'tcp', 'failed', 'no answer', 600)
+    for number in range(25):
+        sv.health.reportCheck(f'probe-{number:02}', 'beta:beta_00', 'tcp', 'failed', 'no answer', 600)
+    show(browser, sv, 3)
+    checks = browser.run('return [...document.querySelectorAll(".below")].map((tr) => tr.row.process.namespec)')
+    assert (checks.count('beta:beta_00'), checks.count('beta:beta_01'), len(checks)) == (20, 1, 20 + 19 + 20 + 2)
 
 
 def press_fold(browser: Browser, name: str) -> None:
@@ -424,3 +439,39 @@ def test_a_question_is_answered_with_the_keyboard(supervisord: Start, browser: B
     sv.wait(lambda: sv.process('job')['pid'] not in (0, before), what='the restart')
     browser.wait(lambda: browser.texts('#message') == ['job: restart, done'])
     assert row(browser, 'job', 'port')
+
+
+def test_restarts_that_take_long_do_not_keep_the_page_from_asking(supervisord: Start, browser: Browser) -> None:
+    """A browser has six connections: three restarts are waited for, and of others it is told that they have begun."""
+    slow = """sh -c 'trap "while test ! -e %(here)s/end; do sleep 0.1; done; exit" TERM; while :; do sleep 0.1; done'"""
+    many = {'numprocs': 7, 'process_name': 'p%(process_num)d', 'startsecs': 0, 'stopwaitsecs': 60}
+    sv = supervisord(section('program:jobs', {'command': slow, **many}), inet=True)
+    names = [f'jobs:p{number}' for number in range(7)]
+    for name in names:
+        sv.wait_state(name)
+    before = pids(sv, *names)
+    show(browser, sv, 8)
+    for name in names:
+        press(browser, name, 'Restart')
+        answer(browser, is_yes=True)
+    for name in names:
+        until_row(browser, name, '\u2013', instance='STOPPING')
+    assert browser.texts('#message') == ['jobs:p6: restart, begun']
+    rolling(browser, 'jobs')
+    assert browser.texts('#message') == ['jobs: 3 restarts are under way, wait for one of them']
+    assert browser.texts('#freshness') == ['Updates by itself']
+    (sv.dir / 'end').touch()
+    sv.wait(lambda: not {0, *before} & set(pids(sv, *names)), 30, 'the restarts')
+    browser.wait(lambda: re.fullmatch(r'jobs:p[0-2]: restart, done', browser.texts('#message')[0]))
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_docs_are_taken_by_their_script(tmp_path: Path) -> None:
+    tool('chromium')
+    taken = subprocess.run(
+        [sys.executable, ROOT / 'docs/pictures.py', tmp_path], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert (taken.returncode, taken.stderr) == (0, '')
+    names = sorted(path.name for path in (ROOT / 'docs').glob('page*.png'))
+    assert taken.stdout.split() == sorted(path.name for path in tmp_path.iterdir()) == names
+    assert all(path.stat().st_size > 10_000 for path in tmp_path.iterdir())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xmlrpc.client import Fault
+from xmlrpc.client import dumps
 
 import pytest
 import requests
 
+import servers
 from actors import Call
 from harness import PROGRAMS
 from harness import ROOT
@@ -149,3 +153,50 @@ def test_supervisord_in_a_locale_without_utf_8_loses_no_line(supervisord, locale
     assert any(line.encode(code, 'backslashreplace') in console for code in ('utf-8', 'ascii', 'latin-1')), console
     sv.stop()
     assert b'Traceback' not in console
+
+
+def test_problems_are_printed_whatever_the_encoding(tmp_path):
+    file = tmp_path / 'supervisord.conf'
+    check = healthcheck('lost', 'memory', 'th\xe9', max_rss='1GB')
+    file.write_text('[supervisord]\n' + program('job', 'sleeper.py') + check, 'utf-8')
+    done = subprocess.run(
+        [sys.executable, '-m', 'supervisor_checks_rpc.listener.main', '--test-config', '-c', str(file)], cwd=ROOT,
+        env={**os.environ, **UTF8, 'PYTHONIOENCODING': 'ascii'}, capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, b'')
+    assert rb"[healthcheck:lost] processes: no process matches 'th\xe9'" in done.stdout
+
+
+def test_whatever_speaks_is_quoted_as_it_wrote(supervisord):
+    """The body of a service, a line of a log, a fault of XML-RPC, and STATUS of sd_notify."""
+    sv = supervisord(listener='', start=False)
+    log = sv.dir / 'a.log'
+    log.touch()
+    body = servers.reply(body=f'{SAID}{EVIL}'.encode())
+    fault = servers.reply(body=dumps(Fault(1, SAID), methodresponse=True).encode(), Content_Type='text/xml')
+    with (
+        servers.tcp(servers.http_answers(body)) as web,
+        servers.tcp(servers.says(f'{SAID}{EVIL}'.encode())) as raw,
+        servers.tcp(servers.http_answers(fault)) as rpc,
+    ):
+        sv.rewrite(
+            program('job', 'tells.py', 'READY=1', f'STATUS={SAID}', 'WATCHDOG=trigger')
+            + healthcheck('body', 'http', 'job', port=web.port, url='/', expect_body='^ok$', **FAST)
+            + healthcheck('reply', 'tcp', 'job', port=raw.port, expect='^ok$', **FAST)
+            + healthcheck('fault', 'xmlrpc', 'job', port=rpc.port, method='ask', **FAST)
+            + healthcheck('line', 'log', 'job', file=log, fail='Gr\xf6\xdfe', **FAST)
+            + healthcheck('status', 'notify', 'job', **FAST)
+        )
+        sv.start()
+        sv.wait(lambda: sv.health.getCheckStatus('line', 'job')['outcome'] == 'passed', 20, 'a look at the log')
+        log.write_text(f'{SAID}{EVIL}\n', 'utf-8')
+        for check, expected in (
+            ('body', f"begins with '{SAID}{SHOWN}'"), ('reply', f"got '{SAID}{SHOWN}'"),
+            ('fault', f"fault 1: '{SAID}'"), ('line', f"wrote '{SAID}{SHOWN}'"), ('status', f'its status: {SAID}'),
+        ):  # fmt: skip
+
+            def said(check=check) -> str:
+                found = sv.health.getCheckStatus(check, 'job')
+                return '; '.join([found['reason'], *(result['reason'] for result in found['history'])])
+
+            sv.wait(lambda said=said, expected=expected: expected in said(), 20, f'{check}: {expected}')

@@ -252,7 +252,7 @@ SECONDS = [6, pytest.param(30, marks=pytest.mark.slow)]
 @pytest.mark.parametrize('seconds', SECONDS)
 def test_a_supervisord_that_stood_still_restarts_nobody(supervisord, seconds):
     """Neither what is well nor what could not give a sign of life: its heart beats all the time."""
-    heart = program('heart', 'sleeper.py') + healthcheck('beat', 'heartbeat', 'heart', ttl=1, stale_after=60)
+    heart = program('heart', 'sleeper.py') + healthcheck('beat', 'heartbeat', 'heart', ttl=3, stale_after=60)
     well = program('well', 'sleeper.py') + healthcheck('up', 'command', 'well', command=COMMAND)
     sv = supervisord(heart + well, health=FAST, listener='')
     before = {name: sv.wait_state(name)['pid'] for name in ('heart', 'well', 'health')}

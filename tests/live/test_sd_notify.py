@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from harness import healthcheck
 from harness import program
 from harness import section
 from supervisor_checks_rpc.plugin.notify_socket import MESSAGES_PER_TURN
+from test_postgres import Database
 from tools import tool
 
 # A TICK_5 may come before READY=1 does.
@@ -139,6 +142,10 @@ def test_waits_and_start_order_know_ready(supervisord, tmp_path):
     sv = supervisord(
         tells('db', 'STATUS=reading', f'@{ready}', 'READY=1') + told('db')
         + program('web', 'sleeper.py', autostart='false', startsecs=0, depends_on='db healthy')
+    )  # fmt: skip
+    asked = sv.health.runCheck('told', 'db')
+    assert (asked['outcome'], asked['reason']) in (
+        ('error', 'no READY=1 yet'), ('failed', 'no READY=1 yet; its status: reading')
     )  # fmt: skip
     is_now(sv, 'db', 'starting', 'no READY=1 yet; its status: reading')
     waits = sv.health.waitHealthy('db', 0)
@@ -275,3 +282,36 @@ def test_gunicorn(supervisord, tmp_path):
     command = f'{tool("gunicorn")} -w 1 -b unix:{tmp_path}/g.sock --chdir {tmp_path} app:app'
     sv = supervisord(section('program:web', {'command': command, 'startsecs': 0}) + told('web'))
     is_now(sv, 'web', 'healthy', 'Gunicorn arbiter booted')
+
+
+def test_redis(supervisord, tmp_path):
+    command = f'{tool("redis-server")} --port 0 --unixsocket {tmp_path}/r.sock --dir {tmp_path} --supervised systemd'
+    sv = supervisord(section('program:redis', {'command': command, 'startsecs': 0}) + told('redis'))
+    is_now(sv, 'redis', 'healthy', 'Ready to accept connections')
+
+
+def test_php_fpm_tells_its_load(supervisord, tmp_path):
+    owner = 'user = root\ngroup = root\n' if os.geteuid() == 0 else ''
+    (tmp_path / 'fpm.conf').write_text(
+        f'[global]\nerror_log = {tmp_path}/log\nsystemd_interval = 1\n[www]\nlisten = {tmp_path}/s.sock\n'
+        f'pm = static\npm.max_children = 1\n{owner}'
+    )
+    command = f'{tool("php-fpm")} -n -y {tmp_path}/fpm.conf -F -R'
+    sv = supervisord(section('program:fpm', {'command': command, 'startsecs': 0}) + told('fpm', ttl='4s', **AT_ONCE))
+    is_now(sv, 'fpm', 'healthy', 'Processes active: 0, idle: 1')
+    # It tells twice in a ttl, which it reads in WATCHDOG_USEC.
+    pid = sv.process('fpm')['pid']
+    assert sv.wait(lambda: sv.health.getCheckStatus('told', 'fpm')['successes'] > 8, 20)
+    assert (status(sv, 'fpm')[0], sv.process('fpm')['pid']) == ('healthy', pid)
+
+
+def test_postgresql_is_ready_when_it_takes_connections(supervisord):
+    database = Database(Path(tool('postgres')).parent)
+    try:
+        sv = supervisord(database.section().partition('[healthcheck:')[0] + told('db'))
+        is_now(sv, 'db', 'healthy', 'READY=1')
+        with socket.create_connection(('127.0.0.1', database.port), 5):
+            pass
+        sv.stop()
+    finally:
+        database.remove()

@@ -54,7 +54,7 @@ def ctl(sv, line, *options):
     """Run supervisorctl in a pipe; return its exit status and what it says. Nothing is ever a dump, or on stderr."""
     command = [*COMMAND, '-c', str(sv.conf), *options, *shlex.split(line)]
     done = subprocess.run(
-        command, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
+        command, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stderr == ''
     for trace in ('Traceback', 'file: ', '\033', '\r'):

@@ -13,6 +13,7 @@ import pytest
 
 from harness import healthcheck
 from harness import program
+from harness import section
 from test_supervisorctl import BEAT
 from test_supervisorctl import COMMAND
 from test_supervisorctl import CTL
@@ -226,36 +227,54 @@ def test_wait_prints_each_as_it_becomes_healthy(supervisord):
     assert ctl(sv, 'health wait') == (0, 'all: healthy\n')
 
 
-def test_a_one_shot_that_ends_well_while_others_are_waited_for_is_no_failure(supervisord):
-    once = '[program:migrate]\ncommand = sleep 1\nautorestart = false\nstartsecs = 0\n'
-    sv = supervisord(WEB + OK + once + CTL)
+# It ends when the file is there.
+ONCE = section(
+    'program:migrate',
+    {'command': "sh -c 'until test -e %(here)s/go; do sleep 0.05; done'", 'autorestart': 'false', 'startsecs': 0},
+)
+
+
+def connections(sv):
+    """How many clients supervisord has."""
+    return len(psutil.Process(sv.pid).net_connections('unix'))
+
+
+def wait_while_it_ends(sv, words):
+    """Run `health wait`; once supervisorctl asks, the one-shot ends, and then `web` becomes healthy."""
     sv.wait_state('migrate')
-    later = threading.Timer(2, beat, (sv.over_unix(), 'web'))
-    later.start()
-    status, said = ctl(sv, 'health wait --timeout 20s')
-    assert (status, 'migrate: healthy' in said or 'migrate' not in said) == (0, True)
-    later.join()
-    sv.wait_state('migrate', 'EXITED')
-    sv.supervisor.startProcess('migrate')
+    before = connections(sv)
+
+    def act():
+        sv.wait(lambda: connections(sv) > before, what='a supervisorctl that asks')
+        # Its first questions take it some milliseconds.
+        time.sleep(0.5)
+        (sv.dir / 'go').touch()
+        sv.wait_state('migrate', 'EXITED')
+        beat(sv, 'web')
+
+    acting = threading.Thread(target=act)
+    acting.start()
+    answer = ctl(sv, f'health wait --timeout 60s {words}')
+    acting.join()
     beat(sv, 'web', False)
-    later = threading.Timer(2, beat, (sv.over_unix(), 'web'))
-    later.start()
-    assert ctl(sv, 'health wait --timeout 20s migrate web')[0] == 0
-    later.join()
+    return answer
+
+
+def test_a_one_shot_that_ends_well_while_others_are_waited_for_is_no_failure(supervisord):
+    sv = supervisord(WEB + OK + ONCE + CTL)
+    status, said = wait_while_it_ends(sv, '')
+    assert (status, 'migrate: healthy' in said or 'migrate' not in said) == (0, True)
+    (sv.dir / 'go').unlink()
+    sv.supervisor.startProcess('migrate')
+    assert wait_while_it_ends(sv, 'migrate web')[0] == 0
 
 
 def test_a_one_shot_of_a_group_that_ends_well_meanwhile_is_no_failure(supervisord):
-    once = '[program:migrate]\ncommand = sleep 1.5\nautorestart = false\nstartsecs = 0\n'
-    sv = supervisord(WEB + OK + once + CTL)
+    sv = supervisord(WEB + OK + ONCE + CTL)
     for words in ('migrate:* web', 'migrate:migrate web:web'):
-        sv.wait_state('migrate')
-        later = threading.Timer(2.5, beat, (sv.over_unix(), 'web'))
-        later.start()
-        status, said = ctl(sv, f'health wait --timeout 20s {words}')
-        later.join()
+        status, said = wait_while_it_ends(sv, words)
         assert (status, 'web: healthy after' in said) == (0, True), said
-        sv.wait_state('migrate', 'EXITED')
-        beat(sv, 'web', False)
+        (sv.dir / 'go').unlink()
         sv.supervisor.startProcess('migrate')
 
 

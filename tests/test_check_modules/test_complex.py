@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import servers
 from supervisor_checks_rpc.check_modules.base import Deadline
 from supervisor_checks_rpc.check_modules.complex import ComplexCheck
 from supervisor_checks_rpc.core.model import Process
@@ -31,9 +32,8 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def closed_port() -> int:
     """A port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return int(sock.getsockname()[1])
+    with servers.free_port() as port:
+        return port
 
 
 def members(*checks: tuple[str, str, dict[str, Any]]) -> str:

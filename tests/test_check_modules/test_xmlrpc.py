@@ -100,9 +100,8 @@ def reply(body: bytes, status: str = '200 OK') -> Callable[[socket.socket], None
 
 
 def a_free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return int(sock.getsockname()[1])
+    with servers.free_port() as port:
+        return port
 
 
 @pytest.mark.parametrize('answer', [True, False, 0, '', None, {}, ['up', {'a': 1.5}]])

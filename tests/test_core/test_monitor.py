@@ -306,6 +306,14 @@ def test_a_run_that_comes_early_is_due_when_the_lease_that_is_out_ends() -> None
     assert monitor.next_due < 160.0
 
 
+def test_an_early_run_is_never_later_than_the_next_that_was_due() -> None:
+    world = World(replace(SCHEDULE, interval=10.0, retry_interval=30.0, start_period=0.0))
+    world.monitor.lease_run(1, 'l#1', 100.0)
+    world.monitor.release_lease()
+    world.run('failed')
+    assert world.monitor.next_due == 110.0
+
+
 def test_a_result_of_another_instance_or_of_a_check_that_nobody_runs_hastens_nothing() -> None:
     world = World(replace(SCHEDULE, interval=60.0))
     monitor = world.monitor

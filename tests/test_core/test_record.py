@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -280,6 +281,14 @@ def test_a_run_comes_back_at_once_when_the_later_life_of_its_holder_asks(interva
     assert record.take_due('a#1', 1.5) == []
     assert record.take_due('b#2', 1.5) == []
     assert named(record.take_due('a#3', 1.5)) == ['ping web']
+
+
+def test_a_listener_whose_name_holds_the_sign_before_the_pid_is_no_other_one() -> None:
+    """process_name = %(program_name)s#%(process_num)d: neither is the later life of the other."""
+    record = record_of((spec(interval=60.0), WEB))
+    assert record.take_due('health#0#7', 0.0)
+    assert record.take_due('health#1#8', 1.0) == []
+    assert named(record.take_due('health#0#9', 1.0)) == ['ping web']
 
 
 def test_a_listener_that_waits_as_told_finds_the_run_that_was_lost_when_its_lease_ends() -> None:
@@ -751,9 +760,11 @@ def test_a_status_says_all_numbers_in_their_places() -> None:
     assert status.history == tuple(monitor.history)
 
 
-def test_since_of_a_state_that_a_look_finds_first_is_that_look() -> None:
+@pytest.mark.parametrize('look', [Record.refresh, Record.summary])
+def test_since_of_a_state_that_a_look_finds_first_is_that_look(look: Callable[[Record, float, float], object]) -> None:
     record = record_of((spec(start_period=5.0), WEB))
-    record.refresh(0.0, EPOCH)
+    look(record, 0.0, EPOCH)
+    assert record.monitors()[0].since == EPOCH
     assert record.status(record.monitor('ping', 'web'), 6.0, EPOCH + 6.0).since == EPOCH + 6.0
 
 
@@ -764,7 +775,7 @@ def test_the_end_of_a_pause_is_told_for_people(seconds: float, until: float | No
     for now in (2.0, 60.9):
         status = record.status(record.monitor('ping', 'web'), now, EPOCH + now)
         assert (status.state, status.since) == (PAUSED, EPOCH + 1.0)
-        assert status.paused_until == (until and pytest.approx(until))
+        assert status.paused_until == (until and pytest.approx(until, abs=0.001))
     record.resume(record.monitors(), 60.95, EPOCH + 60.95)
     status = record.status(record.monitor('ping', 'web'), 60.95, EPOCH + 60.95)
     assert (status.state, status.since, status.paused_until) == (UNKNOWN, EPOCH + 60.95, None)
@@ -906,7 +917,9 @@ def test_an_external_check_is_healthy_or_unhealthy_at_its_first_result_and_leads
         monitor.add_result(Result('site', 'http', WEB, outcome, 'x', began=began), began, EPOCH)
         assert state(record, began, 'site') == expected
     assert state(record, 12.0, 'site') == UNHEALTHY
-    assert state(record, 12.1, 'site') == UNKNOWN
+    monitor.add_result(Result('site', 'http', WEB, FAILED, 'x', began=12.0), 12.0, EPOCH)
+    assert record.status(monitor, 12.0, EPOCH).in_window == 1
+    assert state(record, 21.1, 'site') == UNKNOWN
     assert 'site web' not in named(record.take_due('l#1', 100.0))
 
 
@@ -963,6 +976,7 @@ def test_a_beat_is_a_result_with_its_time_and_its_words() -> None:
     record = record_of((HEARTBEAT, WEB))
     monitor = record.monitor('beat', 'web')
     kept = record.beat(monitor, True, '', 5.0, EPOCH + 5.0)
+    assert (kept.check, kept.type, kept.process) == ('beat', 'heartbeat', WEB)
     assert (kept.outcome, kept.reason, kept.at, kept.began) == (PASSED, 'beat', EPOCH + 5.0, 5.0)
     assert monitor.since == EPOCH + 5.0
     assert (monitor.last_beat_at, monitor.next_due) == (5.0, 15.0)

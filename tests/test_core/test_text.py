@@ -53,7 +53,8 @@ def test_a_word_that_the_locale_could_not_decode_is_read_as_utf_8() -> None:
     ('url', 'shown'),
     [
         ('http://me:s3cret@host/a?b=c@d', 'http://host/a?b=c@d'), ('http://host/a@b', 'http://host/a@b'),
-        ('http://a:p@ss@host', 'http://host'),
+        ('http://a:p@ss@host', 'http://host'), ('http://a:p/ss@host/b', 'http://host/b'),
+        ('http://host:80/a@b', 'http://host:80/a@b'), ('http://[::1]:80/a@b', 'http://[::1]:80/a@b'),
     ],
 )  # fmt: skip
 def test_a_url_is_shown_without_its_login(url: str, shown: str) -> None:

@@ -26,11 +26,26 @@ MODULE = """
 import ctypes
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 
+from supervisor_checks_rpc.worker import process_control
+
 KEPT = []
+
+
+def hang_up():
+    # The worker's main thread cannot leave when it sees that.
+    process_control._leaving.acquire()
+    for number in os.listdir('/proc/self/fd'):
+        try:
+            socket.socket(fileno=os.dup(int(number))).shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
 WILD = {
     'segfault': lambda: ctypes.string_at(0),
     'exit': lambda: os._exit(3),
@@ -40,6 +55,8 @@ WILD = {
     'print': lambda: print('hello') or os.write(1, b'and more') and None,
     'close': lambda: os.closerange(0, 3),
     'close all': lambda: os.closerange(0, 1024),
+    'hang up, then exit': lambda: hang_up() or time.sleep(0.3) or os._exit(5),
+    'hang up, then stay': lambda: hang_up() or time.sleep(1000),
     'allocate': lambda: [bytearray(10_000_000) for _ in range(10_000)],
     'fork': lambda: os.fork(),
     'leave a child': lambda: KEPT.append(subprocess.Popen(['sleep', '9999'])),
@@ -100,6 +117,9 @@ def test_the_code_runs_in_another_process_and_stays_there(host: WorkerProcess) -
         ('loop', 'did not return within its timeout of 0.5s'),
         ('allocate', 'MemoryError'),
         ('close all', 'its worker process ended (exit status 0)'),
+        # It is told why the worker ended, though its socket closed before.
+        ('hang up, then exit', 'its worker process ended (exit status 5)'),
+        ('hang up, then stay', 'its worker process ended'),
         ('hold', 'its worker process did not answer within 0.5s and was ended'),
     ],
 )
@@ -160,6 +180,15 @@ def test_what_code_leaves_behind_ends_with_its_worker(host: WorkerProcess, does:
     run(host, 'exit')
     assert len(left) == 1
     eventually(lambda: not left[0].is_running() or left[0].status() == psutil.STATUS_ZOMBIE)
+
+
+def test_while_a_worker_ends_the_next_run_has_another(host: WorkerProcess) -> None:
+    assert run(host, 'pid', 5).outcome == PASSED
+    first = Collector()
+    spec = CheckSpec('wild', 'wild:Wild', ('web',), Schedule(timeout=5), {'does': 'hang up, then stay'})
+    host.submit(spec, WEB, None, first)
+    eventually(lambda: run(host, 'pid', 5).outcome == PASSED)
+    assert first.wait()[0].reason == 'its worker process ended'
 
 
 def test_no_zombie_is_left(host: WorkerProcess) -> None:

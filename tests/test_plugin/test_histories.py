@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from supervisor import events
 from supervisor.options import make_namespec
 from supervisor.states import RUNNING_STATES
 from supervisor.states import ProcessStates
@@ -977,6 +978,79 @@ def test_a_restart_counts_for_who_asked_for_it(is_external: bool, cause: str) ->
     assert bench.remediation.restart_counts == {('web', cause): 1}
     bench.remediation.forget_all_but(set())
     assert not bench.remediation.restart_counts
+
+
+def test_a_program_does_not_undo_the_stop_of_an_operator() -> None:
+    """It asks for a restart of what an operator stops while a restart of ours is under way."""
+    bench = Bench([spec(failure_threshold=1)])
+    (web,) = bench.programs
+    process, now = bench.instance(web), bench.now
+    monitor = bench.record.add_external('mine', 'script', process, 60, now, now)
+    monitor.add_result(Result('mine', 'script', process, FAILED, 'no', began=now), now, now)
+    unhealthy(bench, 1)
+    bench.act()
+    bench.ask('stop', web)
+    restart = bench.remediation.restart(process, 'asked for')
+    bench.settle()
+    assert (web.state, restart.failure) == (ProcessStates.STOPPED, 'stopped by an operator meanwhile')
+
+
+def test_an_operators_stop_outlives_a_reload_that_takes_the_check_away() -> None:
+    bench = Bench([spec(revive=('FATAL',))])
+    (web,) = bench.programs
+    web.end(ProcessStates.FATAL)
+    bench.ask('stop', web)
+    bench.remediation.forget_all_but(set())
+    for _ in range(5):
+        bench.now += TICK
+        bench.act()
+    assert web.state == ProcessStates.FATAL
+
+
+def test_an_operators_stop_counts_for_a_process_that_gets_its_check_later() -> None:
+    bench = Bench([])
+    (web,) = bench.programs
+    web.end(ProcessStates.FATAL)
+    bench.remediation.operator_asked('stop', 'web', '')
+    bench.record.configure([spec(revive=('FATAL',))], 20)
+    bench.record.match({'ping': [bench.instance(web)]}, bench.now, bench.now)
+    for _ in range(5):
+        bench.now += TICK
+        bench.act()
+    assert web.state == ProcessStates.FATAL
+
+
+def test_after_an_error_nothing_is_done_until_a_run_fails_again() -> None:
+    bench = Bench([spec(on_failure='signal HUP', failure_threshold=1, backoff_delay=2 * TICK)])
+    unhealthy(bench, 1)
+    bench.act()
+    for _ in range(2):
+        bench.now += TICK
+        bench.probe(lambda _run: 'E')
+        bench.act()
+    assert len(bench.signals) == 1
+    unhealthy(bench, 1)
+    bench.act()
+    assert len(bench.signals) == 2
+
+
+def test_a_callback_of_another_plugin_that_raises_ends_nothing() -> None:
+    def raises(_event: object) -> None:
+        raise RuntimeError('of another plugin')
+
+    bench = Bench([spec(max_restarts=1, failure_threshold=1)])
+    events.subscribe(events.Event, raises)
+    try:
+        for _ in range(2):
+            unhealthy(bench, 1)
+            bench.act()
+            bench.settle()
+        bench.now += 100
+        unhealthy(bench, 1)
+        bench.act()
+    finally:
+        events.unsubscribe(events.Event, raises)
+    assert [line for line in bench.log.lines if 'of another plugin' in line]
 
 
 @pytest.mark.parametrize(('status', 'is_revived'), [(0, False), (3, True)])

@@ -28,6 +28,7 @@ from supervisor_checks_rpc.plugin.notify_socket import is_descendant
 from tools import tool
 from world import NOBODY
 from world import eventually
+from world import without_privileges
 
 SENDER = 'import os, socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"{}", "{}")'
 
@@ -115,6 +116,8 @@ def test_descent_ends_at_the_root_and_at_what_is_gone() -> None:
     assert not is_descendant(os.getppid(), os.getpid())
     for pid in (0, 1, 2**22 + 1, -1):
         assert not is_descendant(pid, os.getpid())
+    # A sender outside of our pid namespace, and a process that does not run.
+    assert not is_descendant(0, 0)
 
 
 def test_the_name_of_a_program_does_not_confuse_it(folder: Path) -> None:
@@ -133,6 +136,13 @@ def test_its_user_alone_can_write_to_it(folder: Path) -> None:
     assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (NOBODY, 0o600)
     sock.close()
     assert not os.path.exists(sock.path)
+
+
+def test_one_that_cannot_be_given_to_its_user_leaves_nothing(folder: Path) -> None:
+    folder.chmod(0o777)
+    with without_privileges(), pytest.raises(PermissionError):
+        Listening(folder / 's', os.getpid(), 0)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_name_that_is_taken_is_an_error(folder: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sys
 import threading
@@ -525,3 +527,30 @@ def test_a_storm_of_everything_leaves_a_pool_that_works(release: threading.Event
     for number in range(16):
         pool.submit(scripted(passing, f'after-{number}'), WEB, None, healthy)
     assert {result.outcome for result in healthy.wait(16)} == {PASSED}
+
+
+# Python 3.12 warns of a fork beside threads, whose locks are what this is about.
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_a_child_that_code_forks_waits_for_no_lock_of_another_thread() -> None:
+    """It stayed, if our watch was just looking at the clock."""
+    children: list[int] = []
+    has_begun, is_locked = threading.Event(), threading.Event()
+
+    def does(*_: object) -> str:
+        has_begun.set()
+        is_locked.wait(20)
+        children.append(os.fork())
+        return 'well'
+
+    done, pool = Collector(), Runner()
+    pool.submit(scripted(does, timeout=30.0), WEB, None, done)
+    assert has_begun.wait(20)
+    with pool._changed:
+        is_locked.set()
+        (child,) = eventually(lambda: children)
+    assert done.wait()[0].outcome == PASSED
+    try:
+        assert eventually(lambda: os.waitpid(child, os.WNOHANG)[0] == child)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        raise

@@ -64,8 +64,8 @@ def shown(url: str) -> str:
 
 def without_query(path: str) -> str:
     """Return a path without its query, for listings and messages; a whole URL also without its user and password."""
-    before, mark, _ = path.partition('?')
-    return without_login(before) + ('?...' if mark else '')
+    before, mark, _ = without_login(path).partition('?')
+    return before + ('?...' if mark else '')
 
 
 def resolve(
@@ -91,7 +91,7 @@ def _looked_up(host: str, deadline: Deadline, lookup: Callable[[], Any]) -> Any:
         except (OSError, UnicodeError) as why:
             answers.put((None, getattr(why, 'strerror', None) or str(why)))
 
-    # In a thread, because a resolver takes the time that it takes, and cannot be interrupted.
+    # In a thread: getaddrinfo has no timeout, and cannot be interrupted.
     threading.Thread(target=ask, name='health-resolve', daemon=True).start()
     try:
         found, trouble = answers.get(timeout=deadline.remaining())

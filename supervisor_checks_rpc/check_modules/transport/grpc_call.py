@@ -69,7 +69,7 @@ def call(endpoint: Endpoint, method: str, request: bytes, tls: TLS | None, deadl
 
 
 def _target(endpoint: Endpoint, deadline: Deadline) -> str:
-    """Return where to connect to, as grpcio writes it; it resolves no name, which takes the time that it takes."""
+    """Return grpcio's target, with the name resolved here: grpcio's own resolver would not keep to the deadline."""
     if endpoint.path:
         return f'unix:{quote(endpoint.path)}'
     found = resolve(endpoint.host, endpoint.port, deadline)

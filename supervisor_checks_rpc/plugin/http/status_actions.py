@@ -117,15 +117,15 @@ class StatusActions:
         self._service.reset_restarts(_text(action, 'process'))
         return DONE
 
-    def _restart(self, action: Action) -> DeferredReply:
-        """Restart a process, and reply when it runs again or will not; a client that is gone ends nothing."""
+    def _restart(self, action: Action) -> Reply | DeferredReply:
+        """Restart a process; with `wait`, reply when it runs again or will not. A client that is gone ends nothing."""
         namespec = _text(action, 'process')
         restart = self._service.restart(namespec, 'asked for on the page /health/')
 
         def outcome() -> Reply:
             return error_reply(409, printable_line(f'{namespec}: {restart.failure}')) if restart.failure else DONE
 
-        return DeferredReply(restart.is_done, outcome)
+        return DeferredReply(restart.is_done, outcome) if action.get('wait') is True else DONE
 
 
 def _is_same_site(headers: Mapping[str, str]) -> bool:

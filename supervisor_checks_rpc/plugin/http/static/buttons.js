@@ -5,6 +5,8 @@ import { took } from './words.js';
 const ASKS = { restart: 'Restart', rolling: 'Restart one after another:' };
 // As `supervisorctl health restart` waits for each, in milliseconds.
 const TIMEOUT = 60000;
+// A browser has six connections to a server. More that wait would leave none to ask what has changed.
+const MOST_WAITING = 3;
 
 // Asks in the place of the buttons of a line; yields whether the answer is yes. "No" has the focus, so that a key held
 // down restarts nothing.
@@ -53,6 +55,7 @@ export class Buttons {
     this.tell = tell;
     this.note = note;
     this.halted = new Set(); // groups whose restart one after another is to end
+    this.waiting = 0; // how many restarts are under way whose end we wait for
   }
 
   async press(line, action, pressed) {
@@ -62,12 +65,17 @@ export class Buttons {
     }
     const name = line.process ? line.process.namespec : line.title;
     if (ASKS[action] && !(await askInPlace(line, pressed, `${ASKS[action]} ${name}?`))) return;
-    if (action === 'rolling') await this.restartOneAfterAnother(line.group);
-    else await this.carryOut(line, action);
+    const waits = ['restart', 'rolling'].includes(action) && this.waiting < MOST_WAITING;
+    this.waiting += waits;
+    if (action !== 'rolling') await this.carryOut(line, action, waits);
+    else if (waits) await this.restartOneAfterAnother(line.group);
+    else this.tell(`${name}: ${MOST_WAITING} restarts are under way, wait for one of them`, 'failed');
+    this.waiting -= waits;
   }
 
-  async carryOut(line, action) {
+  async carryOut(line, action, waits) {
     const request = { action, process: line.process.namespec };
+    if (waits) request.wait = true;
     if (['run', 'pause', 'resume'].includes(action)) request.check = line.check;
     if (action === 'pause') request.seconds = Number(document.getElementById('seconds').value);
     const what = `${request.process}${request.check ? `, ${request.check}` : ''}`;
@@ -77,7 +85,7 @@ export class Buttons {
       if (action === 'run') {
         this.tell(`${what}: ${result.outcome} on demand in ${took(result.duration)}: ${result.reason}`, result.outcome);
       } else {
-        this.tell(`${what}: ${action}, done`, 'done');
+        this.tell(`${what}: ${action}, ${action === 'restart' && !waits ? 'begun' : 'done'}`, 'done');
       }
     } catch (why) {
       this.tell(`${what}: cannot ${action}: ${why.message}`, 'failed');
@@ -101,7 +109,7 @@ export class Buttons {
         place = `${index + 1} of ${processes.length}: `;
         left.shift();
         say(`${place}${process} is restarted`);
-        await this.act({ action: 'restart', process });
+        await this.act({ action: 'restart', process, wait: true });
         say(`${place}${process} waits to be healthy`);
         await this.untilHealthy(process);
       }

@@ -5,6 +5,8 @@ import { plural, tally } from './words.js';
 
 // So few rows are all shown, unless somebody folds them.
 const FEW = 40;
+// So many sick ones are shown below a folded line.
+const MOST_SICK = 20;
 const SICK = new Set(['unhealthy', 'invalid', 'unknown']);
 const STORE = 'supervisor-health-folds';
 
@@ -23,9 +25,11 @@ class Folds {
     return this.chosen.get(key) ?? this.isOpenByDefault;
   }
 
-  // Folded, a line that nobody touched still shows what is sick below it.
-  shows(key, rows) {
-    return this.isOpen(key) || (!this.chosen.has(key) && rows.some((row) => SICK.has(row.status)));
+  // Which of these things below a line are shown. Folded, a line that nobody touched shows the first of the sick.
+  shown(key, things) {
+    if (this.isOpen(key)) return things;
+    const sick = this.chosen.has(key) ? [] : things.filter(({ rows }) => rows.some((row) => SICK.has(row.status)));
+    return sick.slice(0, MOST_SICK);
   }
 
   choose(key, isOpen) {
@@ -144,13 +148,12 @@ export class Tree {
   shown(isWanted, isLooking, order) {
     const found = [];
     const sorted = (things) => [...things].sort((a, b) => order(a.rows, b.rows));
-    // Whether what is below a line is shown: each thing there, by its rows.
-    const below = (line, rows) => !line || isLooking || this.folds.shows(this.key(line), rows);
+    const below = (line, things) => (!line || isLooking ? things : this.folds.shown(this.key(line), things));
     const addProcess = (process) => {
       const rows = process.rows.filter(isWanted);
       if (!rows.length) return;
       if (process.line) found.push(process.line);
-      for (const row of sorted(rows)) if (below(process.line, [row])) found.push(row);
+      found.push(...below(process.line, sorted(rows)));
     };
     for (const one of sorted(this.units)) {
       if (!one.processes) {
@@ -159,7 +162,7 @@ export class Tree {
       }
       if (!one.rows.some(isWanted)) continue;
       found.push(one.line);
-      for (const process of sorted(one.processes)) if (below(one.line, process.rows)) addProcess(process);
+      below(one.line, sorted(one.processes)).forEach(addProcess);
     }
     return found;
   }
