@@ -139,12 +139,10 @@ def run(context: Context) -> Iterator[Row]:
         if context.peers and context.peers.monit:
             contestants[MONIT] = partial(of_monit, context, base)
         names = list(contestants)
-        # supervisord alone does next to nothing.
-        idle = {name: contestants.pop(name) for name in ('plain', SUPERLANCE) if name in contestants}
-        rounds = [measure.all_of(idle, together=True), measure.all_of(contestants, size.together)]
-        # In turns: the same work takes half as much again from one minute to the next. The target is about these two.
-        again = {name: contestants[name] for name in ('ours', CHECKS) if name in contestants}
-        rounds += [measure.all_of(again, size.together) for _ in range(size.rounds - 1)]
+        # The target is about the others. In turns: the same work takes half as much again from one minute to the next.
+        beside = {name: contestants.pop(name) for name in ('plain', SUPERLANCE, MONIT) if name in contestants}
+        rounds = [measure.all_of(beside, together=True)]
+        rounds += [measure.all_of(contestants, size.together) for _ in range(size.rounds)]
         costs = {name: Cost.mean([costs[name] for costs in rounds if name in costs]) for name in names}
     yield from _rows(costs, size.services)
 
