@@ -6,7 +6,7 @@ from collections import deque
 
 from . import model
 from .counters import Counters
-from .health import IN_HAND
+from .health import OPERATOR_ACTED
 from .health import Health
 from .model import CheckSpec
 from .model import Process
@@ -172,7 +172,7 @@ class Monitor:
         """Whether it is unhealthy, or its process does not run."""
         return self.state == model.UNHEALTHY or not self.process.pid
 
-    def reset_failures(self, now: float, why: str = IN_HAND) -> None:
+    def reset_failures(self, now: float, why: str = OPERATOR_ACTED) -> None:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
         self.health.reset_failures()
         self.health.ignore_failures_before(now, why)
