@@ -522,7 +522,9 @@ def test_the_answer_holds_until_a_backoff_or_a_way_back_is_over() -> None:
     assert policy.holds_until == 20.0
 
 
-@pytest.mark.parametrize('event', ['note_prepared', 'note_begun', 'note_started', 'release_quota', 'observe', 'reset', 'forget_all_but'])
+@pytest.mark.parametrize(
+    'event', ['note_prepared', 'note_begun', 'note_started', 'release_quota', 'observe', 'reset', 'forget_all_but']
+)
 def test_whatever_happens_the_answer_holds_no_longer(event: str) -> None:
     policy = RestartPolicy()
     policy.note_begun(sick('web:0'), 0.0)
