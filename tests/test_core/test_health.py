@@ -470,3 +470,9 @@ def test_an_invalid_result_makes_the_check_invalid_until_another_comes() -> None
     assert health.state_until(STARTED + 1000.0) == (INVALID, float('inf'))
     health.observe(result(PASSED, STARTED + 1.0))
     assert health.state(STARTED + 1.0) == HEALTHY
+
+
+def test_a_result_of_the_same_instance_counts_whoever_made_its_process() -> None:
+    health = Health(schedule(), WEB)
+    health.observe(result(PASSED, STARTED, replace(WEB)))
+    assert health.state(STARTED) == HEALTHY
