@@ -13,7 +13,7 @@ from typing import Any
 from supervisor.supervisorctl import ControllerPluginBase
 
 from .supervisorctl.completion import Completion
-from .supervisorctl.execute import Door
+from .supervisorctl.execute import Frontend
 from .supervisorctl.execute import execute
 from .supervisorctl.usage import CTL
 from .supervisorctl.usage import help_text
@@ -35,8 +35,8 @@ class HealthControllerPlugin(ControllerPluginBase):
     def do_health(self, arg: str) -> None:
         options = self.ctl.options
         # supervisorctl asks for user and password, and calls us again.
-        door = Door(CTL, options.serverurl, options.password or '', asks_login=bool(options.interactive))
-        self.ctl.exitstatus = execute(arg.split(), self._ask, self.ctl.stdout, door)
+        frontend = Frontend(CTL, options.serverurl, options.password or '', asks_login=bool(options.interactive))
+        self.ctl.exitstatus = execute(arg.split(), self._ask, self.ctl.stdout, frontend)
 
     def _ask(self, method: str, *args: object) -> Any:
         """Call a method of namespace health, or of the one that stands before it, over a connection of its own."""

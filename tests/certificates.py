@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Authority:
-    """Signs certificates, by openssl."""
+    """NotifyState certificates, by openssl."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

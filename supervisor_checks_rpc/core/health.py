@@ -25,8 +25,8 @@ _FOREVER = float('inf')
 # Why a failure does not count.
 IS_STARTING = 'failed, not counted while it is starting'
 STOOD_STILL = 'failed, not counted so soon after a standstill'
-IN_HAND = 'failed, not counted since an operator took it in hand'
-BEGINS_AGAIN = 'failed, not counted since what it depends on is well again'
+OPERATOR_ACTED = 'failed, not counted since an operator took it in hand'
+DEPENDENCY_RECOVERED = 'failed, not counted since what it depends on is well again'
 
 
 class Health:

@@ -17,8 +17,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
+from .notify_state import NotifyState
 from .schedule import Schedule
-from .signs import Signs
 
 # Group and name of a process.
 Key = tuple[str, str]
@@ -61,7 +61,8 @@ class Process:
     """One instance of a process of supervisord: with a new pid or start time it is another. Pid 0: it does not run.
 
     `started` is in monotonic seconds, as are `exits`: when earlier instances ended unexpectedly. `logs` has the logs
-    that its checks read, by what CheckSpec.logs calls them; `signs` is what it told by NOTIFY_SOCKET, None without one.
+    that its checks read, by what CheckSpec.logs calls them; `notify_state` is what it sent to its
+    NOTIFY_SOCKET, None without one.
     """
 
     group: str
@@ -70,7 +71,7 @@ class Process:
     started: float = 0.0
     exits: tuple[float, ...] = field(default=(), compare=False)
     logs: Mapping[str, LogStart] = field(default_factory=dict, compare=False)
-    signs: Signs | None = field(default=None, compare=False, repr=False)
+    notify_state: NotifyState | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def namespec(self) -> str:

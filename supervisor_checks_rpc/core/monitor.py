@@ -6,7 +6,7 @@ from collections import deque
 
 from . import model
 from .counters import Counters
-from .health import IN_HAND
+from .health import OPERATOR_ACTED
 from .health import Health
 from .model import CheckSpec
 from .model import Process
@@ -172,7 +172,7 @@ class Monitor:
         """Whether it is unhealthy, or its process does not run."""
         return self.state == model.UNHEALTHY or not self.process.pid
 
-    def reset_failures(self, now: float, why: str = IN_HAND) -> None:
+    def reset_failures(self, now: float, why: str = OPERATOR_ACTED) -> None:
         """Forget the failures so far, and ignore those of runs that are under way; for when an operator acts."""
         self.health.reset_failures()
         self.health.ignore_failures_before(now, why)
@@ -246,7 +246,7 @@ class Monitor:
         return (model.UNHEALTHY, until) if is_undecided and self.is_crash_loop() else (state, until)
 
     def _is_stopping(self) -> bool:
-        return self.spec.is_notify and self.process.signs is not None and self.process.signs.is_stopping
+        return self.spec.is_notify and self.process.notify_state is not None and self.process.notify_state.is_stopping
 
     def _state_while_down(self) -> str:
         if self.waits_for:
@@ -284,8 +284,8 @@ class Monitor:
     def _why_now(self) -> str:
         if not self.process.pid:
             return self.waits_for or self._why_down or f'{self.process.namespec} is not running'
-        if self._is_stopping() and self.process.signs is not None:
-            return self.process.signs.stopping()
+        if self._is_stopping() and self.process.notify_state is not None:
+            return self.process.notify_state.stopping()
         if self.health.last is None:
             return 'no result yet'
         return self._reason_of(self.health.last)

@@ -20,8 +20,8 @@ from .model import Result
 from .model import Status
 from .monitor import NEVER
 from .monitor import Monitor
+from .notify_state import NotifyState
 from .schedule import Schedule
-from .signs import Signs
 from .summary import summarized
 from .text import printable_line
 
@@ -213,7 +213,7 @@ class Record:
                 continue
             silence = now - monitor.last_beat_at
             if monitor.spec.is_notify:
-                self._look_at_signs(monitor, now, at)
+                self._look_at_notify_state(monitor, now, at)
             elif silence > monitor.spec.ttl:
                 monitor.next_due = now + monitor.spec.schedule.interval
                 reason = f'no beat for {silence:.0f}s, expected one every {monitor.spec.ttl:g}s'
@@ -221,33 +221,33 @@ class Record:
                 silent.append(monitor)
         return silent
 
-    def take_signs(self, monitor: Monitor, signs: Signs, is_verdict: bool, now: float, at: float) -> None:
+    def take_notify_state(self, monitor: Monitor, state: NotifyState, is_verdict: bool, now: float, at: float) -> None:
         """Take in what the process told by NOTIFY_SOCKET; a message that is no verdict does not count as a failure."""
-        if is_verdict and not signs.is_triggered:
+        if is_verdict and not state.is_triggered:
             monitor.last_beat_at = now
-        if signs.is_stopping:
+        if state.is_stopping:
             monitor.note_stopping(now, at)
-        elif is_verdict or monitor.state == model.STARTING or not self._problem_of(monitor, signs, now):
-            self._look_at_signs(monitor, now, at)
+        elif is_verdict or monitor.state == model.STARTING or not self._problem_of(monitor, state, now):
+            self._look_at_notify_state(monitor, now, at)
 
-    def _look_at_signs(self, monitor: Monitor, now: float, at: float) -> None:
+    def _look_at_notify_state(self, monitor: Monitor, now: float, at: float) -> None:
         """Take in a result that says what the process told by NOTIFY_SOCKET, or did not tell in time."""
-        process, signs = monitor.process, monitor.process.signs
+        process, state = monitor.process, monitor.process.notify_state
         monitor.next_due = now + monitor.spec.schedule.interval
-        if signs is None:
+        if state is None:
             who = printable_line(process.namespec)
             outcome = model.ERROR
             reason = f'{who} (pid {process.pid}) has no NOTIFY_SOCKET: it was started before there was this check'
-        elif signs.error:
-            outcome, reason = model.ERROR, signs.error
+        elif state.error:
+            outcome, reason = model.ERROR, state.error
         else:
-            problem = self._problem_of(monitor, signs, now)
-            outcome, reason = model.FAILED if problem else model.PASSED, problem or signs.status or 'READY=1'
+            problem = self._problem_of(monitor, state, now)
+            outcome, reason = model.FAILED if problem else model.PASSED, problem or state.status or 'READY=1'
         monitor.add_result(_passive_result(monitor, outcome, reason, now, at), now, at)
 
     @staticmethod
-    def _problem_of(monitor: Monitor, signs: Signs, now: float) -> str:
-        return signs.problem(now - monitor.last_beat_at, monitor.spec.ttl)
+    def _problem_of(monitor: Monitor, state: NotifyState, now: float) -> str:
+        return state.problem(now - monitor.last_beat_at, monitor.spec.ttl)
 
     # -- what people and clocks do
 

@@ -171,25 +171,25 @@ class RestartPolicy:
             used.setdefault(use.group, {})[namespec] = use.limit
         return used
 
-    def prepares(self, request: RestartRequest) -> None:
+    def note_prepared(self, request: RestartRequest) -> None:
         """Take note that the restart is being prepared: it uses the group's quota, and does not count yet."""
         self.holds_until = -math.inf
         if request.uses_group_quota:
             self._quota_uses[request.namespec] = _QuotaUse(request.group, request.limits.max_restarting)
 
-    def acted(self, request: RestartRequest, now: float) -> None:
+    def note_begun(self, request: RestartRequest, now: float) -> None:
         """Take note that `request` is carried out: the process is being stopped, started, or was signalled."""
-        self.prepares(request)
+        self.note_prepared(request)
         self._note_in_group(request, now)
         self._histories.setdefault(request.namespec, _History()).add_restart(now)
 
-    def came_up(self, namespec: str, ends_at: float) -> None:
+    def note_started(self, namespec: str, ends_at: float) -> None:
         """Take note that the new instance runs: it uses the group's quota until it is healthy, or `ends_at`."""
         if namespec in self._quota_uses:
             self._quota_uses[namespec].ends_at = ends_at
             self.holds_until = -math.inf
 
-    def gave_up(self, namespec: str) -> None:
+    def release_quota(self, namespec: str) -> None:
         """Take note that the restart was given up: it no longer uses the group's quota."""
         self._quota_uses.pop(namespec, None)
         self.holds_until = -math.inf
@@ -226,7 +226,7 @@ class RestartPolicy:
         """Forget all processes but these."""
         for namespec in [n for n in (*self._histories, *self._quota_uses) if n not in namespecs]:
             self.reset(namespec)
-            self.gave_up(namespec)
+            self.release_quota(namespec)
         groups = {namespec.partition(':')[0] for namespec in namespecs}
         self._last_in_group = {group: at for group, at in self._last_in_group.items() if group in groups}
 

@@ -11,7 +11,7 @@ from itertools import chain
 from ..config.start_order import COMPLETED
 from ..config.start_order import Dependencies
 from ..core import model
-from ..core.health import BEGINS_AGAIN
+from ..core.health import DEPENDENCY_RECOVERED
 from ..core.model import Key
 from ..core.monitor import Monitor
 from ..core.record import Record
@@ -76,7 +76,7 @@ class Causes:
         now = self._clock()
         for monitor in self._record.monitors_of(namespec):
             if not monitor.spec.schedule.act_anyway:
-                monitor.reset_failures(now, BEGINS_AGAIN)
+                monitor.reset_failures(now, DEPENDENCY_RECOVERED)
                 monitor.refresh(now, time.time())
 
     def _may_be_held_back(self, monitor: Monitor) -> bool:

@@ -38,11 +38,11 @@ class Doorbell(dispatcher):
     def __init__(self, answer: Callable[[], object], on_turn: Callable[[], object]) -> None:
         # supervisord closes what has an HTTP server for its `server` together with that (options.close_httpservers).
         self.server: object = None
-        self._bell, ear = socket.socketpair()
+        self._bell, receiver = socket.socketpair()
         self._bell.setblocking(False)
         self._answer = answer
         self._on_turn = on_turn
-        dispatcher.__init__(self, ear)
+        dispatcher.__init__(self, receiver)
 
     def ring_at_signals(self) -> None:
         """Ring at every signal that supervisord handles."""

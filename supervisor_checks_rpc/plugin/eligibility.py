@@ -16,7 +16,7 @@ from ..core.record import Record
 from ..core.steps import SHUTDOWN
 from ..core.steps import Steps
 from ..core.steps import steps_of
-from .restarts import FindSubprocess
+from .restart import FindSubprocess
 
 # supervisord's own autorestart comes first: a process that is down is revived only after so long.
 REVIVE_AFTER_SECONDS = 2.0

@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor.medusa.asyncore_25 import dispatcher
 
-from ..core.signs import Signs
+from ..core.notify_state import NotifyState
 
 # A turn of supervisord's loop reads so many messages of a socket, each of so many bytes as systemd takes.
 MESSAGES_PER_TURN = 16
@@ -30,7 +30,7 @@ CPU_BURST_SECONDS = 0.05
 MOST_PER_TURN_SECONDS = 0.01
 # How many updates of one process are passed on per second: a program that sends more must not flood the log and the
 # event listeners.
-TELLS_PER_SECOND = 10
+UPDATES_PER_SECOND = 10
 # As far up from the sender its parents are looked at.
 MOST_PARENTS = 64
 # How long closing a descriptor that was sent with a message may block supervisord.
@@ -73,16 +73,16 @@ def is_descendant(pid: int, ancestor: int) -> bool:
 
 
 class NotifySocket(dispatcher):
-    """Reads what the instance of `subprocess` tells into `signs`, and calls `told(is_verdict)` then.
+    """Reads what the instance of `subprocess` tells into `state`, and calls `on_update(is_verdict)` then.
 
     Only `uid`, root and supervisord's own user can write to `path`. `ignored(pid)` is called for a message that came
     from no process of the instance, or that is no text of systemd's. `is_read_now` tells whether it was read since the
-    last turn of the loop. It is read as long as both its own `budget` and that `of_all` last. With `is_late` something
-    is still to be told.
+    last turn of the loop. It is read as long as both its own `budget` and that `of_all` last. With `has_update` there
+    is something to pass on.
     """
 
     def __init__(
-        self, path: str, uid: int | None, subprocess: Any, signs: Signs, told: Callable[[bool], object],
+        self, path: str, uid: int | None, subprocess: Any, state: NotifyState, on_update: Callable[[bool], object],
         ignored: Callable[[int], object], budget: Budget, of_all: Budget, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         # options.close_httpservers asks each dispatcher for it.
@@ -90,25 +90,25 @@ class NotifySocket(dispatcher):
         self.path = path
         self.is_read_now = False
         self._subprocess = subprocess
-        self._signs = signs
-        self._told = told
+        self._signs = state
+        self._on_update = on_update
         self._ignored = ignored
         self.budget = budget
         self._of_all = of_all
         self._clock = clock
-        self.is_late = self._is_verdict_late = False
+        self.has_update = self._is_verdict_pending = False
         # The tells of a second, and when that began.
-        self._tells, self._second = 0, clock()
+        self._passed_on, self._second = 0, clock()
         with ExitStack() as undo:
-            ear = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            ear.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            ear.bind(path)
+            receiver = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            receiver.bind(path)
             undo.callback(os.unlink, path)
             os.chmod(path, 0o600)
             if uid is not None:
                 os.chown(path, uid, -1)
             undo.pop_all()
-        dispatcher.__init__(self, ear)
+        dispatcher.__init__(self, receiver)
 
     # -- what supervisord's loop calls
 
@@ -160,21 +160,21 @@ class NotifySocket(dispatcher):
                     self._ignored(pid)
             elif data != _BARRIER:
                 is_verdict = self._signs.take(data.decode('utf-8', 'replace')) or is_verdict
-                self.is_late = True
+                self.has_update = True
             if has_descriptors or (is_verdict and self._signs.is_triggered):
                 break
-        self._is_verdict_late |= is_verdict
-        self.tell()
+        self._is_verdict_pending |= is_verdict
+        self.pass_on()
 
-    def tell(self) -> None:
-        """Pass on a pending update, at most TELLS_PER_SECOND times a second."""
+    def pass_on(self) -> None:
+        """Pass on a pending update, at most UPDATES_PER_SECOND times a second."""
         now = self._clock()
         if now - self._second >= 1.0:
-            self._tells, self._second = 0, now
-        if self.is_late and self._tells < TELLS_PER_SECOND:
-            self._tells += 1
-            is_verdict, self.is_late, self._is_verdict_late = self._is_verdict_late, False, False
-            self._told(is_verdict)
+            self._passed_on, self._second = 0, now
+        if self.has_update and self._passed_on < UPDATES_PER_SECOND:
+            self._passed_on += 1
+            is_verdict, self.has_update, self._is_verdict_pending = self._is_verdict_pending, False, False
+            self._on_update(is_verdict)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from supervisor.options import make_namespec
 
 from ..core.model import CheckSpec
 from ..core.monitor import Monitor
-from ..core.signs import Signs
+from ..core.notify_state import NotifyState
 from ..core.text import printable_line
 from ..core.text import printable_name
 from .guards import guarded
@@ -39,16 +39,16 @@ SOCKET, USEC, PID = 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'
 class NotifySockets:
     """The sockets of one supervisord. `monitors_of(namespec)` returns those of type notify of a process.
 
-    `told(namespec, signs, is_verdict)` is called when a process has told something.
+    `on_update(namespec, state, is_verdict)` is called when a process has told something.
     """
 
     def __init__(
-        self, log: Any, monitors_of: Callable[[str], list[Monitor]], told: Callable[[str, Signs, bool], None],
-        clock: Callable[[], float] = time.monotonic,
+        self, log: Any, monitors_of: Callable[[str], list[Monitor]],
+        on_update: Callable[[str, NotifyState, bool], None], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._log = log
         self._monitors_of = monitors_of
-        self._told = told
+        self._on_update = on_update
         self._clock = clock
         self._directory = ''
         self._numbers = count(1)
@@ -58,7 +58,7 @@ class NotifySockets:
         # These get their share of the time that passes on each turn; the others when they are used next.
         self._used_up: set[Budget] = set()
         # Those with something that is still to be told.
-        self._late: set[NotifySocket] = set()
+        self._pending: set[NotifySocket] = set()
         # What supervisord's own environment has, while it is changed for a child: as from systemd.
         self._own: dict[str, str | None] = {}
         events.subscribe(events.ProcessStateEvent, guarded(log, self._on_process_state))
@@ -78,10 +78,10 @@ class NotifySockets:
             sock.is_read_now = False
             sock.budget.spend(spent / len(were_read), now)
             self._budget.spend(spent / len(were_read), now)
-        self._late = {sock for sock in (*self._late, *were_read) if sock.is_late}
+        self._pending = {sock for sock in (*self._pending, *were_read) if sock.has_update}
         # Telling may end a process, and its socket.
-        for sock in list(self._late):
-            sock.tell()
+        for sock in list(self._pending):
+            sock.pass_on()
         budgets = {*self._used_up, self._budget, *(sock.budget for sock in were_read)}
         self._used_up = {budget for budget in budgets if not budget.is_left}
 
@@ -99,30 +99,31 @@ class NotifySockets:
         is_start = isinstance(event, events.ProcessStateStartingEvent)
         if namespec in self._sockets and (is_start or isinstance(event, _ENDS)):
             gone = self._sockets.pop(namespec)
-            self._late.discard(gone)
+            self._pending.discard(gone)
             gone.close()
         if is_start:
-            subprocess.health_signs = None
+            subprocess.health_notify_state = None
             checks = [monitor.spec for monitor in self._monitors_of(namespec)]
             if checks:
                 self._open(namespec, subprocess, checks)
 
     def _open(self, namespec: str, subprocess: Any, checks: Sequence[CheckSpec]) -> None:
-        signs = subprocess.health_signs = Signs()
+        state = subprocess.health_notify_state = NotifyState()
         if SOCKET in (subprocess.config.environment or {}):
-            signs.error = printable_line(f'environment of {namespec} sets {SOCKET} itself, expected no such variable')
+            state.error = printable_line(f'environment of {namespec} sets {SOCKET} itself, expected no such variable')
             return
         try:
             uid = _uid(subprocess, checks)
             path = os.path.join(self._made_directory(), str(next(self._numbers)))
+            on_update = guarded(self._log, lambda is_verdict: self._on_update(namespec, state, is_verdict))
             self._sockets[namespec] = NotifySocket(
-                path, uid, subprocess, signs, guarded(self._log, lambda verdict: self._told(namespec, signs, verdict)),
-                lambda pid: self._note_ignored(namespec, signs, pid), Budget(SHARE_OF_ONE, self._clock()), self._budget,
+                path, uid, subprocess, state, on_update,
+                lambda pid: self._note_ignored(namespec, state, pid), Budget(SHARE_OF_ONE, self._clock()), self._budget,
                 self._clock,
             )  # fmt: skip
         except (OSError, KeyError) as why:
-            signs.error = printable_line(f'cannot make a {SOCKET} for {namespec}: {why}')
-            self._log.error(f'health: {signs.error}')
+            state.error = printable_line(f'cannot make a {SOCKET} for {namespec}: {why}')
+            self._log.error(f'health: {state.error}')
             return
         ttl = min(check.ttl for check in checks)
         usec = str(int(ttl * 1e6)) if math.isfinite(ttl) else None
@@ -142,13 +143,13 @@ class NotifySockets:
         own, self._own = self._own, {}
         _set_environment(own)
 
-    def _note_ignored(self, namespec: str, signs: Signs, pid: int) -> None:
-        signs.ignored += 1
+    def _note_ignored(self, namespec: str, state: NotifyState, pid: int) -> None:
+        state.ignored += 1
         # The 1st, 2nd, 4th, 8th …, lest they fill the log.
-        if signs.ignored & (signs.ignored - 1) == 0:
+        if state.ignored & (state.ignored - 1) == 0:
             self._log.warn(
                 f'health: {printable_name(namespec)}: ignored a message to its {SOCKET}, from pid {pid}: it is from no '
-                f'process of it that still runs, too long, or no text ({signs.ignored} so far)'
+                f'process of it that still runs, too long, or no text ({state.ignored} so far)'
             )
 
     def _on_stopping(self, _event: object) -> None:

@@ -12,7 +12,7 @@ from ..core.model import CheckSpec
 from ..core.model import Process
 from ..core.monitor import Monitor
 from ..core.schedule import Schedule
-from .restarts import IsPrepared
+from .restart import IsPrepared
 from .worker_link import WorkerLink
 
 

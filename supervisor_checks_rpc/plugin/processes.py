@@ -132,8 +132,8 @@ def running_instance(group: str, name: str, subprocess: Any) -> Process:
     """Return the instance of a process that runs now; its pid is 0 when none does."""
     pid = subprocess.pid if subprocess.state in _UP else 0
     started = getattr(subprocess, 'health_started', 0.0) if pid else 0.0
-    logs, signs = getattr(subprocess, 'health_logs', {}), getattr(subprocess, 'health_signs', None)
-    return Process(group, name, pid, started, tuple(getattr(subprocess, 'health_exits', ())), logs, signs)
+    logs, notify_state = getattr(subprocess, 'health_logs', {}), getattr(subprocess, 'health_notify_state', None)
+    return Process(group, name, pid, started, tuple(getattr(subprocess, 'health_exits', ())), logs, notify_state)
 
 
 def _path_of(config: Any, log: str) -> str:

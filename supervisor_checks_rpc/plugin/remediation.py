@@ -41,9 +41,9 @@ from .operator_actions import is_meant
 from .preparation import Preparations
 from .processes import is_down_for_good
 from .processes import spawn_error
-from .restarts import CannotRestart
-from .restarts import FindSubprocess
-from .restarts import Restart
+from .restart import CannotRestart
+from .restart import FindSubprocess
+from .restart import Restart
 from .restarts import Restarts
 from .status_reports import NOT_REVIVED
 from .status_reports import StatusReports
@@ -51,7 +51,7 @@ from .status_reports import why_suspended
 from .worker_link import WorkerLink
 
 
-class _Look(NamedTuple):
+class _ActInputs(NamedTuple):
     """What decides whether a monitor asks for an act; `has_failed` is false for one in a crash loop alone, and after an
     error."""
 
@@ -89,7 +89,7 @@ class Remediation:
         # The limits of each process, until checks are matched with processes anew.
         self._limits_by_process: dict[str, RestartLimits] = {}
         # What `act` found when it looked at the troubled monitors last.
-        self._last_evaluated: list[_Look] | None = None
+        self._last_evaluated: list[_ActInputs] | None = None
         # By process and cause.
         self.restart_counts: Counter[tuple[str, str]] = Counter()
         self.policy = RestartPolicy()
@@ -111,7 +111,7 @@ class Remediation:
         troubled = self._record.troubled()
         # Called with every report: with a hundred processes that may not be restarted yet, finding that out again
         # takes supervisord milliseconds.
-        evaluated = [self._look_at(monitor, now) for monitor in troubled]
+        evaluated = [self._act_inputs_of(monitor, now) for monitor in troubled]
         is_as_before = evaluated == self._last_evaluated and now < self.policy.holds_until
         if is_as_before and not any(map(may_be_revived, troubled)):
             return []
@@ -130,10 +130,10 @@ class Remediation:
         self._last_evaluated = evaluated
         return [by_process[request.namespec][0].process for request in suspended]
 
-    def _look_at(self, monitor: Monitor, now: float) -> _Look:
+    def _act_inputs_of(self, monitor: Monitor, now: float) -> _ActInputs:
         has_failed = monitor.health.state(now) == model.UNHEALTHY and monitor.health.last_outcome != model.ERROR
         is_held_back = self._hold_back(monitor)
-        return _Look(monitor, monitor.state_changed_at, is_held_back, self._steps.is_due(monitor), has_failed)
+        return _ActInputs(monitor, monitor.state_changed_at, is_held_back, self._steps.is_due(monitor), has_failed)
 
     def _in_need(self, troubled: Sequence[Monitor], now: float) -> dict[str, list[Monitor]]:
         """Return the monitors that ask for an act, by process; without processes whose restart is under way."""
@@ -179,13 +179,13 @@ class Remediation:
         reason = self._reason(monitors)
         signal_name = self._signal(monitors)
         if signal_name is not None:
-            self.policy.acted(request, now)
+            self.policy.note_begun(request, now)
             self._steps.take(monitors)
             self._log.warn(f'health: sending {signal_name} to {process.namespec} (pid {process.pid}): {reason}')
             self._find_subprocess(process).signal(signal_number(signal_name))
             return
         is_prepared = self._preparations.begin(process, self._find_subprocess(process), monitors)
-        self.policy.prepares(request)
+        self.policy.note_prepared(request)
         event = ProcessHealthRestartedEvent(process, '', monitors[0].state, reason)
         self._prepared[request.namespec] = request, monitors, event
         try:
@@ -196,7 +196,7 @@ class Remediation:
         except CannotRestart as why:
             self._log.warn(f'health: {why}')
             self._prepared.pop(request.namespec, None)
-            self.policy.gave_up(request.namespec)
+            self.policy.release_quota(request.namespec)
 
     def kills_leftovers(self, process: Process) -> bool:
         """Tell whether a check of the process has children killed that a stopped instance left behind."""
@@ -206,7 +206,7 @@ class Remediation:
         """Take note that a restart begins to stop or start its process: only then it counts, and is announced."""
         request, monitors, event = self._prepared.pop(namespec, (None, (), None))
         if request is not None:
-            self.policy.acted(request, self._clock())
+            self.policy.note_begun(request, self._clock())
             if not request.is_revival:
                 self._steps.take(monitors)
             notify(self._log, event)
@@ -254,7 +254,7 @@ class Remediation:
         """Take note that a restart is over: whether a new instance runs, and why it began, '' if it did not."""
         self._prepared.pop(namespec, None)
         if not is_up:
-            self.policy.gave_up(namespec)
+            self.policy.release_quota(namespec)
             return
         monitors = self._record.monitors_of(namespec)
         if cause:
@@ -265,7 +265,7 @@ class Remediation:
         # The longest time in which the new instance may be found healthy: it counts as coming up until then.
         start_period = max((monitor.spec.schedule.start_period for monitor in monitors), default=0.0)
         start_period = max(start_period, subprocess.config.startsecs if subprocess else 0.0)
-        self.policy.came_up(namespec, self._clock() + start_period)
+        self.policy.note_started(namespec, self._clock() + start_period)
 
     # -- what people do
 
@@ -303,10 +303,10 @@ class Remediation:
             self._eligibility.stopped_by_operator.discard(namespec)
         if subprocess.state == ProcessStates.STOPPING and not self.restarts.is_stopping(namespec):
             self.reset(namespec)
-            self.policy.gave_up(namespec)
+            self.policy.release_quota(namespec)
         if is_down_for_good(subprocess) and not self.restarts.is_restarting(namespec):
             # It is not coming back: others of its group need not wait for it.
-            self.policy.gave_up(namespec)
+            self.policy.release_quota(namespec)
         self.restarts.process_changed(namespec)
 
     def operator_asked(self, verb: str, group: str, name: str) -> None:

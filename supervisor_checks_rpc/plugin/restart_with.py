@@ -12,7 +12,7 @@ from ..config.start_order import HEALTHY
 from ..core.model import Key
 from ..core.model import Process
 from .readiness import Readiness
-from .restarts import CannotRestart
+from .restart import CannotRestart
 
 _UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 

@@ -28,78 +28,24 @@ from ..core.counters import BY_CHECK
 from ..core.model import Process
 from ..core.text import printable_line
 from ..core.text import span
-from ..errors import HealthError
 from . import leftovers
 from .operator_actions import is_meant
+from .restart import ENDED
+from .restart import PREPARING
+from .restart import RETRYING
+from .restart import STARTING
+from .restart import STOPPED_BY_OPERATOR
+from .restart import STOPPING
+from .restart import UP
+from .restart import CannotRestart
+from .restart import FindSubprocess
+from .restart import IsPrepared
+from .restart import Restart
 
 # A start takes supervisord milliseconds; after this time the other restarts wait for the loop's next turn.
 LONGEST_TURN_SECONDS = 0.05
-PREPARING = 'preparing'
-STOPPING = 'stopping'
-STARTING = 'starting'
 # How long the new instance waits for the end of children that got SIGKILL; init may be slow to reap them.
 KILLED_WITHIN_SECONDS = 2.0
-RETRYING = 'retrying'
-
-_STOPPED_BY_OPERATOR = 'stopped by an operator meanwhile'
-_UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
-_GIVEN_UP = (ProcessStates.FATAL, ProcessStates.EXITED)
-
-# Tells whether what is to happen before the stop is over.
-IsPrepared = Callable[[], bool]
-FindSubprocess = Callable[[Process], Any]
-
-
-class CannotRestart(HealthError):
-    """The process is not there to be restarted; the message says why."""
-
-
-class Restart:
-    """One restart. It ends when its process runs again, or with a `failure` that says why the process does not.
-
-    `is_wanted` becomes false when an operator stops the process; `is_by_operator` is true if a person requested it.
-    supervisord sends SIGKILL after `stop_timeout` seconds, or after the program's `stopwaitsecs` if that is sooner.
-    With `kill_leftovers`, children that the stopped instance left behind are killed before the new one starts.
-    `cause` is one of RESTART_REASONS. `is_restarted_again` tells whether another restart of the process began after the
-    end of this one.
-    """
-
-    def __init__(
-        self, process: Process, subprocess: Any, cause: str, is_prepared: IsPrepared, stop_timeout: float | None,
-        kill_leftovers: bool, is_restarted_again: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        self.process = process
-        self.subprocess = subprocess
-        self.cause = cause
-        self.is_prepared = is_prepared
-        self.stop_timeout = stop_timeout
-        self.kill_leftovers = kill_leftovers
-        self.is_restarted_again = is_restarted_again
-        self.phase = PREPARING
-        self.is_wanted = True
-        self.is_by_operator = False
-        self.failure = ''
-        # Starts of the new instance that raised, what the last one raised, and when the next one is due.
-        self.failed_starts = 0
-        self.start_problem = ''
-        self.next_start_at = 0.0
-        # Deadline for the end of the old instance's children, before the new one starts; None until somebody looked.
-        self.leftovers_end_at: float | None = None
-
-    def is_done(self) -> bool:
-        """Tell whether it ended: the process runs again, or never will through us."""
-        if self.failure:
-            return True
-        if self.phase != STARTING:
-            return False
-        state = self.subprocess.get_state()
-        # It may have been RUNNING before that, for less than a turn of supervisord's loop.
-        if state == ProcessStates.STOPPED and not self.is_restarted_again():
-            self.failure = _STOPPED_BY_OPERATOR
-        if state in (*_GIVEN_UP, ProcessStates.UNKNOWN):
-            self.failure = self.subprocess.spawnerr or 'it ended again at once'
-        # BACKOFF: supervisord starts it again, until it runs or is FATAL.
-        return state not in (ProcessStates.STARTING, ProcessStates.STOPPING, ProcessStates.BACKOFF)
 
 
 class Restarts:
@@ -189,7 +135,7 @@ class Restarts:
         restart = self._under_way.get(namespec)
         if restart is None or restart.phase != STOPPING or restart.subprocess.state != ProcessStates.STOPPING:
             return ''
-        what = 'being restarted' if restart.is_wanted else _STOPPED_BY_OPERATOR
+        what = 'being restarted' if restart.is_wanted else STOPPED_BY_OPERATOR
         seconds = max(restart.subprocess.delay - time.time(), 0.0)
         return f'{namespec} is {what}; stopping, SIGKILL in {span(seconds)}'
 
@@ -198,13 +144,13 @@ class Restarts:
         return any(self._can_go_on(restart) for restart in self._under_way.values())
 
     def _can_go_on(self, restart: Restart) -> bool:
-        is_down = restart.subprocess.state in (ProcessStates.STOPPED, *_GIVEN_UP)
+        is_down = restart.subprocess.state in (ProcessStates.STOPPED, *ENDED)
         if restart.phase == RETRYING:
             return is_down and (not restart.is_wanted or self._clock() >= restart.next_start_at)
         if restart.leftovers_end_at is not None:
             is_over = self._clock() >= restart.leftovers_end_at or not leftovers.are_left(restart.process.pid)
             return is_down and is_over
-        return restart.phase == PREPARING and restart.subprocess.state in _UP and restart.is_prepared()
+        return restart.phase == PREPARING and restart.subprocess.state in UP and restart.is_prepared()
 
     def process_changed(self, namespec: str) -> None:
         """Take note that the process changed its state; the next step is made on the loop's next turn."""
@@ -223,7 +169,7 @@ class Restarts:
     def cancel(self, namespec: str, why: str) -> None:
         """Cancel a restart that no operator asked for, while its process is up and still being prepared."""
         restart = self._under_way.get(namespec)
-        if restart and restart.phase == PREPARING and not restart.is_by_operator and restart.subprocess.state in _UP:
+        if restart and restart.phase == PREPARING and not restart.is_by_operator and restart.subprocess.state in UP:
             self._end(restart, why)
 
     def advance(self) -> None:
@@ -254,10 +200,10 @@ class Restarts:
             if restart.phase in (STOPPING, RETRYING) and restart.is_wanted:
                 self._start(restart)
             else:
-                self._end(restart, _STOPPED_BY_OPERATOR)
-        elif not subprocess.pid and subprocess.state in _GIVEN_UP:
+                self._end(restart, STOPPED_BY_OPERATOR)
+        elif not subprocess.pid and subprocess.state in ENDED:
             # It died of the preparation, or supervisord gave up on it: it was running, so we start it again.
-            self._start(restart) if restart.is_wanted else self._end(restart, _STOPPED_BY_OPERATOR)
+            self._start(restart) if restart.is_wanted else self._end(restart, STOPPED_BY_OPERATOR)
         elif subprocess.state == ProcessStates.STOPPING and restart.phase == PREPARING:
             restart.is_wanted = False
         elif subprocess.state == ProcessStates.BACKOFF and restart.phase == PREPARING and not restart.process.pid:
@@ -268,7 +214,7 @@ class Restarts:
             self._end(restart, '')
         elif subprocess.state == ProcessStates.UNKNOWN:
             self._end(restart, 'it is in an unknown process state')
-        elif subprocess.state in _UP:
+        elif subprocess.state in UP:
             self._step_up(restart)
 
     def _step_up(self, restart: Restart) -> None:
@@ -276,7 +222,7 @@ class Restarts:
         if restart.subprocess.pid != restart.process.pid:
             self._end(restart, '' if restart.is_wanted else 'somebody else restarted it')
         elif not restart.is_wanted and restart.phase == PREPARING:
-            self._end(restart, _STOPPED_BY_OPERATOR)
+            self._end(restart, STOPPED_BY_OPERATOR)
         elif restart.phase == PREPARING and restart.is_prepared():
             self._stop(restart)
 
@@ -357,5 +303,5 @@ class Restarts:
 def _is_instance(process: Process, subprocess: Any) -> bool:
     """Tell whether `process` is the instance of `subprocess` now: of the same pid, or with pid 0 one that is down."""
     if process.pid:
-        return bool(subprocess.state in _UP and subprocess.pid == process.pid)
-    return bool(subprocess.state in (*_GIVEN_UP, ProcessStates.BACKOFF) and not subprocess.pid)
+        return bool(subprocess.state in UP and subprocess.pid == process.pid)
+    return bool(subprocess.state in (*ENDED, ProcessStates.BACKOFF) and not subprocess.pid)

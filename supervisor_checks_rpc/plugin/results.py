@@ -10,7 +10,7 @@ from ..core import model
 from ..core.model import Process
 from ..core.model import Result
 from ..core.monitor import Monitor
-from ..core.signs import Signs
+from ..core.notify_state import NotifyState
 from ..core.text import printable_line
 from ..errors import HealthError
 from ..errors import UnknownName
@@ -60,13 +60,13 @@ class Results:
         monitors = self._parts.record.monitors_of(namespec)
         return [monitor for monitor in monitors if monitor.spec.is_notify and not monitor.spec.error]
 
-    def told(self, namespec: str, signs: Signs, is_verdict: bool) -> None:
+    def note_notify_state(self, namespec: str, state: NotifyState, is_verdict: bool) -> None:
         """Record what an instance sent to its NOTIFY_SOCKET."""
         self._parts.refresh_instances()
         for monitor in self.notify_monitors(namespec):
-            if monitor.process.signs is signs:
+            if monitor.process.notify_state is state:
                 with self._judging(monitor):
-                    self._parts.record.take_signs(monitor, signs, is_verdict, self._parts.clock(), time.time())
+                    self._parts.record.take_notify_state(monitor, state, is_verdict, self._parts.clock(), time.time())
 
     @contextmanager
     def _judging(self, monitor: Monitor) -> Iterator[None]:

@@ -16,7 +16,7 @@ from ..errors import UnknownName
 from ..options import MAX_INT
 from ..protocol import encoding
 from .configuration import CannotReload
-from .restarts import CannotRestart
+from .restart import CannotRestart
 from .results import TooManyExternalChecks
 
 

@@ -30,7 +30,7 @@ from .notifications import Notifications
 from .notify_sockets import NotifySockets
 from .operator_actions import OperatorWatch
 from .parts import Parts
-from .restarts import Restart
+from .restart import Restart
 from .results import Results
 from .stop_replies import OurStops
 from .supervisord_events import SupervisordEvents
@@ -59,7 +59,7 @@ class HealthService:
             supervisord, guarded(self.log, self._operator_asked), guarded(self.log, self._configuration.follow_reread),
             parts.ring, our_stops,
         )  # fmt: skip
-        notify_sockets = NotifySockets(self.log, self.results.notify_monitors, self.results.told, clock)
+        notify_sockets = NotifySockets(self.log, self.results.notify_monitors, self.results.note_notify_state, clock)
         SupervisordEvents(parts, self.results, self.listeners, notify_sockets, operator_watch)
 
     # -- what is known

@@ -21,7 +21,7 @@ from .usage import help_text
 from .usage import of_error
 
 
-class Door(NamedTuple):
+class Frontend(NamedTuple):
     """The program that runs a command: its name, the server that it calls, and whether it prompts for a login."""
 
     prog: str
@@ -30,20 +30,20 @@ class Door(NamedTuple):
     asks_login: bool = False
 
 
-def execute(words: Sequence[str], ask: Callable[..., Any], stdout: Any, door: Door) -> int:
+def execute(words: Sequence[str], ask: Callable[..., Any], stdout: Any, frontend: Frontend) -> int:
     """Carry out the command of these words; no exception escapes, but that of a login which can be typed."""
     as_json = '--json' in words
     console = Console(stdout)
     try:
-        return _guarded([word for word in words if word != '--json'], ask, console, door, as_json)
+        return _guarded([word for word in words if word != '--json'], ask, console, frontend, as_json)
     except OutputClosed:
         console.abandon()
         return GENERIC
 
 
-def _guarded(words: Sequence[str], ask: Callable[..., Any], console: Console, door: Door, as_json: bool) -> int:
+def _guarded(words: Sequence[str], ask: Callable[..., Any], console: Console, frontend: Frontend, as_json: bool) -> int:
     if {'help', '--help', '-h'}.intersection(words[:1]):
-        console.say(help_text(door.prog))
+        console.say(help_text(frontend.prog))
         return SUCCESS
     try:
         with reply_timeout(REPLY_TIMEOUT):
@@ -53,8 +53,8 @@ def _guarded(words: Sequence[str], ask: Callable[..., Any], console: Console, do
     except KeyboardInterrupt:
         problem = Problem('interrupted')
     except CALL_ERRORS as why:
-        if door.asks_login and getattr(why, 'errcode', 0) == 401:
+        if frontend.asks_login and getattr(why, 'errcode', 0) == 401:
             raise
-        problem = of_error(why, door.url, door.password)
-    console.say(json.dumps({'error': str(problem).splitlines()[0]}) if as_json else problem.shown(door.prog))
+        problem = of_error(why, frontend.url, frontend.password)
+    console.say(json.dumps({'error': str(problem).splitlines()[0]}) if as_json else problem.shown(frontend.prog))
     return problem.exitstatus

@@ -76,10 +76,10 @@ def _run(argv: list[str]) -> int:
 
 
 def _command(words: list[str], server: Server) -> int:
-    from .execute import Door
+    from .execute import Frontend
     from .execute import execute
 
-    return execute(words, server.ask, sys.stdout, Door(PROGRAM, server.url, server.password))
+    return execute(words, server.ask, sys.stdout, Frontend(PROGRAM, server.url, server.password))
 
 
 def _check(server: Server) -> int:

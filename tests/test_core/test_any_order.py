@@ -230,7 +230,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.stop(program)
         self.explain(program, INACTIVE)
         self.policy.reset(program.namespec)
-        self.policy.gave_up(program.namespec)
+        self.policy.release_quota(program.namespec)
 
     @rule(which=WHICH)
     def an_operator_starts(self, which: int) -> None:
@@ -335,7 +335,7 @@ class AnyOrder(RuleBasedStateMachine):
         for monitor in monitors:
             self.assert_has_failed(monitor)
             assert not self.now < monitor.paused_until
-        self.policy.acted(one, self.now)
+        self.policy.note_begun(one, self.now)
         self.steps.take(monitors)
         program.restarted_at = self.now
         if one.uses_group_quota:
@@ -351,10 +351,10 @@ class AnyOrder(RuleBasedStateMachine):
             if is_up:
                 self.start(program)
                 program.back_until = self.now + START_PERIOD
-                self.policy.came_up(program.namespec, program.back_until)
+                self.policy.note_started(program.namespec, program.back_until)
             else:
                 self.explain(program, model.UNKNOWN)
-                self.policy.gave_up(program.namespec)
+                self.policy.release_quota(program.namespec)
 
     # -- what holds at every moment
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from supervisor_checks_rpc.core.health import IN_HAND
 from supervisor_checks_rpc.core.health import IS_STARTING
+from supervisor_checks_rpc.core.health import OPERATOR_ACTED
 from supervisor_checks_rpc.core.health import STOOD_STILL
 from supervisor_checks_rpc.core.health import Health
 from supervisor_checks_rpc.core.model import ERROR
@@ -457,11 +457,11 @@ def test_two_runs_that_began_at_the_same_moment_both_count() -> None:
 
 def test_an_excuse_is_told_with_its_reason_and_the_later_one_holds() -> None:
     health = Health(schedule(), WEB)
-    health.ignore_failures_before(STARTED + 20.0, IN_HAND)
+    health.ignore_failures_before(STARTED + 20.0, OPERATOR_ACTED)
     health.ignore_failures_before(STARTED + 20.0, STOOD_STILL)
     health.ignore_failures_before(STARTED + 10.0, STOOD_STILL)
     health.observe(result(FAILED, STARTED + 19.0))
-    assert health.why_not_counted() == IN_HAND
+    assert health.why_not_counted() == OPERATOR_ACTED
 
 
 def test_an_invalid_result_makes_the_check_invalid_until_another_comes() -> None:

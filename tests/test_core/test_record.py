@@ -1014,3 +1014,17 @@ def test_what_is_paused_or_does_not_run_is_not_silent() -> None:
     record.resume(record.monitors(), 50.0, EPOCH)
     record.set_instance(replace(WEB, pid=0), 51.0)
     assert record.fail_silent(99.0, EPOCH) == []
+
+
+def test_what_was_known_before_a_pause_does_not_count_after_it_however_short_it_was() -> None:
+    record = record_of((spec(), WEB))
+    run_at(record, 0.0)
+    record.pause(record.monitors(), 10.0, 1.0, EPOCH)
+    assert state(record, 11.0) == UNKNOWN
+
+
+def test_nobody_asks_for_what_is_paused_before_its_pause_ends() -> None:
+    record = record_of((spec(), WEB))
+    record.pause(record.monitors(), 60.0, 0.0, EPOCH)
+    assert record.wait(1.0) == LONGEST_WAIT_SECONDS
+    assert record.wait(58.0) == pytest.approx(2.0)

@@ -34,8 +34,8 @@ def restart(policy: RestartPolicy, one: RestartRequest, now: float) -> bool:
     """Restart `one` if the policy says so, with a new instance at once; tell whether it did."""
     chosen, _ = policy.choose([one], now)
     for each in chosen:
-        policy.acted(each, now)
-        policy.came_up(each.namespec, now)
+        policy.note_begun(each, now)
+        policy.note_started(each.namespec, now)
     return bool(chosen)
 
 
@@ -112,12 +112,12 @@ class Plant:
             subject.is_under_way = False
             subject.back_until = self.now + START_PERIOD
             subject.sick_since = None
-            self.policy.came_up(subject.name, subject.back_until)
+            self.policy.note_started(subject.name, subject.back_until)
 
     def give_up(self, subject: Subject) -> None:
         if subject.is_under_way:
             subject.is_under_way = False
-            self.policy.gave_up(subject.name)
+            self.policy.release_quota(subject.name)
 
     def reset(self, subject: Subject) -> None:
         subject.suspended = False
@@ -149,7 +149,7 @@ class Plant:
         subject.streak += 1
         subject.well_since = None
         subject.is_under_way = subject.uses_group_quota
-        self.policy.acted(one, self.now)
+        self.policy.note_begun(one, self.now)
 
     def coming_back(self, group: str) -> list[Subject]:
         return [s for s in self.subjects if s.group == group and s.uses_group_quota and s.is_coming_back(self.now)]
@@ -383,9 +383,9 @@ def test_one_of_a_group_at_a_time_and_the_longest_unhealthy_first() -> None:
     while group:
         chosen, _ = policy.choose(group, now)
         assert len(chosen) == 1
-        policy.acted(chosen[0], now)
+        policy.note_begun(chosen[0], now)
         assert policy.choose(group, now + 1)[0] == []
-        policy.came_up(chosen[0].namespec, now + 30.0)
+        policy.note_started(chosen[0].namespec, now + 30.0)
         group.remove(chosen[0])
         assert policy.choose(group, now + 29.0)[0] == []
         order += names(chosen)
@@ -396,8 +396,8 @@ def test_one_of_a_group_at_a_time_and_the_longest_unhealthy_first() -> None:
 def test_the_next_need_not_wait_when_the_last_is_healthy() -> None:
     policy = RestartPolicy()
     first, second = sick('web:0'), sick('web:1')
-    policy.acted(first, 0.0)
-    policy.came_up('web:0', 1000.0)
+    policy.note_begun(first, 0.0)
+    policy.note_started('web:0', 1000.0)
     assert policy.choose([second], 5.0)[0] == []
     policy.observe('web:0', True, 6.0)
     assert names(policy.choose([second], 6.0)[0]) == ['web:1']
@@ -407,20 +407,20 @@ def test_the_next_need_not_wait_when_the_last_is_healthy() -> None:
 def test_one_whose_restart_is_under_way_keeps_its_place(word: str) -> None:
     """It was well while we waited for its dump, or an operator reset its counters: it is about to be stopped."""
     policy = RestartPolicy()
-    policy.acted(sick('web:0'), 0.0)
+    policy.note_begun(sick('web:0'), 0.0)
     if word == 'a pass':
         policy.observe('web:0', True, 1.0)
     else:
         policy.reset('web:0')
     assert policy.choose([sick('web:1')], 2.0)[0] == []
-    policy.gave_up('web:0')
+    policy.release_quota('web:0')
     assert names(policy.choose([sick('web:1')], 3.0)[0]) == ['web:1']
 
 
 def test_one_that_is_unhealthy_again_comes_back_no_more_and_waits_for_its_turn() -> None:
     policy = RestartPolicy()
-    policy.acted(sick('web:0'), 0.0)
-    policy.came_up('web:0', 1000.0)
+    policy.note_begun(sick('web:0'), 0.0)
+    policy.note_started('web:0', 1000.0)
     assert policy.choose([sick('web:1', since=50.0)], 99.0)[0] == []
     both = [sick('web:0', since=90.0), sick('web:1', since=50.0)]
     assert names(policy.choose(both, 100.0)[0]) == ['web:1']
@@ -438,20 +438,20 @@ def test_a_group_delay_is_waited_for_since_the_last_restart_of_another_of_the_gr
     old = [replace(sick(f'web:{number}', limits=many), group_delay=60.0) for number in range(3)]
     policy = RestartPolicy()
     assert names(policy.choose([*old, sick('job:0', group='job', limits=many)], 0.0)[0]) == ['job:0', 'web:0']
-    policy.acted(old[0], 5.0)
-    policy.came_up('web:0', 6.0)
+    policy.note_begun(old[0], 5.0)
+    policy.note_started('web:0', 6.0)
     assert policy.choose(old[1:], 7.0)[0] == []
     assert policy.holds_until == 65.0
     assert names(policy.choose([sick('web:9', limits=many)], 8.0)[0]) == ['web:9']
-    policy.acted(sick('web:9', limits=many), 8.0)
-    policy.came_up('web:9', 9.0)
+    policy.note_begun(sick('web:9', limits=many), 8.0)
+    policy.note_started('web:9', 9.0)
     assert policy.choose(old[1:], 67.0)[0] == []
     assert names(policy.choose(old[1:], 68.0)[0]) == ['web:1']
 
 
 def test_what_stays_up_needs_no_place() -> None:
     policy = RestartPolicy()
-    policy.acted(sick('web:0'), 0.0)
+    policy.note_begun(sick('web:0'), 0.0)
     assert names(policy.choose([replace(sick('web:1'), uses_group_quota=False)], 1.0)[0]) == ['web:1']
     both, _ = RestartPolicy().choose([replace(sick('web:0'), uses_group_quota=False), sick('web:1')], 1.0)
     assert names(both) == ['web:0', 'web:1']
@@ -462,14 +462,14 @@ def test_the_least_max_restarting_of_those_that_come_back_holds() -> None:
     one, other = sick('web:0', limits=LIMITS), sick('web:1', limits=many)
     assert names(RestartPolicy().choose([one, other], 0.0)[0]) == ['web:0']
     policy = RestartPolicy()
-    policy.acted(other, 0.0)
+    policy.note_begun(other, 0.0)
     assert policy.choose([one], 1.0)[0] == []
     assert names(policy.choose([replace(other, namespec='web:2')], 1.0)[0]) == ['web:2']
 
 
 def test_a_process_that_is_gone_leaves_nothing_behind() -> None:
     policy = RestartPolicy()
-    policy.acted(sick('web:0'), 0.0)
+    policy.note_begun(sick('web:0'), 0.0)
     policy.forget_all_but({'web:1'})
     assert policy.next_restart_at('web:0') is None
     assert names(policy.choose([sick('web:1')], 1.0)[0]) == ['web:1']
@@ -511,10 +511,10 @@ def test_the_answer_holds_until_a_backoff_or_a_way_back_is_over() -> None:
     assert policy.holds_until == -math.inf
     first, second = sick('web:0'), sick('web:1', since=1.0)
     assert names(policy.choose([first, second], 10.0)[0]) == ['web:0']
-    policy.acted(first, 10.0)
+    policy.note_begun(first, 10.0)
     policy.choose([second], 11.0)
     assert policy.holds_until == math.inf
-    policy.came_up('web:0', 41.0)
+    policy.note_started('web:0', 41.0)
     policy.choose([second], 12.0)
     assert policy.holds_until == 41.0
     # Unhealthy again: its backoff of 10 s is over at 20.
@@ -522,18 +522,20 @@ def test_the_answer_holds_until_a_backoff_or_a_way_back_is_over() -> None:
     assert policy.holds_until == 20.0
 
 
-@pytest.mark.parametrize('event', ['prepares', 'acted', 'came_up', 'gave_up', 'observe', 'reset', 'forget_all_but'])
+@pytest.mark.parametrize(
+    'event', ['note_prepared', 'note_begun', 'note_started', 'release_quota', 'observe', 'reset', 'forget_all_but']
+)
 def test_whatever_happens_the_answer_holds_no_longer(event: str) -> None:
     policy = RestartPolicy()
-    policy.acted(sick('web:0'), 0.0)
-    policy.came_up('web:0', 100.0)
+    policy.note_begun(sick('web:0'), 0.0)
+    policy.note_started('web:0', 100.0)
     policy.choose([sick('web:1')], 1.0)
     assert policy.holds_until == 100.0
     happens = {
-        'prepares': lambda: policy.prepares(sick('job:0', group='job')),
-        'acted': lambda: policy.acted(sick('job:0', group='job'), 2.0),
-        'came_up': lambda: policy.came_up('web:0', 50.0),
-        'gave_up': lambda: policy.gave_up('web:0'),
+        'note_prepared': lambda: policy.note_prepared(sick('job:0', group='job')),
+        'note_begun': lambda: policy.note_begun(sick('job:0', group='job'), 2.0),
+        'note_started': lambda: policy.note_started('web:0', 50.0),
+        'release_quota': lambda: policy.release_quota('web:0'),
         'observe': lambda: policy.observe('web:0', True, 2.0),
         'reset': lambda: policy.reset('web:0'),
         'forget_all_but': lambda: policy.forget_all_but({'web:1'}),
@@ -547,11 +549,11 @@ def test_who_waits_for_others_of_its_group_alone_is_told_for_whom() -> None:
     assert policy.queued_behind('web:2') == ()
     two = replace(LIMITS, max_restarting=2)
     for name in ('web:1', 'web:0'):
-        policy.acted(sick(name, limits=two), 0.0)
+        policy.note_begun(sick(name, limits=two), 0.0)
     policy.choose([sick('web:2', limits=two), sick('job', group='job')], 1.0)
     assert policy.queued_behind('web:2') == ('web:0', 'web:1')
     assert policy.queued_behind('job') == ()
-    policy.gave_up('web:0')
+    policy.release_quota('web:0')
     policy.choose([sick('web:2', limits=two)], 2.0)
     assert policy.queued_behind('web:2') == ()
 
@@ -559,18 +561,18 @@ def test_who_waits_for_others_of_its_group_alone_is_told_for_whom() -> None:
 def test_what_was_restarted_or_comes_back_is_known_and_nothing_else() -> None:
     policy = RestartPolicy()
     assert not policy.knows('web')
-    policy.prepares(sick())
+    policy.note_prepared(sick())
     assert policy.knows('web')
-    policy.gave_up('web')
+    policy.release_quota('web')
     assert not policy.knows('web')
-    policy.acted(sick(), 0.0)
-    policy.gave_up('web')
+    policy.note_begun(sick(), 0.0)
+    policy.release_quota('web')
     assert policy.knows('web')
 
 
 def test_a_signal_uses_no_quota_and_waits_for_no_group_delay() -> None:
     policy = RestartPolicy()
-    policy.acted(sick('web:0', limits=replace(LIMITS, max_restarting=9)), 0.0)
+    policy.note_begun(sick('web:0', limits=replace(LIMITS, max_restarting=9)), 0.0)
     signal = replace(sick('web:1'), uses_group_quota=False, group_delay=60.0)
     assert names(policy.choose([signal], 1.0)[0]) == ['web:1']
 

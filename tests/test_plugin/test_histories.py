@@ -40,7 +40,7 @@ from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.plugin import restarts
 from supervisor_checks_rpc.plugin.eligibility import REVIVE_AFTER_SECONDS
 from supervisor_checks_rpc.plugin.remediation import Remediation
-from supervisor_checks_rpc.plugin.restarts import CannotRestart
+from supervisor_checks_rpc.plugin.restart import CannotRestart
 
 TICK = 10.0
 OUTCOMES = {'P': PASSED, 'F': FAILED, 'T': FAILED, 'E': ERROR}

@@ -17,11 +17,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor_checks_rpc.core.signs import Signs
+from supervisor_checks_rpc.core.notify_state import NotifyState
 from supervisor_checks_rpc.plugin import notify_socket
 from supervisor_checks_rpc.plugin.notify_socket import LONGEST_MESSAGE
 from supervisor_checks_rpc.plugin.notify_socket import MESSAGES_PER_TURN
-from supervisor_checks_rpc.plugin.notify_socket import TELLS_PER_SECOND
+from supervisor_checks_rpc.plugin.notify_socket import UPDATES_PER_SECOND
 from supervisor_checks_rpc.plugin.notify_socket import Budget
 from supervisor_checks_rpc.plugin.notify_socket import NotifySocket
 from supervisor_checks_rpc.plugin.notify_socket import is_descendant
@@ -37,14 +37,14 @@ class Listening(NotifySocket):
     """A socket of a process, with what it told; its clock stands still."""
 
     def __init__(self, path: Path, pid: int, uid: int | None = None) -> None:
-        self.signs = Signs()
+        self.notify_state = NotifyState()
         self.of_all = Budget(0.05, 0.0)
         self.now = 0.0
         self.verdicts: list[bool] = []
         self.strangers: list[int] = []
         process = SimpleNamespace(pid=pid)
         super().__init__(
-            str(path), uid, process, self.signs, self.verdicts.append, self.strangers.append,
+            str(path), uid, process, self.notify_state, self.verdicts.append, self.strangers.append,
             Budget(0.03, 0.0), self.of_all, lambda: self.now,
         )  # fmt: skip
 
@@ -84,11 +84,11 @@ def python(code: str) -> subprocess.Popen[bytes]:
 def test_the_process_and_its_descendants_count(listening: Listening) -> None:
     send(listening, b'READY=1')
     listening.read()
-    assert (listening.verdicts, listening.signs.is_ready) == ([True], True)
+    assert (listening.verdicts, listening.notify_state.is_ready) == ([True], True)
     with python(SENDER.format('STATUS=of a child', listening.path) + '; input()') as child:
         listening.read_until(2)
         child.communicate(b'\n')
-    assert (listening.verdicts, listening.signs.status) == ([True, False], 'of a child')
+    assert (listening.verdicts, listening.notify_state.status) == ([True, False], 'of a child')
     assert listening.strangers == []
 
 
@@ -99,7 +99,7 @@ def test_a_stranger_is_ignored_and_counted(folder: Path) -> None:
         sock.read()
         sock.close()
         other.communicate(b'\n')
-    assert (sock.verdicts, sock.signs.is_ready) == ([], False)
+    assert (sock.verdicts, sock.notify_state.is_ready) == ([], False)
     assert sock.strangers == [os.getpid()] * 2
 
 
@@ -159,13 +159,13 @@ def test_what_systemd_would_not_take_is_ignored(listening: Listening, message: b
     send(listening, message, b'STATUS=alive')
     listening.read()
     assert listening.strangers == [os.getpid()]
-    assert (listening.verdicts, listening.signs.is_ready) == ([False], False)
+    assert (listening.verdicts, listening.notify_state.is_ready) == ([False], False)
 
 
 def test_any_other_bytes_are_text(listening: Listening) -> None:
     send(listening, b'', b'\n\n=\n', b'STATUS=\xff\xfe \xc3\xa4', b'READY=1' + b'\n' * (LONGEST_MESSAGE - 7))
     listening.read()
-    assert (listening.signs.status, listening.signs.is_ready) == ('\ufffd\ufffd \xe4', True)
+    assert (listening.notify_state.status, listening.notify_state.is_ready) == ('\ufffd\ufffd \xe4', True)
     assert listening.strangers == []
 
 
@@ -174,7 +174,7 @@ def test_a_barrier_ends_when_what_came_before_was_taken_in(listening: Listening)
     env = {**os.environ, 'NOTIFY_SOCKET': listening.path}
     with subprocess.Popen([notify, '--ready', '--status=of a script'], env=env) as child:
         listening.read_until(1)
-        assert listening.signs.is_ready
+        assert listening.notify_state.is_ready
         eventually(lambda: listening.read() or child.poll() is not None)  # type: ignore[func-returns-value]
     assert (child.returncode, listening.strangers) == (0, [])
 
@@ -213,7 +213,7 @@ def test_a_descriptor_that_lingers_holds_nobody_up(folder: Path, how: str) -> No
         sock.close()
         assert time.monotonic() - began < 5
         mute.close()
-    assert sock.signs.is_ready is (how == 'read')
+    assert sock.notify_state.is_ready is (how == 'read')
 
 
 # -- how much of it
@@ -234,9 +234,9 @@ def test_a_turn_reads_so_many_and_tells_once(listening: Listening) -> None:
 def test_a_trigger_is_told_before_what_comes_after_it(listening: Listening) -> None:
     send(listening, b'READY=1', b'WATCHDOG=trigger', b'WATCHDOG=1')
     listening.read()
-    assert listening.signs.is_triggered
+    assert listening.notify_state.is_triggered
     listening.read()
-    assert not listening.signs.is_triggered
+    assert not listening.notify_state.is_triggered
     assert listening.verdicts == [True, True]
 
 
@@ -245,12 +245,12 @@ def test_one_that_changes_its_mind_too_often_is_heard_a_second_later(listening: 
         send(listening, b'WATCHDOG=trigger', b'WATCHDOG=1')
         listening.read()
         listening.read()
-    assert listening.verdicts == [True] * TELLS_PER_SECOND
-    listening.tell()
-    assert listening.is_late
+    assert listening.verdicts == [True] * UPDATES_PER_SECOND
+    listening.pass_on()
+    assert listening.has_update
     listening.now = 1.0
-    listening.tell()
-    assert (listening.is_late, len(listening.verdicts)) == (False, TELLS_PER_SECOND + 1)
+    listening.pass_on()
+    assert (listening.has_update, len(listening.verdicts)) == (False, UPDATES_PER_SECOND + 1)
 
 
 def test_what_costs_too_much_waits(listening: Listening) -> None:

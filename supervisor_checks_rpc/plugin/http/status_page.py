@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from ...core.text import printable_line
 from ...errors import UnknownName
 from ...protocol import structs
-from ..restarts import CannotRestart
+from ..restart import CannotRestart
 from . import plain_table
 from .health_endpoint import PATH
 from .messages import DeferredReply

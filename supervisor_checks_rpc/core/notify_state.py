@@ -9,7 +9,7 @@ _LONGEST_STATUS = 300
 _MOST_DIGITS = 15
 
 
-class Signs:
+class NotifyState:
     """The sd_notify state of one instance: the only mutable part of a Process.
 
     `ttl` is what WATCHDOG_USEC says in place of the section's, in seconds. `ignored` counts messages that did not come

@@ -12,9 +12,9 @@ from supervisor_checks_rpc.core import model
 from supervisor_checks_rpc.core.model import CheckSpec
 from supervisor_checks_rpc.core.model import Process
 from supervisor_checks_rpc.core.monitor import Monitor
+from supervisor_checks_rpc.core.notify_state import NotifyState
 from supervisor_checks_rpc.core.record import Record
 from supervisor_checks_rpc.core.schedule import Schedule
-from supervisor_checks_rpc.core.signs import Signs
 
 SCHEDULE = Schedule(interval=10.0, start_period=30.0, failure_threshold=1, failure_window=1)
 EPOCH = 1_700_000_000.0
@@ -24,11 +24,11 @@ FOREVER = float('inf')
 class Told:
     """A monitor of type notify, and what its process tells, from time 0 on."""
 
-    def __init__(self, ttl: float = FOREVER, signs: Signs | None = None) -> None:
+    def __init__(self, ttl: float = FOREVER, notify_state: NotifyState | None = None) -> None:
         spec = CheckSpec('told', 'notify', ('web',), SCHEDULE, ttl=ttl)
         self.record = Record([spec])
-        self.signs = signs or Signs()
-        self.process = Process('web', 'web', 7, 0.0, signs=self.signs)
+        self.notify_state = notify_state or NotifyState()
+        self.process = Process('web', 'web', 7, 0.0, notify_state=self.notify_state)
         self.record.match({'told': [self.process]}, 0.0, EPOCH)
 
     @property
@@ -36,7 +36,7 @@ class Told:
         return self.record.monitor('told', 'web')
 
     def tells(self, text: str, now: float) -> str:
-        self.record.take_signs(self.monitor, self.signs, self.signs.take(text), now, EPOCH + now)
+        self.record.take_notify_state(self.monitor, self.notify_state, self.notify_state.take(text), now, EPOCH + now)
         return self.state(now)
 
     def look(self, now: float) -> str:
@@ -100,7 +100,7 @@ def test_from_stopping_on_nothing_is_a_failure_of_this_instance(before: str) -> 
     assert told.monitor.reason() == 'it sent STOPPING=1; its status: draining'
     assert told.look(1000.0) == model.STOPPING
     assert told.tells('WATCHDOG=trigger', 1001.0) == model.STOPPING
-    again = replace(told.process, pid=8, started=1002.0, signs=Signs())
+    again = replace(told.process, pid=8, started=1002.0, notify_state=NotifyState())
     told.record.set_instance(again, 1002.0)
     assert told.look(1003.0) == model.STARTING
 
@@ -135,20 +135,20 @@ def test_what_was_told_holds_through_a_pause_and_for_a_changed_section() -> None
 
 def test_a_process_without_a_socket_is_an_error_which_restarts_nothing() -> None:
     told = Told()
-    told.record.set_instance(replace(told.process, pid=8, signs=None), 50.0)
+    told.record.set_instance(replace(told.process, pid=8, notify_state=None), 50.0)
     assert told.look(100.0) == model.UNKNOWN
     expected = 'web (pid 8) has no NOTIFY_SOCKET: it was started before there was this check'
     assert told.monitor.reason() == expected
-    broken = Signs()
+    broken = NotifyState()
     broken.error = 'cannot make a NOTIFY_SOCKET for web: no space left'
-    assert Told(signs=broken).look(100.0) == model.UNKNOWN
+    assert Told(notify_state=broken).look(100.0) == model.UNKNOWN
 
 
 def test_a_status_is_one_printable_line_of_a_bounded_length() -> None:
-    signs = Signs()
-    signs.take('STATUS=r\xe4dy \x1b[31m\x07' + 'x' * 4000)
-    assert signs.status.startswith('r\xe4dy \\x1b[31m\\x07xxx')
-    assert len(signs.status) == 300
+    notify_state = NotifyState()
+    notify_state.take('STATUS=r\xe4dy \x1b[31m\x07' + 'x' * 4000)
+    assert notify_state.status.startswith('r\xe4dy \\x1b[31m\\x07xxx')
+    assert len(notify_state.status) == 300
 
 
 @given(st.text())
@@ -162,6 +162,6 @@ def test_no_message_breaks_it(text: str) -> None:
 
 def test_it_counts_what_was_ignored_where_a_failure_says_why() -> None:
     told = Told()
-    told.signs.ignored = 3
+    told.notify_state.ignored = 3
     told.look(40.0)
     assert told.monitor.reason() == 'no READY=1 yet; 3 messages were ignored'
