@@ -165,3 +165,18 @@ def test_it_counts_what_was_ignored_where_a_failure_says_why() -> None:
     told.notify_state.ignored = 3
     told.look(40.0)
     assert told.monitor.reason() == 'no READY=1 yet; 3 messages were ignored'
+
+
+@pytest.mark.parametrize(('number', 'ttl'), [('500000', 0.5), ('1', 1e-6), ('9' * 15, 999_999_999.999999)])
+def test_a_ttl_of_its_own_is_read_in_microseconds_and_told(number: str, ttl: float) -> None:
+    state = NotifyState()
+    assert state.take(f'READY=1\nWATCHDOG_USEC={number}')
+    assert state.ttl == ttl
+    assert state.problem(ttl, 30.0) == ''
+    assert state.problem(ttl + 1.0, 30.0) == f'no WATCHDOG=1 for {ttl + 1.0:.0f}s, expected one every {ttl:g}s'
+
+
+def test_a_status_may_hold_an_equals_sign() -> None:
+    state = NotifyState()
+    assert not state.take('STATUS=lag=3s')
+    assert state.status == 'lag=3s'
