@@ -1028,3 +1028,11 @@ def test_nobody_asks_for_what_is_paused_before_its_pause_ends() -> None:
     record.pause(record.monitors(), 60.0, 0.0, EPOCH)
     assert record.wait(1.0) == LONGEST_WAIT_SECONDS
     assert record.wait(58.0) == pytest.approx(2.0)
+
+
+def test_a_change_that_time_brings_has_its_moment() -> None:
+    record = record_of((spec(stale_after=35.0), WEB))
+    run_at(record, 0.0)
+    assert state(record, 36.0) == UNKNOWN
+    monitor = record.monitor('ping', 'web')
+    assert (monitor.healthy_at, monitor.state_changed_at, monitor.since) == (36.0, 36.0, EPOCH + 36.0)
