@@ -238,7 +238,7 @@ def test_an_unknown_name_is_404_with_one_line(of_all_kinds):
         '/health?checks=*': "no check named '*'",
         '/health?checks=': "no check named ''",
         '/health/well?checks=none': "no check named 'none'",
-        '/health/%C3%A9': r"no process named '\xe9'",
+        '/health/%C3%A9': "no process named 'é'",
     }
     for target, line in expected.items():
         answer = ask(sv, target, over='inet')
