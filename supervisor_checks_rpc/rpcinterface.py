@@ -14,9 +14,7 @@ from typing import Any
 
 from supervisor.xmlrpc import Faults as SupervisorFaults
 
-from .config import sections
 from .core import model
-from .core.model import CheckSpec
 from .core.monitor import Monitor
 from .core.text import print_any_character
 from .core.text import printable_line
@@ -88,7 +86,7 @@ class HealthNamespaceRPCInterface:
         @return array result  An array of structs: name, type, processes, options of the schedule and of the type,
                               error (what is wrong with the section; '' if nothing is)
         """
-        return [check_struct(spec) for spec in self._service.config.specs]
+        return [structs.check_struct(spec, self._service.options(spec)) for spec in self._service.config.specs]
 
     @published
     def runCheck(self, check: str, process: str) -> Any:
@@ -355,24 +353,6 @@ class HealthNamespaceRPCInterface:
         @return string result  JSON: taken (how many), wait (seconds), due (what takeDue returns, or null)
         """
         return self._service.listeners.report(results)
-
-
-def check_struct(spec: CheckSpec) -> structs.Struct:
-    """Return `spec` as an XML-RPC struct, without its secrets."""
-    struct: structs.Struct = {
-        'name': printable_line(spec.name),
-        'type': printable_line(spec.type),
-        'processes': [printable_line(pattern) for pattern in spec.processes],
-        'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
-    }
-    struct.update({name: _option(value) for name, value in sections.shown(spec).items()})
-    return struct
-
-
-def _option(shown: Any) -> Any:
-    if isinstance(shown, int) and not isinstance(shown, bool):
-        return shown if shown < 2**31 else float(shown)
-    return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))
 
 
 def make_health_rpcinterface(supervisord: Any, **_config: str) -> HealthNamespaceRPCInterface | None:

@@ -36,9 +36,9 @@ ARROWS = {
     'plugin': 'config core errors options protocol',
     'listener': 'config core errors protocol worker',
     'plugin/http': 'core errors plugin protocol',
-    'programs': 'check_modules core errors listener options protocol worker',
-    'notify': 'core errors listener options programs protocol worker',
-    'rpcinterface': 'config core plugin plugin/http protocol',
+    'programs': 'check_modules core errors options protocol worker',
+    'notify': 'core errors options programs protocol',
+    'rpcinterface': 'core plugin plugin/http protocol',
     'controllerplugin': 'supervisorctl',
     'check_runner': 'programs',
 }

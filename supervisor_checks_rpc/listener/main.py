@@ -25,11 +25,11 @@ from ..core.text import print_any_character
 from ..errors import explain
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
+from ..protocol.event_stream import events
+from ..protocol.event_stream import take_over_stdout
 from ..worker.process_control import leave
 from ..worker.process_control import limit_resources
 from .due_watch import watch
-from .event_stream import events
-from .event_stream import take_over_stdout
 from .scheduler import Scheduler
 
 # supervisord's loop turns one second after it sent a tick. An acknowledgement shortly before that is read in that turn;

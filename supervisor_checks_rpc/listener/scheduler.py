@@ -30,9 +30,9 @@ from ..protocol import listener_messages
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..protocol.client import ShuttingDown
+from ..protocol.event_stream import Ticks
 from ..worker.runner import Runner
 from .definitions import Definitions
-from .event_stream import Ticks
 from .report_queue import COLLECT_SECONDS
 from .report_queue import FinishedRun
 from .report_queue import ReportQueue

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import re
+import resource
 import signal
 import sys
 import threading
@@ -25,13 +26,12 @@ from ..core.program_arguments import OneLineParser
 from ..core.text import print_any_character
 from ..errors import HealthError
 from ..errors import InvalidCheckConfig
-from ..listener import event_stream
 from ..options import Kind
 from ..options import Option
 from ..programs.process_setup import ExitRequest
 from ..programs.process_setup import take_over_stdin
+from ..protocol import event_stream
 from ..protocol.client import Client
-from ..worker.process_control import limit_resources
 from . import urls
 from .counts_report import CountsReport
 from .counts_report import own_name
@@ -99,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for line in warnings:
             print(f'warning: {line}', file=sys.stderr)
         sys.exit(test(senders, settings))
-    limit_resources(0)
+    # A core file would hold secrets.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _log_to_stderr()
     for line in warnings:
         _log.warning('%s', line)

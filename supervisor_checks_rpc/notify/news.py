@@ -56,7 +56,7 @@ class Filter:
 
 
 def of_event(event: Mapping[str, str], at: float) -> News | None:
-    """Return what `event` says, as listener.event_stream yields it; None if it is none of those we are for."""
+    """Return what `event` says, as protocol.event_stream yields it; None if it is none of those we are for."""
     name = event.get('eventname', '')
     is_health = name.startswith(_HEALTH)
     # What supervisor itself says is not encoded.

@@ -118,9 +118,9 @@ class HealthService:
         """Say why a monitor is in its state, in one line."""
         return self._parts.remediation.reports.reason(monitor)
 
-    def options(self, monitor: Monitor) -> dict[str, Any]:
-        """Return the options of the check of `monitor`, without its secrets."""
-        return {} if monitor.spec.is_external else sections.shown(monitor.spec)
+    def options(self, spec: model.CheckSpec) -> dict[str, Any]:
+        """Return the options of a check, without its secrets."""
+        return {} if spec.is_external else sections.shown(spec)
 
     def needs(self, key: model.Key) -> list[tuple[Condition, str]]:
         """Return what a process depends on, each condition with what is missing for it, '' when it holds."""

@@ -2,5 +2,5 @@
 
 Each is a process of its own, an [eventlistener] of supervisord that checks on ticks and restarts over XML-RPC, through
 the plugin where that is loaded. They need no [rpcinterface:health]. They may block in threads, never in the thread
-that acknowledges events. They import `listener`, `worker` and all below.
+that acknowledges events. They import `worker` and all below.
 """

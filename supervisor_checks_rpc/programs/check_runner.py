@@ -28,7 +28,7 @@ from ..core.model import PASSED
 from ..core.model import Result
 from ..errors import InvalidCheckConfig
 from ..errors import explain
-from ..listener import event_stream
+from ..protocol import event_stream
 from ..protocol.client import CannotAsk
 from ..protocol.client import Client
 from ..protocol.client import ShuttingDown

@@ -7,9 +7,11 @@ has control characters.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.event_log import Event
+from ..core.model import CheckSpec
 from ..core.model import Result
 from ..core.model import Status
 from ..core.text import printable_line
@@ -84,3 +86,21 @@ def status_struct(status: Status, now: float, with_history: bool = True) -> Stru
         'now': now,
         'history': [result_struct(result) for result in status.history] if with_history else [],
     }
+
+
+def check_struct(spec: CheckSpec, options: Mapping[str, Any]) -> Struct:
+    """Return `spec` as an XML-RPC struct; `options` are what is shown of its options, without secrets."""
+    struct: Struct = {
+        'name': printable_line(spec.name),
+        'type': printable_line(spec.type),
+        'processes': [printable_line(pattern) for pattern in spec.processes],
+        'error': printable_line(spec.error.splitlines()[0]) if spec.error else '',
+    }
+    struct.update({name: _option(value) for name, value in options.items()})
+    return struct
+
+
+def _option(shown: Any) -> Any:
+    if isinstance(shown, int) and not isinstance(shown, bool):
+        return shown if shown < 2**31 else float(shown)
+    return shown if isinstance(shown, (bool, float)) else printable_line(str(shown))

@@ -38,7 +38,6 @@ from supervisor_checks_rpc.core.record import LeasedRun
 from supervisor_checks_rpc.core.schedule import Schedule
 from supervisor_checks_rpc.listener import main
 from supervisor_checks_rpc.listener.definitions import Definitions
-from supervisor_checks_rpc.listener.event_stream import Ticks
 from supervisor_checks_rpc.listener.main import events
 from supervisor_checks_rpc.listener.report_queue import LastReport
 from supervisor_checks_rpc.listener.scheduler import CALL_AHEAD_SECONDS
@@ -46,6 +45,7 @@ from supervisor_checks_rpc.listener.scheduler import Scheduler
 from supervisor_checks_rpc.protocol import listener_messages
 from supervisor_checks_rpc.protocol.client import CannotAsk
 from supervisor_checks_rpc.protocol.client import ShuttingDown
+from supervisor_checks_rpc.protocol.event_stream import Ticks
 from supervisor_checks_rpc.worker.runner import Runner
 from world import environment
 from world import eventually

@@ -5,13 +5,13 @@ import io
 import pytest
 
 from supervisor_checks_rpc.core.model import Process
-from supervisor_checks_rpc.listener.event_stream import events
 from supervisor_checks_rpc.notify.news import FATAL
 from supervisor_checks_rpc.notify.news import UNHEALTHY
 from supervisor_checks_rpc.notify.news import Filter
 from supervisor_checks_rpc.notify.news import News
 from supervisor_checks_rpc.notify.news import of_event
 from supervisor_checks_rpc.plugin.events import ProcessHealthEvent
+from supervisor_checks_rpc.protocol.event_stream import events
 
 
 def event(name: str = 'PROCESS_HEALTH_UNHEALTHY', **more: str) -> dict[str, str]:

@@ -158,7 +158,7 @@ class StatusPage:
         """Return all that is known of one monitor, with the reasons of its last results."""
         monitor = self._service.monitor(query.get('check', ''), query.get('process', ''))
         # Addresses and paths are nothing for everybody who may see the page with http_auth = false.
-        options = self._service.options(monitor) if self._actions.token() else {}
+        options = self._service.options(monitor.spec) if self._actions.token() else {}
         return json_reply(
             200,
             {
