@@ -25,7 +25,7 @@ from supervisor_checks_rpc.core.model import Status
 from supervisor_checks_rpc.protocol.structs import event_struct
 from supervisor_checks_rpc.protocol.structs import result_struct
 from supervisor_checks_rpc.protocol.structs import status_struct
-from supervisor_checks_rpc.supervisorctl import commands
+from supervisor_checks_rpc.supervisorctl import event_list
 from supervisor_checks_rpc.supervisorctl import table
 from supervisor_checks_rpc.supervisorctl import usage
 from supervisor_checks_rpc.supervisorctl.calls import reply_timeout
@@ -500,7 +500,7 @@ def test_events_of_nobody():
 
 @pytest.mark.parametrize('line', ['health events --follow', 'health events --follow --json'])
 def test_events_are_followed_until_ctrl_c_and_over_a_reload(monkeypatch, line):
-    monkeypatch.setattr(commands, '_FOLLOW_SECONDS', 0)
+    monkeypatch.setattr(event_list, '_FOLLOW_SECONDS', 0)
     answers: list[Any] = [[event(7)], ConnectionRefusedError(111, 'x'), [event(1), event(2)], KeyboardInterrupt()]
     asked: list[int] = []
 

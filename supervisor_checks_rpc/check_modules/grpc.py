@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -76,8 +75,6 @@ class GRPCCheck(BaseCheck):
 
     @cached_property
     def _grpc_call(self) -> ModuleType:
-        # Otherwise each failed connection is written to standard error, which is the listener's log.
-        os.environ.setdefault('GRPC_VERBOSITY', 'NONE')
         from .transport import grpc_call
 
         return grpc_call

@@ -162,7 +162,7 @@ class WorkerLink:
             return None
         pending = PendingRun(spec, process)
         try:
-            child = self._child or self._start()
+            child = self._child or self._start(spec)
         except (OSError, ValueError) as why:
             pending.fail(f'cannot start the worker process: {why}')
             return pending
@@ -202,8 +202,9 @@ class WorkerLink:
         for pending in waiting:
             pending.call_waiting()
 
-    def _start(self) -> _Child:
-        sock, pid = spawn_worker(self._user, self._max_concurrent, self._memory)
+    def _start(self, spec: CheckSpec) -> _Child:
+        type_name = spec.type if spec.is_isolated else ''
+        sock, pid = spawn_worker(self._user, self._max_concurrent, self._memory, type_name)
         self._child = child = _Child(sock, pid, self._answer, self._lost)
         self._pidhistory[pid] = child
         self._log.info(f'health: started worker process, pid {pid}')

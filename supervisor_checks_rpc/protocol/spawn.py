@@ -16,11 +16,13 @@ GRACE_SECONDS = 2.0
 STARTING_GRACE_SECONDS = 10.0
 
 
-def spawn_worker(user: str | None, max_concurrent: int, memory: int | None = None) -> tuple[socket.socket, int]:
+def spawn_worker(
+    user: str | None, max_concurrent: int, memory: int | None = None, type_name: str = ''
+) -> tuple[socket.socket, int]:
     """Start a worker process; return our end of the socket to it, and its pid, which is also that of its group.
 
-    A worker of one isolated check has `memory`: the bytes that it may allocate, 0 for no limit. Its host ends it when
-    `is_broken`.
+    A worker of one isolated check has `memory`: the bytes that it may allocate, 0 for no limit. `type_name` is the type
+    of that check. Its host ends it when `is_broken`.
 
     It is started by posix_spawn, because a subprocess.Popen object would wait for a pid that supervisord reaps. The
     import path is handed over so that the worker finds the same package; its standard output goes where errors go.
@@ -30,7 +32,8 @@ def spawn_worker(user: str | None, max_concurrent: int, memory: int | None = Non
     path = [entry for entry in sys.path if entry]
     code = f'import sys; sys.path[:] = {path!r}; from supervisor_checks_rpc.worker.main import main; main()'
     limit = '' if memory is None else str(memory)
-    argv = [sys.executable, '-c', code, str(max_concurrent), user or '', limit, str(os.getpid()), __version__]
+    arguments = [str(max_concurrent), user or '', limit, type_name, str(os.getpid()), __version__]
+    argv = [sys.executable, '-c', code, *arguments]
     # Neither another user nor custom code must learn how to log in to supervisord.
     environ = without_logins(os.environ)
     ours, theirs = socket.socketpair()

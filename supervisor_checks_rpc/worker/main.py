@@ -30,10 +30,13 @@ from .process_control import take_over_stdin
 from .runner import Done
 from .runner import Runner
 
+# What a check of a type imports, and no other worker must have.
+_HEAVY = {'grpc': 'transport.grpc_call'}
+
 
 def main() -> None:
     """Serve the socket on descriptor 0; arguments: those of spawn_worker, the host's pid, and its version of us."""
-    max_concurrent, user, memory, parent, version = sys.argv[1:6]
+    max_concurrent, user, memory, type_name, parent, version = sys.argv[1:7]
     # Ctrl-C at the terminal reaches all of supervisord's children; supervisord tells us when to leave.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, _: leave(128 + signum))
@@ -44,7 +47,7 @@ def main() -> None:
         runner = RefusingRunner(f'supervisor_checks_rpc is now {__version__}, and was {version}: restart supervisord')
     elif user:
         try:
-            _import_all()
+            _import_all(type_name)
             switch_user(user)
         except (LookupError, OSError) as why:
             runner = RefusingRunner(f'cannot run as worker_user {user!r}: {why}')
@@ -54,7 +57,7 @@ def main() -> None:
     leave()
 
 
-def _import_all() -> None:
+def _import_all(type_name: str = '') -> None:
     """Import what checks need while we still may: the folders of root's Python can be closed to another user."""
     for name in check_modules.BUILT_IN:
         check_modules.built_in(name)
@@ -63,6 +66,10 @@ def _import_all() -> None:
     for module in ('transport.http_client', 'local.lazy_import', 'custom'):
         import_module(f'{check_modules.__name__}.{module}')
     import_module(f'{__package__}.exposition')
+    if type_name in _HEAVY:
+        # If it is not installed, the check says so.
+        with suppress(ImportError):
+            import_module(f'{check_modules.__name__}.{_HEAVY[type_name]}')
 
 
 class RefusingRunner:

@@ -5,12 +5,16 @@ Imported by the first check that runs, in a worker process of its section, becau
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+# Otherwise each failed connection is written to standard error, which is the listener's log.
+os.environ.setdefault('GRPC_VERBOSITY', 'NONE')
 
 import grpc
 
