@@ -28,7 +28,7 @@ _READY_AFTER = 0.11
 
 def run(context: Context) -> Iterator[Row]:
     """Start one process again and again, and many together."""
-    alone, together = (3, 5) if context.size is TINY else (10, 300)
+    alone, together = (3, 5) if context.size is TINY else (30, 300)
     with tempfile.TemporaryDirectory() as folder:
         for count, times, most in ((1, alone, 600.0), (together, 1, 1500.0)):
             starts = [one for _ in range(times) for one in _starts(Path(folder), count)]
