@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cached_property
 from functools import partial
 from importlib.util import find_spec
@@ -85,8 +84,7 @@ class GRPCCheck(BaseCheck):
 
     @cached_property
     def _tls(self) -> tls.TLS | None:
-        known = {field.name for field in fields(tls.TLS)} & self._config.keys()
-        return tls.TLS(**{name: self._config[name] for name in known}) if self._config['tls'] else None
+        return tls.TLS.of(self._config) if self._config['tls'] else None
 
 
 def _insist_on_serving(reply: bytes) -> None:

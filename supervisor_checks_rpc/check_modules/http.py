@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 from typing import Any
@@ -172,7 +171,7 @@ class HTTPCheck(BaseCheck):
             import_later(guesser)
         from .transport.http_client import Client
 
-        return Client(tls.TLS(**{field.name: self._config[field.name] for field in fields(tls.TLS)}))
+        return Client(tls.TLS.of(self._config))
 
     @cached_property
     def _prepared(self) -> dict[int, Request]:

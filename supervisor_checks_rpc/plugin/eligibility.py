@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 from supervisor.states import ProcessStates
@@ -36,8 +37,8 @@ class Eligibility:
         self._steps = steps
         self._find_subprocess = find_subprocess
         self._cause = cause
-        # Processes that an operator stopped and nobody started since. Their supervisor state does not tell: a stop
-        # leaves a process that is FATAL or EXITED as it is.
+        # Processes that an operator stopped and nobody started since. supervisor's process state does not show that: a
+        # process that is FATAL or EXITED keeps its state when somebody stops it.
         self.stopped_by_operator: set[str] = set()
 
     def asks_for_act(self, monitor: Monitor, now: float) -> bool:
@@ -66,6 +67,15 @@ class Eligibility:
             return False
         subprocess = self._find_subprocess(process)
         return subprocess.state != ProcessStates.EXITED or subprocess.exitstatus not in subprocess.config.exitcodes
+
+    def note_stop(self, processes: Iterable[Process]) -> list[Process]:
+        """Take note that an operator stopped these processes; return those that `revive` starts no more from now on.
+
+        One without a check may get one by a reload, so all are kept in mind.
+        """
+        stopped = [process for process in processes if not self.is_left_down(process)]
+        self.stopped_by_operator.update(process.namespec for process in stopped)
+        return [process for process in stopped if self.is_left_down(process)]
 
     def is_left_down(self, process: Process) -> bool:
         """Tell whether `revive` would start the process if no operator had stopped it."""

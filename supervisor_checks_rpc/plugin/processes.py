@@ -24,7 +24,7 @@ from ..core.model import Process
 from ..core.text import printable_line
 from ..errors import UnknownName
 
-_UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
+UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
 class Entry(NamedTuple):
@@ -34,6 +34,14 @@ class Entry(NamedTuple):
     name: str
     subprocess: Any
     is_listener: bool
+
+
+def entries(supervisord: Any) -> Iterator[Entry]:
+    """Yield all processes of supervisord."""
+    for group_name, group in supervisord.process_groups.items():
+        is_listener = isinstance(group, EventListenerPool)
+        for name, subprocess in group.processes.items():
+            yield Entry(group_name, name, subprocess, is_listener)
 
 
 class Processes:
@@ -46,10 +54,7 @@ class Processes:
         self._changed: dict[tuple[str, str], Any] = {}
 
     def __iter__(self) -> Iterator[Entry]:
-        for group_name, group in self._supervisord.process_groups.items():
-            is_listener = isinstance(group, EventListenerPool)
-            for name, subprocess in group.processes.items():
-                yield Entry(group_name, name, subprocess, is_listener)
+        return entries(self._supervisord)
 
     def configured(self) -> list[tuple[str, str, bool]]:
         """Return (group, name, is event listener) of each process as supervisord last read its file.
@@ -130,7 +135,7 @@ class Processes:
 
 def running_instance(group: str, name: str, subprocess: Any) -> Process:
     """Return the instance of a process that runs now; its pid is 0 when none does."""
-    pid = subprocess.pid if subprocess.state in _UP else 0
+    pid = subprocess.pid if subprocess.state in UP else 0
     started = getattr(subprocess, 'health_started', 0.0) if pid else 0.0
     logs, notify_state = getattr(subprocess, 'health_logs', {}), getattr(subprocess, 'health_notify_state', None)
     return Process(group, name, pid, started, tuple(getattr(subprocess, 'health_exits', ())), logs, notify_state)

@@ -39,6 +39,7 @@ from .guards import notify
 from .leftovers import LeftoversLog
 from .operator_actions import is_meant
 from .preparation import Preparations
+from .processes import entries
 from .processes import is_down_for_good
 from .processes import spawn_error
 from .restart import CannotRestart
@@ -52,8 +53,10 @@ from .worker_link import WorkerLink
 
 
 class _ActInputs(NamedTuple):
-    """What decides whether a monitor asks for an act; `has_failed` is false for one in a crash loop alone, and after an
-    error."""
+    """What decides whether a monitor asks for an act.
+
+    `has_failed` is false for a monitor that is unhealthy by its crash loop alone, and after an error.
+    """
 
     monitor: Monitor
     changed_at: float
@@ -131,7 +134,7 @@ class Remediation:
         return [by_process[request.namespec][0].process for request in suspended]
 
     def _act_inputs_of(self, monitor: Monitor, now: float) -> _ActInputs:
-        has_failed = monitor.health.state(now) == model.UNHEALTHY and monitor.health.last_outcome != model.ERROR
+        has_failed = monitor.health.state(now) == model.UNHEALTHY and not _has_error(monitor)
         is_held_back = self._hold_back(monitor)
         return _ActInputs(monitor, monitor.state_changed_at, is_held_back, self._steps.is_due(monitor), has_failed)
 
@@ -141,8 +144,7 @@ class Remediation:
         for monitor in troubled:
             namespec = monitor.process.namespec
             # After an error nobody knows how it is: what is under way goes on, and nothing begins.
-            has_error = bool(monitor.process.pid) and monitor.health.last_outcome == model.ERROR
-            asks = not has_error and self._eligibility.asks_for_act(monitor, now)
+            asks = not _has_error(monitor) and self._eligibility.asks_for_act(monitor, now)
             if asks and not self.restarts.is_restarting(namespec):
                 by_process.setdefault(namespec, []).append(monitor)
         return by_process
@@ -318,27 +320,21 @@ class Remediation:
             self.restarts.operator_asked(verb, group, name)
         # supervisord starts a group process by process, all in one turn of its loop.
         one = [Process(group, name, 0)] if group and name else None
+        if verb == 'stop':
+            # supervisord refuses to stop what is down, and supervisorctl says ERROR: nobody else tells that it counts.
+            meant = one or (process for process in self._all_processes() if is_meant(process, group, name))
+            for process in self._eligibility.note_stop(meant):
+                self._log.info(f'health: {process.namespec}: {NOT_REVIVED}')
         monitors = self._record.monitors_of(one[0].namespec) if one else self._record.monitors()
         for process in {monitor.process for monitor in monitors}:
             if is_meant(process, group, name):
                 self._note_operator(verb, process)
-        if verb == 'stop':
-            stopped = one or [process for process in self._all_processes() if is_meant(process, group, name)]
-            self._eligibility.stopped_by_operator.update(process.namespec for process in stopped)
 
     def _all_processes(self) -> Iterator[Process]:
-        for group in list(self._supervisord.process_groups.values()):
-            for name in list(group.processes):
-                yield Process(group.config.name, name, 0)
+        return (Process(entry.group, entry.name, 0) for entry in entries(self._supervisord))
 
     def _note_operator(self, verb: str, process: Process) -> None:
         subprocess = self._find_subprocess(process)
-        if verb == 'stop':
-            # supervisord refuses to stop what is down, and supervisorctl says ERROR: nobody else tells that it counts.
-            was_left_down = self._eligibility.is_left_down(process)
-            self._eligibility.stopped_by_operator.add(process.namespec)
-            if self._eligibility.is_left_down(process) and not was_left_down:
-                self._log.info(f'health: {process.namespec}: {NOT_REVIVED}')
         # supervisord refuses to start a process that is up, so such a request changes nothing.
         if verb != 'start' or subprocess is None or subprocess.get_state() not in RUNNING_STATES:
             self.reset(process.namespec)
@@ -378,6 +374,11 @@ class Remediation:
         self._limits_by_process = {}
         self._last_evaluated = None
         self._steps.keep_only(self._record.monitors())
+
+
+def _has_error(monitor: Monitor) -> bool:
+    """Tell whether the last run on the instance that runs now could not be carried out."""
+    return bool(monitor.process.pid) and monitor.health.last_outcome == model.ERROR
 
 
 def _tells_health(monitor: Monitor, now: float) -> bool:

@@ -16,7 +16,6 @@ STARTING = 'starting'
 RETRYING = 'retrying'
 
 STOPPED_BY_OPERATOR = 'stopped by an operator meanwhile'
-UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 ENDED = (ProcessStates.FATAL, ProcessStates.EXITED)
 
 # Tells whether what is to happen before the stop is over.

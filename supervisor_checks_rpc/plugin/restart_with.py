@@ -6,15 +6,12 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor.states import ProcessStates
-
 from ..config.start_order import HEALTHY
 from ..core.model import Key
 from ..core.model import Process
+from .processes import UP
 from .readiness import Readiness
 from .restart import CannotRestart
-
-_UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 Restart = Callable[[Process, str], object]
 
@@ -26,7 +23,8 @@ class RestartWith:
         self._log = log
         self._readiness = readiness
         self._restart = restart
-        # For each process with restart_with: its pid, and the instances of the processes named there when it started.
+        # For each process with `restart_with`: its own pid, and which instance of each process that is named there ran
+        # when it started.
         self._started_with: dict[Key, tuple[int, dict[Key, Process]]] = {}
 
     def forget(self, key: Key) -> None:
@@ -36,7 +34,7 @@ class RestartWith:
     def look(self, key: Key, others: Iterable[Key]) -> None:
         """Restart the process if one named in its `restart_with` has a newer instance than when this one started."""
         subprocess = self._readiness.subprocess(key)
-        if subprocess is None or not subprocess.pid or subprocess.state not in _UP:
+        if subprocess is None or not subprocess.pid or subprocess.state not in UP:
             return
         if self._readiness.is_restarting(key):
             return

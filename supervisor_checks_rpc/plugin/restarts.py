@@ -30,13 +30,13 @@ from ..core.text import printable_line
 from ..core.text import span
 from . import leftovers
 from .operator_actions import is_meant
+from .processes import UP
 from .restart import ENDED
 from .restart import PREPARING
 from .restart import RETRYING
 from .restart import STARTING
 from .restart import STOPPED_BY_OPERATOR
 from .restart import STOPPING
-from .restart import UP
 from .restart import CannotRestart
 from .restart import FindSubprocess
 from .restart import IsPrepared

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import fields
 from typing import Any
 from typing import NamedTuple
 
@@ -45,6 +46,11 @@ class TLS:
     server_name: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> TLS:
+        """Return what the options of a check say; one that the check does not have keeps its default here."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
 
     def for_another_host(self) -> TLS:
         """Return what holds for a host that only a redirect names: it gets no client certificate."""
