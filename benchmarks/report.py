@@ -91,7 +91,7 @@ def lines(rows: Iterable[Row]) -> list[list[str]]:
 
 
 def markdown(table: Iterable[Sequence[str]], measured_on: str) -> str:
-    """Return the table of these cells as markdown."""
+    """Return a Markdown table of `cells`."""
     return _table([HEAD, *table], measured_on)
 
 

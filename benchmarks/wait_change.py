@@ -28,7 +28,7 @@ _Turn = Callable[[Supervisord, Path, str, bool], None]
 
 
 def run(context: Context) -> Iterator[Row]:
-    """Have one caller wait for each change: of a check that a call decides, and of checks that the listener runs."""
+    """Measure the time from a change to the reply of health.waitHealthy: changes by health.beat, and by runs."""
     changes, together = (2, 2) if context.size is TINY else (120, 20)
     beat = healthcheck('ok', 'heartbeat', 'w:*', ttl=1000, **_FAST)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def run(context: Context) -> Iterator[Row]:
 
 
 def _lateness(check: str, count: int, times: int, turn: _Turn, folder: Path) -> list[float]:
-    """Have `count` processes turn ill and well; return the seconds from each change to its caller's reply."""
+    """Make `count` processes unhealthy and healthy again; return the seconds from each change to its caller's reply."""
     sv = Supervisord(stage.programs(count) + check, listener='', options='loglevel = info')
     names = [f'w_{number}' for number in range(1, count + 1)]
     late = []

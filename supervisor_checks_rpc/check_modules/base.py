@@ -73,7 +73,7 @@ class BaseCheck:
 
     @classmethod
     def is_isolated(cls, values: Mapping[str, Any]) -> bool:
-        """Tell whether a check with these `values` must have a worker process for itself."""
+        """Tell whether a check with these option `values` must run in a worker process of its own."""
         return cls.IS_ISOLATED
 
     @classmethod

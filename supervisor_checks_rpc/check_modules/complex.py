@@ -93,7 +93,7 @@ class ComplexCheck(BaseCheck):
 
     @classmethod
     def is_isolated(cls, values: Mapping[str, Any]) -> bool:
-        """Tell whether a member must have a worker process for itself, as custom code must."""
+        """Tell whether a member must run in a worker process of its own, as custom code must."""
         from . import is_custom
 
         if any(is_custom(member.type) for member in values['checks']):

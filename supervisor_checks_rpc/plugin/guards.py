@@ -24,7 +24,7 @@ def guarded(log: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def notify(log: Any, event: events.Event) -> None:
-    """Send an event: a callback of another plugin that raises must not end what we are in the middle of."""
+    """Send an event to all subscribers. If a callback of another plugin raises, log that and go on."""
     guarded(log, events.notify)(event)
 
 

@@ -26,7 +26,7 @@ MOST_GENERATIONS = 100
 
 
 class Listeners:
-    """The calls of listeners. `clock` gives monotonic seconds.
+    """Answers the RPC calls of listeners. `clock` gives monotonic seconds.
 
     `refresh()` tells the record which instances run now, and `act()` acts on what the results brought.
     """
@@ -60,7 +60,7 @@ class Listeners:
 
     @property
     def seen_at(self) -> float:
-        """When a listener last asked for work, in monotonic seconds."""
+        """The last call of takeDue, or of report with a listener, in monotonic seconds."""
         return self._watch.seen_at
 
     def look(self, now: float) -> None:

@@ -18,7 +18,7 @@ from supervisor.medusa.asyncore_25 import dispatcher
 
 from ..core.notify_state import NotifyState
 
-# A turn of supervisord's loop reads so many messages of a socket, each of so many bytes as systemd takes.
+# How many messages of a socket one turn of supervisord's loop reads; and the longest message in bytes, as in systemd.
 MESSAGES_PER_TURN = 16
 LONGEST_MESSAGE = 4096
 # How much of each second supervisord may spend on the messages of one process, and of all, and how much is saved up.
@@ -26,12 +26,12 @@ LONGEST_MESSAGE = 4096
 SHARE_OF_ONE = 0.03
 SHARE_OF_ALL = 0.05
 CPU_BURST_SECONDS = 0.05
-# A turn may have cost more for another reason.
+# The most that one turn of the loop is charged: the rest of its CPU time had other causes.
 MOST_PER_TURN_SECONDS = 0.01
 # How many updates of one process are passed on per second: a program that sends more must not flood the log and the
 # event listeners.
 UPDATES_PER_SECOND = 10
-# As far up from the sender its parents are looked at.
+# How many parents of the sender are looked at, at most.
 MOST_PARENTS = 64
 # How long closing a descriptor that was sent with a message may block supervisord.
 LONGEST_LINGER_SECONDS = 0.005
@@ -49,7 +49,7 @@ class Budget:
         self.is_left = True
 
     def spend(self, seconds: float, now: float) -> None:
-        """Take note of what a turn of the loop cost."""
+        """Add the share of the time since the last call, and subtract the CPU time that a turn of the loop cost."""
         self._seconds = min(self._seconds + (now - self._at) * self._share, CPU_BURST_SECONDS)
         self._seconds -= min(seconds, MOST_PER_TURN_SECONDS)
         self._at = now
@@ -73,7 +73,7 @@ def is_descendant(pid: int, ancestor: int) -> bool:
 
 
 class NotifySocket(dispatcher):
-    """Reads what the instance of `subprocess` tells into `state`, and calls `on_update(is_verdict)` then.
+    """Reads the messages of the instance of `subprocess` into `state`, and then calls `on_update(is_verdict)`.
 
     Only `uid`, root and supervisord's own user can write to `path`. `ignored(pid)` is called for a message that came
     from no process of the instance, or that is no text of systemd's. `is_read_now` tells whether it was read since the
@@ -90,14 +90,14 @@ class NotifySocket(dispatcher):
         self.path = path
         self.is_read_now = False
         self._subprocess = subprocess
-        self._signs = state
+        self._state = state
         self._on_update = on_update
         self._ignored = ignored
         self.budget = budget
         self._of_all = of_all
         self._clock = clock
         self.has_update = self._is_verdict_pending = False
-        # The tells of a second, and when that began.
+        # How many updates were passed on in the current second, and when that second began.
         self._passed_on, self._second = 0, clock()
         with ExitStack() as undo:
             receiver = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -159,9 +159,9 @@ class NotifySocket(dispatcher):
                 if data != _BARRIER:
                     self._ignored(pid)
             elif data != _BARRIER:
-                is_verdict = self._signs.take(data.decode('utf-8', 'replace')) or is_verdict
+                is_verdict = self._state.take(data.decode('utf-8', 'replace')) or is_verdict
                 self.has_update = True
-            if has_descriptors or (is_verdict and self._signs.is_triggered):
+            if has_descriptors or (is_verdict and self._state.is_triggered):
                 break
         self._is_verdict_pending |= is_verdict
         self.pass_on()
@@ -191,7 +191,7 @@ def _closing_descriptors() -> Iterator[None]:
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """Return the pid that the kernel says the message is from, 0 when it is from outside of our pid namespace."""
+    """Return the sender's pid as the kernel gives it; 0 if the sender is in another pid namespace."""
     for level, kind, data in ancillary:
         if (level, kind, len(data)) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS, _CREDENTIALS.size):
             return int(_CREDENTIALS.unpack(data)[0])

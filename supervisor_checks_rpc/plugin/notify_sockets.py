@@ -39,7 +39,7 @@ SOCKET, USEC, PID = 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'
 class NotifySockets:
     """The sockets of one supervisord. `monitors_of(namespec)` returns those of type notify of a process.
 
-    `on_update(namespec, state, is_verdict)` is called when a process has told something.
+    `on_update(namespec, state, is_verdict)` is called when a process has sent something.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class NotifySockets:
         self._budget = Budget(SHARE_OF_ALL, clock())
         # These get their share of the time that passes on each turn; the others when they are used next.
         self._used_up: set[Budget] = set()
-        # Those with something that is still to be told.
+        # Sockets with an update that was not passed on yet.
         self._pending: set[NotifySocket] = set()
         # What supervisord's own environment has, while it is changed for a child: as from systemd.
         self._own: dict[str, str | None] = {}
@@ -79,7 +79,7 @@ class NotifySockets:
             sock.budget.spend(spent / len(were_read), now)
             self._budget.spend(spent / len(were_read), now)
         self._pending = {sock for sock in (*self._pending, *were_read) if sock.has_update}
-        # Telling may end a process, and its socket.
+        # A callback may end a process, and its socket.
         for sock in list(self._pending):
             sock.pass_on()
         budgets = {*self._used_up, self._budget, *(sock.budget for sock in were_read)}

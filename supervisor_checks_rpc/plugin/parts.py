@@ -67,7 +67,7 @@ class Parts:
     # -- what several parts ask for
 
     def ring(self) -> None:
-        """Wake supervisord's loop, which may otherwise sleep for a second."""
+        """Wake supervisord's loop: it sleeps for up to a second in poll."""
         if self.doorbell:
             self.doorbell.ring()
 

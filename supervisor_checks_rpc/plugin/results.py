@@ -70,7 +70,7 @@ class Results:
 
     @contextmanager
     def _judging(self, monitor: Monitor) -> Iterator[None]:
-        """Announce and act on what comes of a passive check."""
+        """Record a result of a passive check inside the `with` block; afterwards announce it, and act on it."""
         parts = self._parts
         state, last = monitor.state, monitor.health.last
         yield

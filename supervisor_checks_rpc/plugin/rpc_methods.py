@@ -45,16 +45,16 @@ def incorrect(reason: str) -> RPCError:
 
 
 def published(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the edge of a method of an object that has the service as `_service`.
+    """Return an RPC method that checks its arguments by their annotations first, and raises nothing but RPCError.
 
-    It tests the arguments by their annotations, and lets out nothing but RPCError.
-    A TypeError anywhere inside would become INCORRECT_PARAMETERS, anything else HTTP 500 (supervisor/xmlrpc.py).
+    supervisor answers a TypeError with INCORRECT_PARAMETERS, wherever it was raised, and any other exception with HTTP
+    500 (supervisor/xmlrpc.py). The object of the method has the service as `_service`.
     """
     signature = inspect.signature(method)
     types = {'str': str, 'bool': bool, 'int': int}
 
     @wraps(method)
-    def edge(self: Any, *args: Any) -> Any:
+    def checked_call(self: Any, *args: Any) -> Any:
         if self._service.is_stopping():
             raise RPCError(SupervisorFaults.SHUTDOWN_STATE)
         try:
@@ -70,7 +70,7 @@ def published(method: Callable[..., Any]) -> Callable[..., Any]:
                 raise incorrect(f'{name} must be at most {MAX_INT}')
         return _guarded(self._service.log, lambda: method(self, *args))
 
-    return edge
+    return checked_call
 
 
 def _guarded(log: Any, call: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ class Output:
         self.as_json = as_json
 
     def document(self, document: object) -> None:
-        """Print a JSON document."""
+        """Print `document` as JSON."""
         self.console.say(json.dumps(document, indent=2))
 
     def rows(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -27,6 +27,6 @@ class Output:
             self.console.say(line)
 
     def line(self, line: str) -> None:
-        """Print a line that is for people only."""
+        """Print a line, unless the output is JSON."""
         if not self.as_json:
             self.console.say(line)
